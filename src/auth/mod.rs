@@ -1,0 +1,43 @@
+//! What the service can do: [`Auth`] is the one handle that every dialect and the command line call.
+//! Synchronous, and without a word of HTTP. The methods are in the files of this folder, by subject.
+
+mod account;
+mod login;
+mod open;
+mod verify;
+
+
+use chrono::{NaiveDateTime, SubsecRound, Utc};
+
+pub use account::FirstAdminMade;
+pub use login::LogIn;
+pub use open::OpenError;
+
+use crate::error::Result;
+use crate::secret::key::Sealer;
+use crate::secret::password::Passwords;
+use crate::store::Store;
+
+/// The service.
+pub struct Auth {
+    store: Store,
+    passwords: Passwords,
+    sealer: Sealer,
+}
+
+impl Auth {
+    /// Brings the tables up to date.
+    pub fn migrate(&self) -> Result<()> {
+        self.store.migrate(|_| Ok(()))
+    }
+
+    /// Whether the database answers.
+    pub fn ping(&self) -> Result<()> {
+        self.store.ping()
+    }
+}
+
+/// Now, as both databases can store it.
+fn now() -> NaiveDateTime {
+    Utc::now().naive_utc().trunc_subsecs(6)
+}

@@ -1,0 +1,44 @@
+//! Key to caller: the hot path. And the end of a key.
+
+use super::{Auth, now};
+use crate::error::{AuthError, Result};
+use crate::model::{Caller, Name};
+use crate::secret::key::Key;
+
+impl Auth {
+    /// Who presents these keys: the first of them that works decides. `None` when none does.
+    pub fn verify(&self, keys: &[Key]) -> Result<Option<Caller>> {
+        self.store.read(|db| {
+            for key in keys {
+                if let Some(caller) = db.caller(&key.hash(), now())? {
+                    return Ok(Some(caller));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Ends a key. That it is known is proof enough; nothing happens when it is unknown.
+    pub fn revoke_key(&self, key: &Key) -> Result<()> {
+        self.store.write(|db| db.delete_key(&key.hash())).map(drop)
+    }
+
+    /// Ends what `text` names: a key, or else all keys of the caller's own device of that name.
+    pub fn revoke(&self, caller: Option<&Caller>, text: &str) -> Result<()> {
+        let key = Key::parse(text);
+        let device = Name::parse(text).ok();
+        self.store.write(|db| {
+            if let Some(key) = &key
+                && db.delete_key(&key.hash())?
+            {
+                return Ok(());
+            }
+            if let (Some(caller), Some(device)) = (caller, &device)
+                && db.delete_keys_of_device(caller.user_id, device)? > 0
+            {
+                return Ok(());
+            }
+            Err(AuthError::UnknownKey)
+        })
+    }
+}

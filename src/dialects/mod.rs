@@ -1,0 +1,4 @@
+//! The wire protocols: thin folders over `auth`, none of which uses another.
+
+pub mod gateway;
+pub mod shoko;

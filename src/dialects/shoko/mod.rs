@@ -1,0 +1,48 @@
+//! Shoko's v3 API. Find a route by its URL here; the handlers are in one file a resource.
+//!
+//! The paths are written in lower case: the surface has lower-cased what was asked for.
+
+pub mod auth;
+pub mod types;
+pub mod users;
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, ServiceConfig, delete, get, post};
+
+/// All of it.
+pub fn routes(config: &mut ServiceConfig) {
+    config.configure(auth_routes).service(
+        web::scope("/api/v3")
+            .wrap(from_fn(say_version))
+            // The SDK generated from Shoko's own document joins `/api/v3` and `/api/auth`.
+            .configure(auth_routes)
+            .service(web::resource("/user/current").route(get().to(users::current))),
+    );
+}
+
+fn auth_routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            web::resource("/api/auth")
+                .route(post().to(auth::log_in))
+                .route(delete().to(auth::revoke)),
+        )
+        .service(web::resource("/api/auth/changepassword").route(post().to(auth::change_password)));
+}
+
+/// What Shoko's versioned routes say when they did what was asked.
+async fn say_version(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let mut answer = next.call(request).await?;
+    if answer.status().is_success() {
+        let name = HeaderName::from_static("api-supported-versions");
+        answer.headers_mut().insert(name, HeaderValue::from_static("3.0"));
+    }
+    Ok(answer)
+}

@@ -1,0 +1,71 @@
+//! What can go wrong, in no dialect's words. No HTTP in here: every dialect matches [`AuthError`]
+//! exhaustively and says it in its own way, so that a new error breaks the build where it must be answered.
+
+use crate::model::NameFault;
+
+/// Why a text cannot be a new password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordFault {
+    /// No characters at all.
+    #[error("The password must not be empty.")]
+    Empty,
+    /// Fewer characters than the setting asks for.
+    #[error("The password must have at least {min} characters.")]
+    TooShort {
+        /// The setting.
+        min: usize,
+    },
+    /// More bytes than anybody types; a bound on what is hashed.
+    #[error("The password may have at most {max} bytes.")]
+    TooLong {
+        /// The bound.
+        max: usize,
+    },
+    /// On the list of the commonest passwords.
+    #[error("The password is one of the commonest and would be guessed at once.")]
+    Common,
+    /// The user's own name.
+    #[error("The password must not be the user's name.")]
+    UserName,
+}
+
+/// Why the service did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The user is unknown or disabled, or the password is not the right one: nobody is told which.
+    #[error("The user name or the password is wrong.")]
+    WrongCredentials,
+    /// No key was presented where one is needed.
+    #[error("An API key is required.")]
+    KeyRequired,
+    /// A key was presented, but it is unknown, has expired or was revoked.
+    #[error("The API key is unknown, expired or revoked.")]
+    InvalidKey,
+    /// The caller is known and may not do this.
+    #[error("Only an administrator may do this.")]
+    Forbidden,
+    /// No user has this id or name.
+    #[error("There is no such user.")]
+    UnknownUser,
+    /// Nothing was found to revoke.
+    #[error("There is no such key or device.")]
+    UnknownKey,
+    /// Another user has this name, or this e-mail address, already.
+    #[error("The name or e-mail address is taken.")]
+    NameTaken,
+    /// A name, device or e-mail address that cannot be one.
+    #[error("{0}")]
+    BadName(#[from] NameFault),
+    /// A new password that breaks the rules for new passwords.
+    #[error("{0}")]
+    BadPassword(#[from] PasswordFault),
+    /// The database is away, busy or full. Another try, later, may succeed.
+    #[error("The database cannot be used now: {0}")]
+    Unavailable(String),
+    /// Something that should not happen; the text is for the log, not for the client.
+    #[error("Internal error: {0}")]
+    Internal(String),
+}
+
+/// The usual result of what the service does.
+pub type Result<T> = std::result::Result<T, AuthError>;

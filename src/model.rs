@@ -1,0 +1,148 @@
+//! What the service is about: users, devices, callers. Plain data, no I/O.
+//!
+//! Times are UTC without an offset, because that is what both databases store.
+
+use chrono::NaiveDateTime;
+use unicode_normalization::UnicodeNormalization;
+
+/// A user's name, a device's name or an e-mail address: trimmed, of a sane length,
+/// and with the form in which two of them are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    shown: String,
+    folded: String,
+}
+
+/// Why a text cannot be a [`Name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameFault {
+    /// Nothing is left after trimming.
+    #[error("A name must not be empty.")]
+    Blank,
+    /// Longer than [`Name::MAX_CHARS`].
+    #[error("A name may have at most 255 characters.")]
+    TooLong,
+    /// A character that moves the cursor, ends a string or cannot be seen.
+    #[error("A name must not contain control characters.")]
+    ControlCharacter,
+}
+
+impl Name {
+    /// The greatest length, in characters after trimming.
+    pub const MAX_CHARS: usize = 255;
+
+    /// Trims and checks `text`.
+    pub fn parse(text: &str) -> Result<Self, NameFault> {
+        let shown = text.trim();
+        if shown.is_empty() {
+            return Err(NameFault::Blank);
+        }
+        if shown.chars().count() > Self::MAX_CHARS {
+            return Err(NameFault::TooLong);
+        }
+        if shown.chars().any(char::is_control) {
+            return Err(NameFault::ControlCharacter);
+        }
+        Ok(Self {
+            folded: fold(shown),
+            shown: shown.to_owned(),
+        })
+    }
+
+    /// As it was typed.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// As it is compared: see [`fold`].
+    #[must_use]
+    pub fn folded(&self) -> &str {
+        &self.folded
+    }
+}
+
+/// The form in which names are compared: trimmed, NFC, lower case. Done here and not by the database,
+/// so that it is the same on both.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    text.trim().nfc().collect::<String>().to_lowercase()
+}
+
+/// Somebody who can log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Shoko's `UserID`. Never given out twice.
+    pub id: i32,
+    /// The name, as typed.
+    pub name: String,
+    /// The e-mail address, if there is one.
+    pub email: Option<String>,
+    /// May manage others.
+    pub is_admin: bool,
+    /// Keeps password and keys, but none of them works.
+    pub is_disabled: bool,
+    /// When the user was made.
+    pub created_at: NaiveDateTime,
+    /// What Shoko's clients keep with the user.
+    pub profile: Profile,
+}
+
+/// What Shoko's clients keep with a user and give no meaning to this service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// A JSON array of names.
+    pub community_sites: String,
+    /// A JSON array of ids.
+    pub restricted_tags: String,
+    /// A data URL, or empty.
+    pub avatar: String,
+    /// Comma-separated, or empty.
+    pub plex_usernames: String,
+}
+
+/// A user to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The name.
+    pub name: Name,
+    /// The e-mail address, if there is one.
+    pub email: Option<Name>,
+    /// May manage others.
+    pub is_admin: bool,
+}
+
+/// Who makes a request: the user and the device that a working key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Which key it is; not the key.
+    pub key_id: i64,
+    /// The user's id.
+    pub user_id: i32,
+    /// The user's name, as typed.
+    pub user: String,
+    /// May manage others.
+    pub is_admin: bool,
+    /// The device's name, as typed at its first login.
+    pub device: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_trimmed_and_without_case_or_composition() {
+        let composed = Name::parse(" Jo\u{308}RG\t").unwrap();
+        assert_eq!(composed.shown(), "Jo\u{308}RG");
+        assert_eq!(composed.folded(), Name::parse("jörg").unwrap().folded());
+    }
+
+    #[test]
+    fn a_name_has_1_to_255_characters_and_no_control_character() {
+        assert_eq!(Name::parse(" \t"), Err(NameFault::Blank));
+        assert!(Name::parse(&"ü".repeat(255)).is_ok());
+        assert_eq!(Name::parse(&"ü".repeat(256)), Err(NameFault::TooLong));
+        assert_eq!(Name::parse("a\0b"), Err(NameFault::ControlCharacter));
+    }
+}

@@ -1,0 +1,113 @@
+//! The OpenAPI document, and Swagger UI to read it in and try it out.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{self, Data, Path, ServiceConfig, get, head};
+use actix_web::{HttpResponse, Responder};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, Server};
+use utoipa::{Modify, OpenApi};
+
+use crate::dialects::{gateway, shoko};
+use crate::settings::BasePath;
+use crate::web::problem::Problem;
+use crate::web::responses::Problems;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "shoko-auth", description = "Logs people in and gives each of their devices an API key."),
+    paths(
+        shoko::auth::log_in,
+        shoko::auth::revoke,
+        shoko::auth::change_password,
+        shoko::users::current,
+        gateway::verify,
+    ),
+    tags(
+        (name = "Auth", description = "Log in, end a key, change the password."),
+        (name = "User", description = "Users."),
+        (name = "Gateway", description = "For reverse proxies that guard other services."),
+    ),
+    modifiers(&SecuritySchemes),
+)]
+struct Api;
+
+struct SecuritySchemes;
+
+impl Modify for SecuritySchemes {
+    fn modify(&self, document: &mut Document) {
+        let value = |text: &str| ApiKeyValue::with_description("apikey", text);
+        let components = document.components.get_or_insert_default();
+        let mut add = |name: &str, scheme: SecurityScheme| components.security_schemes.insert(name.to_owned(), scheme.into());
+        add("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(value("The API key of a device."))));
+        add(
+            "ApiKeyQuery",
+            SecurityScheme::ApiKey(ApiKey::Query(value(
+                "The same in the query, for clients that cannot send headers.",
+            ))),
+        );
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The same as a Bearer token."));
+        add("Bearer", SecurityScheme::Http(bearer.build()));
+    }
+}
+
+/// The document of a service that is mounted at `base_path`.
+#[must_use]
+pub fn document(base_path: &BasePath) -> Document {
+    let mut document = Api::openapi();
+    document.merge(Problems::openapi());
+    document.servers = Some(vec![Server::new(format!("{}/", base_path.as_str()))]);
+    document
+}
+
+/// The document as it is printed and served.
+pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
+    document(base_path).to_pretty_json().map(|json| json + "\n")
+}
+
+/// What Swagger UI needs to know.
+struct Swagger {
+    base_path: BasePath,
+    document: String,
+    config: Arc<utoipa_swagger_ui::Config<'static>>,
+}
+
+/// `/swagger/`, the document below it, and the way there from `/`.
+pub fn routes(base_path: &BasePath) -> serde_json::Result<impl FnOnce(&mut ServiceConfig) + Clone + use<>> {
+    let config = utoipa_swagger_ui::Config::from("v3/swagger.json")
+        .persist_authorization(true)
+        .try_it_out_enabled(true);
+    let swagger = Data::new(Swagger {
+        base_path: base_path.clone(),
+        document: document_json(base_path)?,
+        config: Arc::new(config),
+    });
+    Ok(move |routes: &mut ServiceConfig| {
+        let page = |path: &str| web::resource(path).app_data(swagger.clone());
+        routes
+            .service(page("").route(get().to(lead_to_swagger)).route(head().to(lead_to_swagger)))
+            .service(page("/").route(get().to(lead_to_swagger)).route(head().to(lead_to_swagger)))
+            .service(page("/swagger").route(get().to(lead_to_swagger)).route(head().to(lead_to_swagger)))
+            .service(page("/swagger/v3/swagger.json").route(get().to(serve_document)).route(head().to(serve_document)))
+            .service(page("/swagger/{file:.*}").route(get().to(serve_file)).route(head().to(serve_file)));
+    })
+}
+
+async fn lead_to_swagger(swagger: Data<Swagger>) -> impl Responder {
+    let target = format!("{}/swagger/", swagger.base_path.as_str());
+    HttpResponse::Found().insert_header((LOCATION, target)).finish()
+}
+
+async fn serve_document(swagger: Data<Swagger>) -> impl Responder {
+    HttpResponse::Ok().content_type("application/json; charset=utf-8").body(swagger.document.clone())
+}
+
+async fn serve_file(swagger: Data<Swagger>, file: Path<String>) -> Result<impl Responder, Problem> {
+    let file = utoipa_swagger_ui::serve(&file, swagger.config.clone());
+    match file {
+        Ok(Some(file)) => Ok(HttpResponse::Ok().content_type(file.content_type).body(file.bytes.into_owned())),
+        Ok(None) | Err(_) => Err(Problem::new(StatusCode::NOT_FOUND)),
+    }
+}

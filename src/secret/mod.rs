@@ -1,0 +1,4 @@
+//! What is secret and how it is checked: passwords and keys. No database and no HTTP in here.
+
+pub mod key;
+pub mod password;

@@ -1,0 +1,198 @@
+//! Passwords: PBKDF2-HMAC-SHA256 as PHC strings, and the rules for new ones.
+//!
+//! A check that fails costs the same whatever the reason, so that the time of a 401 tells nobody which
+//! users exist: where there is no hash to check against, or one of fewer rounds, the rounds are done for nothing.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pbkdf2::password_hash::phc::PasswordHash;
+use pbkdf2::password_hash::{PasswordHasher, PasswordVerifier};
+use pbkdf2::{Algorithm, Params, Pbkdf2};
+
+use crate::error::{AuthError, PasswordFault, Result};
+use crate::model::{Name, fold};
+
+/// The commonest passwords in lower case, one a line. The comment at the top names source and licence.
+const COMMON: &str = include_str!("common-passwords.txt");
+
+/// How passwords are hashed and which new ones are taken.
+#[derive(Debug)]
+pub struct Passwords {
+    hasher: Pbkdf2,
+    rounds: u32,
+    min_length: usize,
+    /// The most rounds any check has needed: what a failure costs. Above `rounds` only when the setting was lowered.
+    dearest: AtomicU32,
+}
+
+impl Passwords {
+    /// The greatest length, in bytes.
+    pub const MAX_BYTES: usize = 1024;
+    /// The fewest PBKDF2 rounds that can be set.
+    pub const MIN_ROUNDS: u32 = Params::MIN_ROUNDS;
+
+    /// `rounds` for new hashes, at least [`Self::MIN_ROUNDS`]; `min_length` of new passwords in characters.
+    pub fn new(rounds: u32, min_length: usize) -> Result<Self> {
+        let params = Params::new(rounds).map_err(|e| AuthError::Internal(format!("PBKDF2 rounds: {e}")))?;
+        Ok(Self {
+            hasher: Pbkdf2::new(Algorithm::Pbkdf2Sha256, params),
+            rounds,
+            min_length,
+            dearest: AtomicU32::new(rounds),
+        })
+    }
+
+    /// Whether `password` may become the password of the user `name`.
+    ///
+    /// Length is counted in code points and nothing is trimmed (NIST SP 800-63B-4, section 3.1.1.2).
+    pub fn check_new(&self, password: &str, name: &Name) -> std::result::Result<(), PasswordFault> {
+        if password.is_empty() {
+            return Err(PasswordFault::Empty);
+        }
+        if password.chars().count() < self.min_length {
+            return Err(PasswordFault::TooShort { min: self.min_length });
+        }
+        if password.len() > Self::MAX_BYTES {
+            return Err(PasswordFault::TooLong { max: Self::MAX_BYTES });
+        }
+        let folded = fold(password);
+        if folded == name.folded() {
+            return Err(PasswordFault::UserName);
+        }
+        if is_common(&folded) {
+            return Err(PasswordFault::Common);
+        }
+        Ok(())
+    }
+
+    /// The PHC string of a fresh salt and `password`. Takes about a tenth of a second.
+    pub fn hash(&self, password: &str) -> Result<String> {
+        let hash: PasswordHash = self
+            .hasher
+            .hash_password(password.as_bytes())
+            .map_err(|e| AuthError::Internal(format!("hashing a password: {e}")))?;
+        Ok(hash.to_string())
+    }
+
+    /// Whether `password` is the one that `stored` was made from; never, when nothing is stored.
+    /// A `false` takes the same time in every case.
+    #[must_use]
+    pub fn verify(&self, password: &str, stored: Option<&str>) -> bool {
+        let stored = stored.and_then(Stored::parse);
+        let stored = stored.filter(|_| password.len() <= Self::MAX_BYTES);
+        let done = stored.as_ref().map_or(0, |s| s.rounds);
+        let dearest = self.dearest.fetch_max(done, Ordering::Relaxed).max(done);
+        if stored.is_some_and(|s| self.hasher.verify_password(password.as_bytes(), &s.hash).is_ok()) {
+            return true;
+        }
+        spend(dearest - done);
+        false
+    }
+
+    /// Whether `stored` was made with fewer rounds than new hashes are.
+    #[must_use]
+    pub fn needs_rehash(&self, stored: &str) -> bool {
+        Stored::parse(stored).is_none_or(|s| s.rounds < self.rounds)
+    }
+}
+
+/// A stored PHC string, taken apart.
+struct Stored {
+    hash: PasswordHash,
+    rounds: u32,
+}
+
+impl Stored {
+    /// `None`, and a line in the log, when the text is no hash of ours: somebody edited the database.
+    fn parse(text: &str) -> Option<Self> {
+        let hash = PasswordHash::new(text).ok();
+        let parsed = hash.and_then(|hash| {
+            let rounds = Params::try_from(&hash).ok()?.rounds();
+            (hash.algorithm == Algorithm::Pbkdf2Sha256.into()).then_some(Self { hash, rounds })
+        });
+        if parsed.is_none() {
+            log::error!("a stored password is not a PBKDF2-SHA256 PHC string; its user cannot log in");
+        }
+        parsed
+    }
+}
+
+/// Does `rounds` rounds of PBKDF2 for nothing but the time they take.
+fn spend(rounds: u32) {
+    if rounds > 0 {
+        let mut output = [0; Params::RECOMMENDED_OUTPUT_LENGTH];
+        pbkdf2::pbkdf2_hmac::<sha2::Sha256>(b"nobody's password", b"nobody's salt...", rounds, &mut output);
+        std::hint::black_box(output);
+    }
+}
+
+fn is_common(folded: &str) -> bool {
+    COMMON.lines().any(|line| line == folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_hash_is_a_phc_string_that_only_its_password_satisfies() {
+        let passwords = Passwords::new(1000, 8).unwrap();
+        let hash = passwords.hash(" Trömbone ").unwrap();
+        assert!(hash.starts_with("$pbkdf2-sha256$i=1000,l=32$"), "{hash}");
+        assert!(passwords.verify(" Trömbone ", Some(&hash)));
+        assert!(!passwords.verify("Trömbone", Some(&hash)));
+        assert!(!passwords.verify(" Trömbone ", None));
+        assert_ne!(hash, passwords.hash(" Trömbone ").unwrap(), "the salt is fresh");
+    }
+
+    #[test]
+    fn a_hash_of_fewer_rounds_is_accepted_and_wants_a_rehash() {
+        let hash = Passwords::new(1000, 8).unwrap().hash("Trombone").unwrap();
+        let passwords = Passwords::new(2000, 8).unwrap();
+        assert!(passwords.verify("Trombone", Some(&hash)));
+        assert!(passwords.needs_rehash(&hash));
+        assert!(!passwords.needs_rehash(&passwords.hash("Trombone").unwrap()));
+    }
+
+    #[test]
+    fn a_text_that_is_no_hash_lets_nobody_in() {
+        let passwords = Passwords::new(1000, 8).unwrap();
+        for stored in ["", "Trombone", "$pbkdf2-sha512$i=1000,l=32$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA"] {
+            assert!(!passwords.verify("Trombone", Some(stored)), "{stored}");
+        }
+    }
+
+    #[test]
+    fn a_password_over_the_bound_is_never_right() {
+        let passwords = Passwords::new(1000, 8).unwrap();
+        let long = "x".repeat(Passwords::MAX_BYTES + 1);
+        let hash = passwords.hash(&long).unwrap();
+        assert!(!passwords.verify(&long, Some(&hash)));
+    }
+
+    #[test]
+    fn a_refused_new_password_is_told_why() {
+        let passwords = Passwords::new(1000, 8).unwrap();
+        let check = |text: &str| passwords.check_new(text, &name("Trombonist"));
+        assert_eq!(check(""), Err(PasswordFault::Empty));
+        assert_eq!(check("sieben7"), Err(PasswordFault::TooShort { min: 8 }));
+        assert_eq!(check("ö234567"), Err(PasswordFault::TooShort { min: 8 }), "characters, not bytes");
+        assert_eq!(check(&"ü".repeat(513)), Err(PasswordFault::TooLong { max: 1024 }));
+        assert_eq!(check("tromboNIST"), Err(PasswordFault::UserName));
+        assert_eq!(check("Password1"), Err(PasswordFault::Common));
+        assert_eq!(check("        x"), Ok(()));
+        assert_eq!(check("Tr0mbone-lake"), Ok(()));
+    }
+
+    #[test]
+    fn the_list_of_common_passwords_covers_what_the_default_length_lets_through() {
+        let listed = COMMON.lines().filter(|line| !line.starts_with("# ") && line.len() >= 8);
+        assert!(listed.count() >= 3000);
+        assert!(is_common("password") && is_common("12345678") && !is_common("tr0mbone-lake"));
+        assert!(COMMON.lines().filter(|line| !line.starts_with("# ")).all(|line| line == fold(line)));
+    }
+}

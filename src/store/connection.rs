@@ -1,0 +1,101 @@
+//! A connection to either database, and how it is made.
+//!
+//! The queries are methods of [`DbConnection`], one file a table, so that each is written once for both databases.
+
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::r2d2::ManageConnection;
+use diesel::{Connection as _, PgConnection, QueryResult, RunQueryDsl, SqliteConnection};
+
+use crate::settings::Database;
+
+/// A connection to one of the databases.
+#[derive(diesel::MultiConnection)]
+pub enum DbConnection {
+    /// The main store.
+    Postgres(PgConnection),
+    /// The embedded default.
+    Sqlite(SqliteConnection),
+}
+
+impl DbConnection {
+    /// Begins a transaction that will write. On SQLite it takes the writer's lock at once: a transaction that
+    /// begins by reading fails, instead of waiting, when another writer comes first.
+    pub(super) fn begin_write(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
+            Self::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
+        }
+    }
+
+    pub(super) fn commit(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(c) => AnsiTransactionManager::commit_transaction(c),
+            Self::Sqlite(c) => AnsiTransactionManager::commit_transaction(c),
+        }
+    }
+
+    pub(super) fn rollback(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(c) => AnsiTransactionManager::rollback_transaction(c),
+            Self::Sqlite(c) => AnsiTransactionManager::rollback_transaction(c),
+        }
+    }
+
+    fn is_broken(&mut self) -> bool {
+        match self {
+            Self::Postgres(c) => AnsiTransactionManager::is_broken_transaction_manager(c),
+            Self::Sqlite(c) => AnsiTransactionManager::is_broken_transaction_manager(c),
+        }
+    }
+}
+
+/// Makes connections for the pool. Diesel's derived manager tries each database in turn and hides the real error.
+pub(super) struct Manager {
+    database: Database,
+}
+
+impl Manager {
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = DbConnection;
+    type Error = diesel::r2d2::Error;
+
+    fn connect(&self) -> Result<DbConnection, Self::Error> {
+        match &self.database {
+            Database::Postgres(url) => PgConnection::establish(url)
+                .map(DbConnection::Postgres)
+                .map_err(diesel::r2d2::Error::ConnectionError),
+            Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
+        }
+    }
+
+    fn is_valid(&self, connection: &mut DbConnection) -> Result<(), Self::Error> {
+        diesel::sql_query("SELECT 1")
+            .execute(connection)
+            .map(|_| ())
+            .map_err(diesel::r2d2::Error::QueryError)
+    }
+
+    fn has_broken(&self, connection: &mut DbConnection) -> bool {
+        std::thread::panicking() || connection.is_broken()
+    }
+}
+
+/// `busy_timeout` comes first, because switching to WAL may have to wait for another process; `synchronous = FULL`
+/// because an acknowledged revocation must survive a power cut.
+fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
+    let mut connection = SqliteConnection::establish(path).map_err(diesel::r2d2::Error::ConnectionError)?;
+    connection
+        .batch_execute(
+            "PRAGMA busy_timeout = 5000;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;",
+        )
+        .map_err(diesel::r2d2::Error::QueryError)?;
+    Ok(DbConnection::Sqlite(connection))
+}

@@ -1,0 +1,110 @@
+//! Queries on `api_keys`.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::DbConnection;
+use super::schema::{api_keys, users};
+use crate::error::Result;
+use crate::model::{Caller, Name};
+use crate::secret::key::KeyHash;
+
+/// A key to be stored.
+#[derive(Debug)]
+pub struct StoredKey<'a> {
+    /// Whose it is.
+    pub user_id: i32,
+    /// For which device.
+    pub device: &'a Name,
+    /// What it is looked up by.
+    pub hash: KeyHash,
+    /// What it is handed out from at the device's next login.
+    pub sealed: Vec<u8>,
+}
+
+impl DbConnection {
+    /// Who presents the key with this hash, if it works now: not expired, its user not disabled.
+    pub fn caller(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Caller>> {
+        let row: Option<(i64, i32, String, bool, String)> = api_keys::table
+            .inner_join(users::table)
+            .filter(api_keys::hash.eq(hash.as_slice()))
+            .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
+            .filter(users::is_disabled.eq(false))
+            .select((api_keys::id, users::id, users::name, users::is_admin, api_keys::device))
+            .first(self)
+            .optional()?;
+        Ok(row.map(|(key_id, user_id, user, is_admin, device)| Caller {
+            key_id,
+            user_id,
+            user,
+            is_admin,
+            device,
+        }))
+    }
+
+    /// The key to hand out to this device again, sealed.
+    pub fn sealed_key(&mut self, user_id: i32, device: &Name) -> Result<Option<Vec<u8>>> {
+        let sealed: Option<Option<Vec<u8>>> = api_keys::table
+            .filter(api_keys::user_id.eq(user_id))
+            .filter(api_keys::device_folded.eq(device.folded()))
+            .filter(api_keys::sealed.is_not_null())
+            .select(api_keys::sealed)
+            .first(self)
+            .optional()?;
+        Ok(sealed.flatten())
+    }
+
+    /// Makes the device's key one that still works but is not handed out again.
+    pub fn forget_sealed_key(&mut self, user_id: i32, device: &Name) -> Result<()> {
+        diesel::update(
+            api_keys::table
+                .filter(api_keys::user_id.eq(user_id))
+                .filter(api_keys::device_folded.eq(device.folded())),
+        )
+        .set(api_keys::sealed.eq(None::<Vec<u8>>))
+        .execute(self)?;
+        Ok(())
+    }
+
+    /// Adds a key.
+    pub fn insert_key(&mut self, key: &StoredKey<'_>, now: NaiveDateTime) -> Result<()> {
+        diesel::insert_into(api_keys::table)
+            .values((
+                api_keys::user_id.eq(key.user_id),
+                api_keys::device.eq(key.device.shown()),
+                api_keys::device_folded.eq(key.device.folded()),
+                api_keys::hash.eq(key.hash.as_slice()),
+                api_keys::sealed.eq(Some(key.sealed.as_slice())),
+                api_keys::created_at.eq(now),
+            ))
+            .execute(self)?;
+        Ok(())
+    }
+
+    /// Whether this key is still there.
+    pub fn has_key(&mut self, key_id: i64) -> Result<bool> {
+        let found: i64 = api_keys::table.find(key_id).count().get_result(self)?;
+        Ok(found > 0)
+    }
+
+    /// Ends the key with this hash. `false`: there is none.
+    pub fn delete_key(&mut self, hash: &KeyHash) -> Result<bool> {
+        let ended = diesel::delete(api_keys::table.filter(api_keys::hash.eq(hash.as_slice()))).execute(self)?;
+        Ok(ended > 0)
+    }
+
+    /// Ends all keys of the user's device; how many they were.
+    pub fn delete_keys_of_device(&mut self, user_id: i32, device: &Name) -> Result<usize> {
+        Ok(diesel::delete(
+            api_keys::table
+                .filter(api_keys::user_id.eq(user_id))
+                .filter(api_keys::device_folded.eq(device.folded())),
+        )
+        .execute(self)?)
+    }
+
+    /// Ends all keys of the user; how many they were.
+    pub fn delete_keys_of_user(&mut self, user_id: i32) -> Result<usize> {
+        Ok(diesel::delete(api_keys::table.filter(api_keys::user_id.eq(user_id))).execute(self)?)
+    }
+}

@@ -1,0 +1,118 @@
+//! The only place that knows diesel: the pool, transactions, migrations; the queries are in one file a table.
+//!
+//! What to ask in which order is `auth`'s business, so [`Store`] runs a closure on a [`DbConnection`] whose
+//! methods are the queries.
+
+mod connection;
+mod keys;
+mod schema;
+mod users;
+
+use std::time::Duration;
+
+use diesel::RunQueryDsl;
+use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+pub use connection::DbConnection;
+use connection::Manager;
+pub use keys::StoredKey;
+pub use users::Credential;
+
+use crate::error::{AuthError, Result};
+use crate::settings::Database;
+
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// Any number will do, if nobody else locks it in our database.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
+
+/// How long a request may wait for a connection.
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
+const POOL_SIZE: u32 = 10;
+
+/// A database, ready for use by any number of threads.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool<Manager>,
+}
+
+impl Store {
+    /// Connects once, to be told what is wrong, and sets up the pool. Migrates nothing.
+    pub fn open(database: &Database) -> Result<Self> {
+        let manager = Manager::new(database.clone());
+        manager
+            .connect()
+            .map_err(|e| AuthError::Unavailable(format!("{database}: {e}")))?;
+        let pool = Pool::builder()
+            .max_size(POOL_SIZE)
+            .min_idle(Some(1))
+            .connection_timeout(CHECKOUT_TIMEOUT)
+            .build_unchecked(manager);
+        Ok(Self { pool })
+    }
+
+    /// Runs queries that read, each for itself.
+    pub fn read<T>(&self, queries: impl FnOnce(&mut DbConnection) -> Result<T>) -> Result<T> {
+        queries(&mut *self.connection()?)
+    }
+
+    /// Runs queries in one transaction: all of what they wrote is there afterwards when `Ok`, nothing when `Err`.
+    pub fn write<T>(&self, queries: impl FnOnce(&mut DbConnection) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection()?;
+        connection.begin_write()?;
+        match queries(&mut connection) {
+            Ok(value) => {
+                connection.commit()?;
+                Ok(value)
+            }
+            Err(error) => {
+                if let Err(e) = connection.rollback() {
+                    log::warn!("rolling back: {e}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings the tables up to date and then runs `queries`, all in one transaction under a lock that lets one
+    /// process at a time through: several nodes may start at once.
+    pub fn migrate<T>(&self, queries: impl FnOnce(&mut DbConnection) -> Result<T>) -> Result<T> {
+        self.write(|db| {
+            match db {
+                DbConnection::Postgres(c) => {
+                    diesel::sql_query(MIGRATION_LOCK).execute(c)?;
+                    c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
+                }
+                DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
+            }
+            .map_err(|e| AuthError::Unavailable(format!("migrating the database: {e}")))?;
+            queries(db)
+        })
+    }
+
+    /// Whether the database answers.
+    pub fn ping(&self) -> Result<()> {
+        self.read(|db| Ok(diesel::sql_query("SELECT 1").execute(db).map(drop)?))
+    }
+
+    fn connection(&self) -> Result<PooledConnection<Manager>> {
+        self.pool.get().map_err(|e| AuthError::Unavailable(e.to_string()))
+    }
+}
+
+/// A query that could not be built or read is a fault of ours; everything else is the database's state.
+impl From<diesel::result::Error> for AuthError {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::Error;
+        match error {
+            Error::QueryBuilderError(_)
+            | Error::SerializationError(_)
+            | Error::DeserializationError(_)
+            | Error::NotFound
+            | Error::InvalidCString(_) => Self::Internal(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Diesel's view of the tables: the same on both databases. The migrations define them.
+
+diesel::table! {
+    users (id) {
+        id -> Integer,
+        name -> Text,
+        name_folded -> Text,
+        email -> Nullable<Text>,
+        email_folded -> Nullable<Text>,
+        password -> Text,
+        password_version -> Integer,
+        is_admin -> Bool,
+        is_disabled -> Bool,
+        created_at -> Timestamp,
+        community_sites -> Text,
+        restricted_tags -> Text,
+        avatar -> Text,
+        plex_usernames -> Text,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> BigInt,
+        user_id -> Integer,
+        device -> Text,
+        device_folded -> Text,
+        hash -> Binary,
+        sealed -> Nullable<Binary>,
+        created_at -> Timestamp,
+        expires_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::joinable!(api_keys -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(users, api_keys);

@@ -1,0 +1,162 @@
+//! Queries on `users`.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::DbConnection;
+use super::schema::users;
+use crate::error::{AuthError, Result};
+use crate::model::{Name, NewUser, Profile, User};
+
+/// What a login is checked against.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = users)]
+pub struct Credential {
+    /// The user's id.
+    #[diesel(column_name = id)]
+    pub user_id: i32,
+    /// The PHC string.
+    pub password: String,
+    /// Rises whenever the password changes, and not when the same password is hashed anew.
+    pub password_version: i32,
+    /// Whether the user may not log in at all.
+    pub is_disabled: bool,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = users)]
+struct UserRow {
+    id: i32,
+    name: String,
+    email: Option<String>,
+    is_admin: bool,
+    is_disabled: bool,
+    created_at: NaiveDateTime,
+    community_sites: String,
+    restricted_tags: String,
+    avatar: String,
+    plex_usernames: String,
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            email: row.email,
+            is_admin: row.is_admin,
+            is_disabled: row.is_disabled,
+            created_at: row.created_at,
+            profile: Profile {
+                community_sites: row.community_sites,
+                restricted_tags: row.restricted_tags,
+                avatar: row.avatar,
+                plex_usernames: row.plex_usernames,
+            },
+        }
+    }
+}
+
+impl DbConnection {
+    /// What a login as `name` is checked against.
+    pub fn credential(&mut self, name: &Name) -> Result<Option<Credential>> {
+        Ok(users::table
+            .filter(users::name_folded.eq(name.folded()))
+            .select(Credential::as_select())
+            .first(self)
+            .optional()?)
+    }
+
+    /// The same for a known user, whose row then cannot change until the transaction ends.
+    pub fn lock_credential(&mut self, user_id: i32) -> Result<Option<Credential>> {
+        let row = users::table.find(user_id);
+        Ok(match self {
+            Self::Postgres(c) => row.select(Credential::as_select()).for_no_key_update().first(c),
+            // The transaction holds the one writer's lock.
+            Self::Sqlite(c) => row.select(Credential::as_select()).first(c),
+        }
+        .optional()?)
+    }
+
+    /// A user by id.
+    pub fn user(&mut self, user_id: i32) -> Result<Option<User>> {
+        let row: Option<UserRow> = users::table.find(user_id).select(UserRow::as_select()).first(self).optional()?;
+        Ok(row.map(User::from))
+    }
+
+    /// A user by name.
+    pub fn user_by_name(&mut self, name: &Name) -> Result<Option<User>> {
+        let row: Option<UserRow> = users::table
+            .filter(users::name_folded.eq(name.folded()))
+            .select(UserRow::as_select())
+            .first(self)
+            .optional()?;
+        Ok(row.map(User::from))
+    }
+
+    /// All users, by id.
+    pub fn users(&mut self) -> Result<Vec<User>> {
+        let rows: Vec<UserRow> = users::table.order(users::id).select(UserRow::as_select()).load(self)?;
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// Whether anybody may manage others.
+    pub fn has_admin(&mut self) -> Result<bool> {
+        let admins: i64 = users::table.filter(users::is_admin.eq(true)).count().get_result(self)?;
+        Ok(admins > 0)
+    }
+
+    /// Lets no other transaction make or rename users until this one ends. Names and e-mail addresses share
+    /// one namespace, over two columns, which no unique index can watch.
+    pub fn lock_names(&mut self) -> Result<()> {
+        if let Self::Postgres(c) = self {
+            diesel::sql_query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE").execute(c)?;
+        }
+        Ok(())
+    }
+
+    /// Whether somebody has this name, or this e-mail address.
+    pub fn is_taken(&mut self, name: &Name) -> Result<bool> {
+        let holders: i64 = users::table
+            .filter(users::name_folded.eq(name.folded()).or(users::email_folded.eq(name.folded())))
+            .count()
+            .get_result(self)?;
+        Ok(holders > 0)
+    }
+
+    /// Adds a user; the caller has seen to it that the names are free.
+    pub fn insert_user(&mut self, user: &NewUser, password: &str, now: NaiveDateTime) -> Result<User> {
+        diesel::insert_into(users::table)
+            .values((
+                users::name.eq(user.name.shown()),
+                users::name_folded.eq(user.name.folded()),
+                users::email.eq(user.email.as_ref().map(Name::shown)),
+                users::email_folded.eq(user.email.as_ref().map(Name::folded)),
+                users::password.eq(password),
+                users::is_admin.eq(user.is_admin),
+                users::created_at.eq(now),
+            ))
+            .execute(self)?;
+        self.user_by_name(&user.name)?
+            .ok_or_else(|| AuthError::Internal("the user just made is not there".to_owned()))
+    }
+
+    /// Stores a new password. `false`: there is no such user.
+    pub fn set_password(&mut self, user_id: i32, password: &str) -> Result<bool> {
+        let changed = diesel::update(users::table.find(user_id))
+            .set((
+                users::password.eq(password),
+                users::password_version.eq(users::password_version + 1),
+            ))
+            .execute(self)?;
+        Ok(changed > 0)
+    }
+
+    /// Puts another hash of the same password in the place of `old`, unless the password has changed meanwhile.
+    pub fn replace_hash(&mut self, user_id: i32, old: &str, new: &str) -> Result<()> {
+        diesel::update(users::table.find(user_id).filter(users::password.eq(old)))
+            .set(users::password.eq(new))
+            .execute(self)?;
+        Ok(())
+    }
+}

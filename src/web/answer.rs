@@ -1,0 +1,39 @@
+//! Answers as Shoko gives them.
+
+use actix_web::body::BoxBody;
+use actix_web::http::header::{self, Accept, Header};
+use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder};
+use serde::Serialize;
+
+/// JSON: `application/json; charset=utf-8`, or `text/json` for who asks for that.
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> Json<T> {
+    /// For an answer that carries a key: nobody on the way may keep it.
+    pub fn no_store(self) -> CustomizeResponder<Self> {
+        self.customize().insert_header((header::CACHE_CONTROL, "no-store"))
+    }
+}
+
+impl<T: Serialize> Responder for Json<T> {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        match serde_json::to_string(&self.0) {
+            Ok(body) => HttpResponse::Ok()
+                .insert_header((header::CONTENT_TYPE, media_type(request)))
+                .body(body),
+            Err(e) => HttpResponse::from_error(e),
+        }
+    }
+}
+
+fn media_type(request: &HttpRequest) -> &'static str {
+    let ranked = Accept::parse(request).map(|accept| accept.ranked()).unwrap_or_default();
+    let answers = ranked.iter().find_map(|range| match range.essence_str() {
+        "application/json" | "application/*" | "*/*" => Some("application/json; charset=utf-8"),
+        "text/json" | "text/*" => Some("text/json; charset=utf-8"),
+        _ => None,
+    });
+    answers.unwrap_or("application/json; charset=utf-8")
+}

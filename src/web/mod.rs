@@ -1,0 +1,27 @@
+//! HTTP pieces that every dialect shares. Knows no dialect.
+
+pub mod answer;
+pub mod body;
+pub mod caller;
+pub mod health;
+pub mod problem;
+pub mod query;
+pub mod responses;
+pub mod surface;
+pub mod trace;
+
+use actix_web::web::{Data, block};
+
+use crate::auth::Auth;
+use crate::error::{AuthError, Result};
+
+/// Calls the service on a thread that may block, off the event loop.
+pub async fn call<T: Send + 'static>(
+    auth: &Data<Auth>,
+    deed: impl FnOnce(&Auth) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let auth = auth.clone();
+    block(move || deed(&auth))
+        .await
+        .unwrap_or_else(|_| Err(AuthError::Unavailable("the server is stopping".to_owned())))
+}

@@ -1,0 +1,56 @@
+//! The query, as Shoko's clients send it: names match without regard to case.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+
+use super::problem::Problem;
+
+/// The decoded pairs of a query, in order.
+#[derive(Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Of this request.
+    #[must_use]
+    pub fn of(request: &HttpRequest) -> Self {
+        let pairs = web::Query::from_query(request.query_string());
+        Self(pairs.map(web::Query::into_inner).unwrap_or_default())
+    }
+
+    /// All values of `name`.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The value of `name`, which may stand there once; an empty one counts as absent.
+    pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Problem> {
+        let mut values = self.all(name);
+        let value = values.next().filter(|value| !value.trim().is_empty());
+        match values.next() {
+            None => Ok(value),
+            Some(_) => Err(Problem::invalid(name, format!("The query holds '{name}' more than once."))),
+        }
+    }
+
+    /// The same as a number.
+    pub fn number(&self, name: &str) -> Result<Option<i32>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let number = text.trim().parse();
+        number.map(Some).map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
+    }
+}
+
+impl FromRequest for Query {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
+    }
+}
