@@ -29,3 +29,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod web;
+
+/// So that test code that is shared with `tests/` finds the crate under its own name.
+#[cfg(test)]
+extern crate self as shoko_auth;

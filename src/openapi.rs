@@ -40,15 +40,21 @@ impl Modify for SecuritySchemes {
     fn modify(&self, document: &mut Document) {
         let value = |text: &str| ApiKeyValue::with_description("apikey", text);
         let components = document.components.get_or_insert_default();
-        let mut add = |name: &str, scheme: SecurityScheme| components.security_schemes.insert(name.to_owned(), scheme.into());
-        add("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(value("The API key of a device."))));
+        let mut add =
+            |name: &str, scheme: SecurityScheme| components.security_schemes.insert(name.to_owned(), scheme.into());
+        add(
+            "ApiKey",
+            SecurityScheme::ApiKey(ApiKey::Header(value("The API key of a device."))),
+        );
         add(
             "ApiKeyQuery",
             SecurityScheme::ApiKey(ApiKey::Query(value(
                 "The same in the query, for clients that cannot send headers.",
             ))),
         );
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The same as a Bearer token."));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The same as a Bearer token."));
         add("Bearer", SecurityScheme::Http(bearer.build()));
     }
 }
@@ -87,11 +93,31 @@ pub fn routes(base_path: &BasePath) -> serde_json::Result<impl FnOnce(&mut Servi
     Ok(move |routes: &mut ServiceConfig| {
         let page = |path: &str| web::resource(path).app_data(swagger.clone());
         routes
-            .service(page("").route(get().to(lead_to_swagger)).route(head().to(lead_to_swagger)))
-            .service(page("/").route(get().to(lead_to_swagger)).route(head().to(lead_to_swagger)))
-            .service(page("/swagger").route(get().to(lead_to_swagger)).route(head().to(lead_to_swagger)))
-            .service(page("/swagger/v3/swagger.json").route(get().to(serve_document)).route(head().to(serve_document)))
-            .service(page("/swagger/{file:.*}").route(get().to(serve_file)).route(head().to(serve_file)));
+            .service(
+                page("")
+                    .route(get().to(lead_to_swagger))
+                    .route(head().to(lead_to_swagger)),
+            )
+            .service(
+                page("/")
+                    .route(get().to(lead_to_swagger))
+                    .route(head().to(lead_to_swagger)),
+            )
+            .service(
+                page("/swagger")
+                    .route(get().to(lead_to_swagger))
+                    .route(head().to(lead_to_swagger)),
+            )
+            .service(
+                page("/swagger/v3/swagger.json")
+                    .route(get().to(serve_document))
+                    .route(head().to(serve_document)),
+            )
+            .service(
+                page("/swagger/{file:.*}")
+                    .route(get().to(serve_file))
+                    .route(head().to(serve_file)),
+            );
     })
 }
 
@@ -101,13 +127,17 @@ async fn lead_to_swagger(swagger: Data<Swagger>) -> impl Responder {
 }
 
 async fn serve_document(swagger: Data<Swagger>) -> impl Responder {
-    HttpResponse::Ok().content_type("application/json; charset=utf-8").body(swagger.document.clone())
+    HttpResponse::Ok()
+        .content_type("application/json; charset=utf-8")
+        .body(swagger.document.clone())
 }
 
 async fn serve_file(swagger: Data<Swagger>, file: Path<String>) -> Result<impl Responder, Problem> {
     let file = utoipa_swagger_ui::serve(&file, swagger.config.clone());
     match file {
-        Ok(Some(file)) => Ok(HttpResponse::Ok().content_type(file.content_type).body(file.bytes.into_owned())),
+        Ok(Some(file)) => Ok(HttpResponse::Ok()
+            .content_type(file.content_type)
+            .body(file.bytes.into_owned())),
         Ok(None) | Err(_) => Err(Problem::new(StatusCode::NOT_FOUND)),
     }
 }

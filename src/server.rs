@@ -42,5 +42,8 @@ pub fn bind(settings: &Settings, auth: Auth) -> io::Result<(Server, SocketAddr)>
 }
 
 async fn no_such_route() -> Result<HttpResponse, Problem> {
-    Err(Problem::with_detail(StatusCode::NOT_FOUND, "There is nothing at this address."))
+    Err(Problem::with_detail(
+        StatusCode::NOT_FOUND,
+        "There is nothing at this address.",
+    ))
 }

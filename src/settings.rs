@@ -146,8 +146,13 @@ mod tests {
 
     #[test]
     fn a_database_url_is_shown_without_its_password() {
-        let url: Database = "postgres://me:p%40ss@db.example:5433/auth?sslmode=require&password=x".parse().unwrap();
-        assert_eq!(format!("{url} {url:?}"), "postgres://db.example:5433/auth postgres://db.example:5433/auth");
+        let url: Database = "postgres://me:p%40ss@db.example:5433/auth?sslmode=require&password=x"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "postgres://db.example:5433/auth postgres://db.example:5433/auth"
+        );
     }
 
     #[test]

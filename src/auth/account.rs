@@ -24,19 +24,25 @@ impl Auth {
             if db.has_admin()? {
                 return Ok(None);
             }
-            let (password, generated_password) = match &wanted.password {
-                Some(given) => (given.expose().to_owned(), None),
-                None => {
-                    let made = readable_password()?;
-                    (made.clone(), Some(made))
-                }
+            let (password, generated_password) = if let Some(given) = &wanted.password {
+                (given.expose().to_owned(), None)
+            } else {
+                let made = readable_password()?;
+                (made.clone(), Some(made))
             };
             let name = wanted.name.clone();
             self.passwords.check_new(&password, &name)?;
             let hash = self.passwords.hash(&password)?;
-            let admin = NewUser { name, email: None, is_admin: true };
+            let admin = NewUser {
+                name,
+                email: None,
+                is_admin: true,
+            };
             let user = insert_user(db, &admin, &hash)?;
-            Ok(Some(FirstAdminMade { user, generated_password }))
+            Ok(Some(FirstAdminMade {
+                user,
+                generated_password,
+            }))
         })
     }
 
@@ -54,7 +60,9 @@ impl Auth {
 
     /// The caller's own user.
     pub fn own_user(&self, caller: &Caller) -> Result<User> {
-        self.store.read(|db| db.user(caller.user_id))?.ok_or(AuthError::InvalidKey)
+        self.store
+            .read(|db| db.user(caller.user_id))?
+            .ok_or(AuthError::InvalidKey)
     }
 
     /// Changes the caller's password, or that of user `target`, which only administrators may.
@@ -67,13 +75,20 @@ impl Auth {
         let user = self.store.read(|db| db.user(target))?.ok_or(AuthError::UnknownUser)?;
         self.store_password(&user, password, |db| {
             // The hash took its time: whoever revoked the caller's key meanwhile meant it.
-            if db.has_key(caller.key_id)? { Ok(()) } else { Err(AuthError::InvalidKey) }
+            if db.has_key(caller.key_id)? {
+                Ok(())
+            } else {
+                Err(AuthError::InvalidKey)
+            }
         })
     }
 
     /// Changes a user's password without asking who wants it: for the command line. Ends all keys of the user.
     pub fn set_password(&self, name: &Name, password: &str) -> Result<()> {
-        let user = self.store.read(|db| db.user_by_name(name))?.ok_or(AuthError::UnknownUser)?;
+        let user = self
+            .store
+            .read(|db| db.user_by_name(name))?
+            .ok_or(AuthError::UnknownUser)?;
         self.store_password(&user, password, |_| Ok(()))
     }
 
@@ -114,7 +129,10 @@ fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str) -> Result<User
 /// 100 random bits in groups of letters and digits that nobody mistakes for one another.
 fn readable_password() -> Result<String> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let letters: Vec<u8> = random::<20>()?.iter().map(|byte| ALPHABET[usize::from(byte % 32)]).collect();
+    let letters: Vec<u8> = random::<20>()?
+        .iter()
+        .map(|byte| ALPHABET[usize::from(byte % 32)])
+        .collect();
     let groups: Vec<String> = letters
         .chunks(4)
         .map(|group| String::from_utf8_lossy(group).into_owned())

@@ -5,7 +5,7 @@ use crate::error::{AuthError, Result};
 use crate::model::Name;
 use crate::secret::key::Key;
 use crate::settings::SecretText;
-use crate::store::{DbConnection, Credential, StoredKey};
+use crate::store::{Credential, DbConnection, StoredKey};
 
 /// What somebody logs in with.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Auth {
     }
 
     /// With the user's row locked, so that of two logins of a new device the second finds the first one's key.
-    fn find_or_make_key(&self, db: &mut DbConnection, user_id: i32, device: &Name) -> Result<Key> {
+    pub(super) fn find_or_make_key(&self, db: &mut DbConnection, user_id: i32, device: &Name) -> Result<Key> {
         if let Some(sealed) = db.sealed_key(user_id, device)? {
             if let Some(key) = self.sealer.open(&sealed, user_id, device.folded()) {
                 return Ok(key);
@@ -69,7 +69,15 @@ impl Auth {
         let key = Key::generate();
         let sealed = self.sealer.seal(&key, user_id, device.folded())?;
         let hash = key.hash();
-        db.insert_key(&StoredKey { user_id, device, hash, sealed }, now())?;
+        db.insert_key(
+            &StoredKey {
+                user_id,
+                device,
+                hash,
+                sealed,
+            },
+            now(),
+        )?;
         Ok(key)
     }
 

@@ -6,6 +6,8 @@ mod login;
 mod open;
 mod verify;
 
+#[cfg(test)]
+mod interleaving_tests;
 
 use chrono::{NaiveDateTime, SubsecRound, Utc};
 

@@ -67,7 +67,10 @@ fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
 
 /// Two processes may start at once: the one that creates the file wins, the other reads what it wrote.
 fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
-    let failed = |source| OpenError::File { path: path.to_owned(), source };
+    let failed = |source| OpenError::File {
+        path: path.to_owned(),
+        source,
+    };
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         read => return read.map_err(failed),
@@ -80,7 +83,10 @@ fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
         .create_new(true)
         .mode(0o600)
         .open(&draft)
-        .and_then(|mut file| file.write_all(format!("{secret}\n").as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            file.write_all(format!("{secret}\n").as_bytes())
+                .and_then(|()| file.sync_all())
+        })
         .and_then(|()| match fs::hard_link(&draft, path) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
             linked => linked,
@@ -99,5 +105,8 @@ fn make_private_folder(path: &Path) -> Result<(), OpenError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| OpenError::File { path: path.to_owned(), source })
+        .map_err(|source| OpenError::File {
+            path: path.to_owned(),
+            source,
+        })
 }

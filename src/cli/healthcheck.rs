@@ -13,7 +13,9 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
     let mut address = settings.listen;
     address.set_ip(reachable(address));
     let url = format!("http://{address}{}/health/ready", settings.base_path.as_str());
-    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false);
     let answer = ureq::Agent::new_with_config(config.build()).get(&url).call();
     match answer.map(|answer| answer.status().as_u16()) {
         Ok(200) => Ok(()),

@@ -3,14 +3,26 @@
 
 use super::CliError;
 use crate::auth::{Auth, FirstAdminMade};
+use crate::error::AuthError;
 use crate::server;
 use crate::settings::Settings;
 
 /// Runs until the process is told to stop.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
     let auth = Auth::open(&settings.core)?;
-    if let Some(made) = auth.first_admin(&settings.first_admin)? {
+    let wanted = &settings.first_admin;
+    let made = auth.first_admin(wanted).map_err(|error| match error {
+        AuthError::NameTaken => CliError::Other(format!(
+            "there is no administrator, and '{}' is a user who is none: choose another name with \
+             SHOKO_AUTH_ADMIN_USER, or make an administrator with `shoko-auth user add NAME --admin`",
+            wanted.name.shown()
+        )),
+        AuthError::BadPassword(fault) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {fault}")),
+        other => other.into(),
+    })?;
+    if let Some(made) = made {
         println!("{}", greeting(&made, settings));
+        log::info!("made the administrator {}", made.user.name);
     }
     log::info!("database: {}", settings.core.database);
     actix_web::rt::System::new().block_on(async {
@@ -31,7 +43,11 @@ fn greeting(made: &FirstAdminMade, settings: &Settings) -> String {
     };
     let line = "=".repeat(76);
     let json = |text: &str| serde_json::Value::from(text).to_string().replace('\'', r"'\''");
-    let body = format!(r#"{{"user":{},"pass":{},"device":"my device"}}"#, json(name), json(password));
+    let body = format!(
+        r#"{{"user":{},"pass":{},"device":"my device"}}"#,
+        json(name),
+        json(password)
+    );
     format!(
         "\n{line}\n\
          This is a new installation. It got an administrator:\n\n    \

@@ -20,11 +20,23 @@ pub struct Flags {
     /// Folder of the embedded database and its sealing secret.
     #[arg(long, global = true, env = "SHOKO_AUTH_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// postgres://USER@HOST/NAME, or sqlite://PATH. [default: sqlite://DATA_DIR/shoko-auth.db]
-    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    /// `postgres://USER@HOST/NAME` or `sqlite://PATH` [default: `shoko-auth.db` in the data folder]
+    #[arg(
+        long,
+        global = true,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     database_url: Option<Database>,
     /// Serve everything below this path; a proxy in front passes paths on unchanged.
-    #[arg(long, global = true, env = "SHOKO_AUTH_BASE_PATH", default_value = "/", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_BASE_PATH",
+        default_value = "/",
+        value_name = "PATH"
+    )]
     base_path: BasePath,
     /// Name of the administrator that `serve` makes when there is none. His password comes from
     /// `SHOKO_AUTH_ADMIN_PASSWORD` or `SHOKO_AUTH_ADMIN_PASSWORD_FILE`, or is made and printed once.
@@ -100,7 +112,13 @@ mod tests {
 
     #[test]
     fn one_line_end_is_dropped_and_nothing_else() {
-        for (text, left) in [("a \n", "a "), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a\r", " a\r"), ("", "")] {
+        for (text, left) in [
+            ("a \n", "a "),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            (" a\r", " a\r"),
+            ("", ""),
+        ] {
             assert_eq!(without_line_end(text.to_owned()), left);
         }
     }

@@ -47,9 +47,18 @@ pub enum Command {
 
 pub fn run(auth: &Auth, command: Command) -> Result<(), CliError> {
     match command {
-        Command::Add { name, admin, email, password_stdin } => {
+        Command::Add {
+            name,
+            admin,
+            email,
+            password_stdin,
+        } => {
             let password = password::read(password_stdin)?;
-            let user = NewUser { name, email, is_admin: admin };
+            let user = NewUser {
+                name,
+                email,
+                is_admin: admin,
+            };
             let user = auth.create_user(&user, password.expose())?;
             println!("Made the user {} (id {}).", user.name, user.id);
             Ok(())
@@ -83,7 +92,14 @@ fn list(users: &[User], json: bool) -> Result<(), CliError> {
     for user in listed {
         let (admin, disabled) = (yes(user.is_admin), yes(user.is_disabled));
         let email = user.email.unwrap_or_default();
-        table.add_row([&user.id.to_string(), user.name, email, admin, disabled, &user.created_at]);
+        table.add_row([
+            &user.id.to_string(),
+            user.name,
+            email,
+            admin,
+            disabled,
+            &user.created_at,
+        ]);
     }
     println!("{table}");
     Ok(())

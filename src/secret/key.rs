@@ -98,7 +98,9 @@ impl Sealer {
 
     /// From the secret as base64 text; blanks around it do not matter.
     pub fn from_base64(text: &str) -> std::result::Result<Self, String> {
-        let bytes = STANDARD.decode(text.trim()).map_err(|e| format!("it is not base64: {e}"))?;
+        let bytes = STANDARD
+            .decode(text.trim())
+            .map_err(|e| format!("it is not base64: {e}"))?;
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes)
             .map_err(|_| format!("it has {} bytes; 32 are needed", bytes.len()))?;
         Ok(Self(cipher))
@@ -123,7 +125,9 @@ impl Sealer {
     /// Opens what [`Self::seal`] made for the same user and device; `None` when the secret is not the same one.
     #[must_use]
     pub fn open(&self, sealed: &[u8], user_id: i32, device: &str) -> Option<Key> {
-        let (nonce, msg) = sealed.strip_prefix(&[Self::VERSION])?.split_first_chunk::<{ Self::NONCE_BYTES }>()?;
+        let (nonce, msg) = sealed
+            .strip_prefix(&[Self::VERSION])?
+            .split_first_chunk::<{ Self::NONCE_BYTES }>()?;
         let aad = &associated_data(user_id, device);
         let key = self.0.decrypt(&XNonce::from(*nonce), Payload { msg, aad }).ok()?;
         Uuid::from_slice(&key).ok().map(Key)
@@ -189,11 +193,11 @@ mod tests {
     #[test]
     fn a_sealed_key_opens_only_for_its_user_device_and_secret() {
         let (sealer, key) = (sealer(), Key::generate());
-        let sealed = sealer.seal(&key, 7, "kodi").unwrap();
-        assert!(sealer.open(&sealed, 7, "kodi") == Some(key));
-        assert!(sealer.open(&sealed, 8, "kodi").is_none());
-        assert!(sealer.open(&sealed, 7, "plex").is_none());
-        assert!(self::sealer().open(&sealed, 7, "kodi").is_none());
+        let kept = sealer.seal(&key, 7, "kodi").unwrap();
+        assert!(sealer.open(&kept, 7, "kodi") == Some(key));
+        assert!(sealer.open(&kept, 8, "kodi").is_none());
+        assert!(sealer.open(&kept, 7, "plex").is_none());
+        assert!(self::sealer().open(&kept, 7, "kodi").is_none());
         assert!(sealer.open(&[], 7, "kodi").is_none());
     }
 

@@ -161,7 +161,11 @@ mod tests {
     #[test]
     fn a_text_that_is_no_hash_lets_nobody_in() {
         let passwords = Passwords::new(1000, 8).unwrap();
-        for stored in ["", "Trombone", "$pbkdf2-sha512$i=1000,l=32$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA"] {
+        for stored in [
+            "",
+            "Trombone",
+            "$pbkdf2-sha512$i=1000,l=32$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA",
+        ] {
             assert!(!passwords.verify("Trombone", Some(stored)), "{stored}");
         }
     }
@@ -180,7 +184,11 @@ mod tests {
         let check = |text: &str| passwords.check_new(text, &name("Trombonist"));
         assert_eq!(check(""), Err(PasswordFault::Empty));
         assert_eq!(check("sieben7"), Err(PasswordFault::TooShort { min: 8 }));
-        assert_eq!(check("ö234567"), Err(PasswordFault::TooShort { min: 8 }), "characters, not bytes");
+        assert_eq!(
+            check("ö234567"),
+            Err(PasswordFault::TooShort { min: 8 }),
+            "characters, not bytes"
+        );
         assert_eq!(check(&"ü".repeat(513)), Err(PasswordFault::TooLong { max: 1024 }));
         assert_eq!(check("tromboNIST"), Err(PasswordFault::UserName));
         assert_eq!(check("Password1"), Err(PasswordFault::Common));
@@ -193,6 +201,11 @@ mod tests {
         let listed = COMMON.lines().filter(|line| !line.starts_with("# ") && line.len() >= 8);
         assert!(listed.count() >= 3000);
         assert!(is_common("password") && is_common("12345678") && !is_common("tr0mbone-lake"));
-        assert!(COMMON.lines().filter(|line| !line.starts_with("# ")).all(|line| line == fold(line)));
+        assert!(
+            COMMON
+                .lines()
+                .filter(|line| !line.starts_with("# "))
+                .all(|line| line == fold(line))
+        );
     }
 }

@@ -80,7 +80,11 @@ impl DbConnection {
 
     /// A user by id.
     pub fn user(&mut self, user_id: i32) -> Result<Option<User>> {
-        let row: Option<UserRow> = users::table.find(user_id).select(UserRow::as_select()).first(self).optional()?;
+        let row: Option<UserRow> = users::table
+            .find(user_id)
+            .select(UserRow::as_select())
+            .first(self)
+            .optional()?;
         Ok(row.map(User::from))
     }
 
@@ -118,7 +122,11 @@ impl DbConnection {
     /// Whether somebody has this name, or this e-mail address.
     pub fn is_taken(&mut self, name: &Name) -> Result<bool> {
         let holders: i64 = users::table
-            .filter(users::name_folded.eq(name.folded()).or(users::email_folded.eq(name.folded())))
+            .filter(
+                users::name_folded
+                    .eq(name.folded())
+                    .or(users::email_folded.eq(name.folded())),
+            )
             .count()
             .get_result(self)?;
         Ok(holders > 0)

@@ -47,7 +47,10 @@ impl Body {
         let members: Members = from_raw(value).map_err(|_| Problem::invalid("", "The body must be a JSON object."))?;
         serde_path_to_error::deserialize(&members).map_err(|e| {
             let member = e.path().to_string();
-            Problem::invalid(&member, format!("The value of '{member}' is not valid: {}.", e.into_inner()))
+            Problem::invalid(
+                &member,
+                format!("The value of '{member}' is not valid: {}.", e.into_inner()),
+            )
         })
     }
 
@@ -88,7 +91,10 @@ impl Body {
 
 /// Whether the Content-Type says JSON in UTF-8.
 fn is_json(request: &HttpRequest) -> bool {
-    let header = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let header = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let Some(mime) = header.and_then(|value| value.parse::<Mime>().ok()) else {
         return false;
     };
@@ -126,7 +132,9 @@ impl<'de> Deserialize<'de> for Text {
         let raw: &RawValue = Deserialize::deserialize(deserializer)?;
         let json = raw.get();
         match json.as_bytes().first() {
-            Some(b'"') => from_raw(raw).map(Self).map_err(|_| D::Error::custom("it is not valid Unicode")),
+            Some(b'"') => from_raw(raw)
+                .map(Self)
+                .map_err(|_| D::Error::custom("it is not valid Unicode")),
             Some(b'{' | b'[' | b'n') | None => Err(D::Error::custom("a text is needed")),
             Some(_) => Ok(Self(json.to_owned())),
         }
@@ -215,7 +223,13 @@ mod tests {
 
     #[test]
     fn a_scalar_is_taken_as_it_stands() {
-        for (json, text) in [("123", "123"), ("1.50", "1.50"), ("1e5", "1e5"), ("true", "true"), (r#""\u00e4\"""#, "ä\"")] {
+        for (json, text) in [
+            ("123", "123"),
+            ("1.50", "1.50"),
+            ("1e5", "1e5"),
+            ("true", "true"),
+            (r#""\u00e4\"""#, "ä\""),
+        ] {
             assert_eq!(user(&format!(r#"{{"user": {json} }}"#)).as_deref(), Some(text));
         }
     }
@@ -230,7 +244,16 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for text in ["{", "{} x", "{'user':1}", "{/**/}", "\u{feff}{}", r#"{"user":1,}"#, "plain", "\"a\0b\""] {
+        for text in [
+            "{",
+            "{} x",
+            "{'user':1}",
+            "{/**/}",
+            "\u{feff}{}",
+            r#"{"user":1,}"#,
+            "plain",
+            "\"a\0b\"",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(" ").unwrap().is_none() && parse(" null\n").unwrap().is_none());

@@ -30,7 +30,10 @@ impl Presented {
     fn by(request: &HttpRequest) -> Self {
         let query = Query::of(request);
         let headers = header_values(request.headers());
-        let texts = headers.into_iter().chain(query.all("apikey")).filter(|text| !text.trim().is_empty());
+        let texts = headers
+            .into_iter()
+            .chain(query.all("apikey"))
+            .filter(|text| !text.trim().is_empty());
         let texts: Vec<&str> = texts.collect();
         Self {
             anything: !texts.is_empty(),
@@ -54,8 +57,13 @@ async fn caller(request: HttpRequest) -> Result<Option<Caller>> {
     if keys.is_empty() {
         return if anything { Err(AuthError::InvalidKey) } else { Ok(None) };
     }
-    let auth = request.app_data::<Data<Auth>>().expect("the server gives every route the service");
-    call(auth, move |auth| auth.verify(&keys)).await?.map(Some).ok_or(AuthError::InvalidKey)
+    let auth = request
+        .app_data::<Data<Auth>>()
+        .expect("the server gives every route the service");
+    call(auth, move |auth| auth.verify(&keys))
+        .await?
+        .map(Some)
+        .ok_or(AuthError::InvalidKey)
 }
 
 /// For routes that need a working key.

@@ -1,7 +1,7 @@
 //! Is the process alive, and can it serve?
 
-use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::Responder;
+use actix_web::web::{self, Data, ServiceConfig};
 
 use super::answer::Json;
 use super::call;
@@ -11,8 +11,16 @@ use crate::auth::Auth;
 /// `/health/…`
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::resource("/health/live").route(web::get().to(live)).route(web::head().to(live)))
-        .service(web::resource("/health/ready").route(web::get().to(ready)).route(web::head().to(ready)));
+        .service(
+            web::resource("/health/live")
+                .route(web::get().to(live))
+                .route(web::head().to(live)),
+        )
+        .service(
+            web::resource("/health/ready")
+                .route(web::get().to(ready))
+                .route(web::head().to(ready)),
+        );
 }
 
 #[derive(serde::Serialize)]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::header::{self, Accept, Header};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, Accept, Header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -244,7 +244,13 @@ mod tests {
 
     #[test]
     fn problem_json_unless_json_is_named_and_nothing_covers_it() {
-        let given = |accept: &str| media_type(&TestRequest::default().insert_header(("Accept", accept)).to_http_request());
+        let given = |accept: &str| {
+            media_type(
+                &TestRequest::default()
+                    .insert_header(("Accept", accept))
+                    .to_http_request(),
+            )
+        };
         for accept in [
             "application/json, text/plain, */*",
             "application/json, application/problem+json",

@@ -34,7 +34,10 @@ impl Query {
         let value = values.next().filter(|value| !value.trim().is_empty());
         match values.next() {
             None => Ok(value),
-            Some(_) => Err(Problem::invalid(name, format!("The query holds '{name}' more than once."))),
+            Some(_) => Err(Problem::invalid(
+                name,
+                format!("The query holds '{name}' more than once."),
+            )),
         }
     }
 
@@ -42,7 +45,9 @@ impl Query {
     pub fn number(&self, name: &str) -> Result<Option<i32>, Problem> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         let number = text.trim().parse();
-        number.map(Some).map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
+        number
+            .map(Some)
+            .map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
     }
 }
 

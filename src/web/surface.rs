@@ -52,7 +52,11 @@ fn normalise_path(request: &mut ServiceRequest) {
     if path == request.path() {
         return;
     }
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     let Ok(target) = format!("{path}{query}").parse::<PathAndQuery>() else {
         return;
     };

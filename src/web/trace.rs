@@ -13,7 +13,10 @@ impl TraceId {
     /// For this request, with a span of its own.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        let header = request
+            .headers()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
         let (trace, flags) = match header.and_then(parse) {
             Some((trace, flags)) => (trace.to_owned(), flags),
             None => (Uuid::new_v4().simple().to_string(), "00"),
@@ -53,9 +56,14 @@ mod tests {
     #[test]
     fn the_trace_of_the_request_is_taken_over_with_a_new_span() {
         let header = format!("00-{TRACE}-b7ad6b7169203331-01");
-        let request = TestRequest::default().insert_header(("traceparent", header.as_str())).to_http_request();
+        let request = TestRequest::default()
+            .insert_header(("traceparent", header.as_str()))
+            .to_http_request();
         let id = TraceId::of(&request).to_string();
-        assert!(id.starts_with(&format!("00-{TRACE}-")) && id.ends_with("-01") && id != header, "{id}");
+        assert!(
+            id.starts_with(&format!("00-{TRACE}-")) && id.ends_with("-01") && id != header,
+            "{id}"
+        );
     }
 
     #[test]

@@ -134,12 +134,14 @@ pub async fn change_password(
 ) -> Result<impl Responder, Problem> {
     let target = query.number("userID")?;
     let password = SecretText::new(body.required_scalar("newPassword").await?);
-    call(&auth, move |auth| auth.change_password(&caller, target, password.expose()))
-        .await
-        .map_err(|error| match error {
-            AuthError::UnknownUser => Problem::with_detail(StatusCode::BAD_REQUEST, "Could not get user"),
-            AuthError::BadPassword(fault) => Problem::invalid("newPassword", fault.to_string()),
-            other => other.into(),
-        })?;
+    call(&auth, move |auth| {
+        auth.change_password(&caller, target, password.expose())
+    })
+    .await
+    .map_err(|error| match error {
+        AuthError::UnknownUser => Problem::with_detail(StatusCode::BAD_REQUEST, "Could not get user"),
+        AuthError::BadPassword(fault) => Problem::invalid("newPassword", fault.to_string()),
+        other => other.into(),
+    })?;
     Ok(HttpResponse::Ok())
 }

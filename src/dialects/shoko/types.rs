@@ -53,7 +53,10 @@ fn check_name(text: Option<Text>, member: &str, what: &str, errors: &mut Errors)
     Name::parse(&text)
         .map_err(|fault| match fault {
             NameFault::Blank => errors.add(member, format!("{what} is required")),
-            NameFault::TooLong => errors.add(member, format!("{what} may have at most {} characters", Name::MAX_CHARS)),
+            NameFault::TooLong => errors.add(
+                member,
+                format!("{what} may have at most {} characters", Name::MAX_CHARS),
+            ),
             NameFault::ControlCharacter => errors.add(member, format!("{what} must not contain control characters")),
         })
         .ok()

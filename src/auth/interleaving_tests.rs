@@ -1,0 +1,172 @@
+//! Logins and password changes that meet: each test puts the steps in one order on purpose.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Auth, LogIn};
+use crate::error::AuthError;
+use crate::model::Name;
+use crate::secret::key::Key;
+use crate::settings::{FirstAdmin, SecretText};
+use database::{Backend, TestDatabase, on_both_databases};
+
+#[path = "../../tests/api/database.rs"]
+#[allow(dead_code, reason = "the API tests use more of it")]
+mod database;
+
+const OLD: &str = "Tr0mbone-lake";
+const NEW: &str = "Oboe-n-harbour";
+
+/// Two handles on one database, as of two nodes, and an administrator with the password [`OLD`].
+struct Nodes {
+    one: Auth,
+    /// Stores new passwords with more rounds than `one` did.
+    two: Auth,
+    database: TestDatabase,
+}
+
+impl Nodes {
+    fn on(backend: Backend) -> Self {
+        let database = TestDatabase::create(backend);
+        let mut settings = database.settings();
+        let one = Auth::open(&settings).unwrap();
+        settings.pbkdf2_rounds = 2000;
+        let two = Auth::open(&settings).unwrap();
+        let admin = FirstAdmin {
+            name: admin(),
+            password: Some(SecretText::new(OLD.to_owned())),
+        };
+        one.first_admin(&admin).unwrap();
+        Self { one, two, database }
+    }
+
+    fn keys_in_the_database(&self) -> usize {
+        self.database.texts("SELECT device AS text FROM api_keys").len()
+    }
+
+    fn stored_password(&self) -> String {
+        self.database.texts("SELECT password AS text FROM users").remove(0)
+    }
+}
+
+fn admin() -> Name {
+    Name::parse("Default").unwrap()
+}
+
+fn device() -> Name {
+    Name::parse("web-ui").unwrap()
+}
+
+fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
+    let password = SecretText::new(password.to_owned());
+    auth.log_in(&LogIn {
+        user: admin(),
+        password,
+        device: device(),
+    })
+}
+
+on_both_databases! {
+    fn a_login_that_checked_the_old_password_gets_no_key_after_the_change(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        nodes.two.set_password(&admin(), NEW).unwrap();
+        let refused = nodes.one.key_for(&checked, &device());
+        assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+        assert_eq!(nodes.keys_in_the_database(), 0);
+    }
+
+    fn a_login_that_checked_the_old_password_gets_no_key_even_when_it_is_set_again(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        nodes.two.set_password(&admin(), NEW).unwrap();
+        nodes.two.set_password(&admin(), OLD).unwrap();
+        assert!(nodes.one.key_for(&checked, &device()).is_err());
+        assert_eq!(nodes.keys_in_the_database(), 0);
+    }
+
+    fn a_known_devices_key_that_was_found_before_the_change_is_dead_after_it(nodes: Nodes) {
+        log_in(&nodes.one, OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let key = nodes.one.key_for(&checked, &device()).unwrap();
+        nodes.two.set_password(&admin(), NEW).unwrap();
+        assert_eq!(nodes.one.verify(&[key]).unwrap(), None);
+    }
+
+    fn a_rehash_does_not_put_the_old_password_back(nodes: Nodes) {
+        let checked = nodes.two.check_password(&admin(), OLD).unwrap();
+        nodes.one.set_password(&admin(), NEW).unwrap();
+        let changed = nodes.stored_password();
+        nodes.two.rehash(&checked, OLD).unwrap();
+        assert_eq!(nodes.stored_password(), changed);
+        assert!(log_in(&nodes.one, OLD).is_err() && log_in(&nodes.one, NEW).is_ok());
+    }
+
+    fn a_rehash_meanwhile_does_not_disturb_a_login(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        log_in(&nodes.two, OLD).unwrap();
+        assert!(nodes.stored_password().contains("i=2000,"), "the login has rehashed");
+        assert!(nodes.one.key_for(&checked, &device()).is_ok());
+        assert_eq!(nodes.keys_in_the_database(), 1);
+    }
+
+    fn a_change_waits_for_a_login_that_is_making_its_key_and_then_ends_it(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let (locked, is_locked) = mpsc::channel();
+        thread::scope(|scope| {
+            let login = scope.spawn(|| {
+                nodes.one.store.write(|db| {
+                    db.lock_credential(checked.user_id)?;
+                    let key = nodes.one.find_or_make_key(db, checked.user_id, &device())?;
+                    locked.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    Ok(key)
+                })
+            });
+            is_locked.recv().unwrap();
+            nodes.two.set_password(&admin(), NEW).unwrap();
+            assert!(login.is_finished(), "the change has waited");
+            let key = login.join().unwrap().unwrap();
+            assert_eq!(nodes.one.verify(&[key]).unwrap(), None);
+        });
+        assert_eq!(nodes.keys_in_the_database(), 0);
+    }
+
+    fn a_login_waits_for_a_change_that_is_under_way_and_is_then_refused(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let (changed, is_changed) = mpsc::channel();
+        thread::scope(|scope| {
+            let change = scope.spawn(|| {
+                nodes.two.store.write(|db| {
+                    db.set_password(checked.user_id, &nodes.two.passwords.hash(NEW)?)?;
+                    changed.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    db.delete_keys_of_user(checked.user_id)
+                })
+            });
+            is_changed.recv().unwrap();
+            let refused = nodes.one.key_for(&checked, &device());
+            assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+            assert_eq!(change.join().unwrap().unwrap(), 0);
+        });
+        assert_eq!(nodes.keys_in_the_database(), 0);
+    }
+
+    fn two_logins_of_a_new_device_that_both_found_no_key_get_the_same(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let (locked, is_locked) = mpsc::channel();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                nodes.one.store.write(|db| {
+                    db.lock_credential(checked.user_id)?;
+                    locked.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    nodes.one.find_or_make_key(db, checked.user_id, &device())
+                })
+            });
+            is_locked.recv().unwrap();
+            let second = nodes.two.key_for(&checked, &device()).unwrap();
+            assert!(first.join().unwrap().unwrap() == second);
+        });
+        assert_eq!(nodes.keys_in_the_database(), 1);
+    }
+}

@@ -1,0 +1,49 @@
+use std::fs;
+
+use crate::support::{ADMIN_PASSWORD, Backend, SECRET_KEY, TestApp, TestDatabase, on_both_databases};
+
+/// All that the database holds, as bytes: SQLite's files, or every row of PostgreSQL's tables.
+fn everything(database: &TestDatabase) -> Vec<u8> {
+    match database.backend {
+        Backend::Sqlite => {
+            let files = fs::read_dir(database.folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            let files: Vec<_> = files
+                .filter(|path| path.to_string_lossy().contains("test.db"))
+                .collect();
+            assert!(files.len() >= 2, "the write-ahead log is there: {files:?}");
+            files.into_iter().flat_map(|path| fs::read(path).unwrap()).collect()
+        }
+        Backend::Postgres => ["users", "api_keys"]
+            .into_iter()
+            .flat_map(|table| database.texts(&format!("SELECT t::text AS text FROM {table} t")))
+            .flat_map(String::into_bytes)
+            .collect(),
+    }
+}
+
+fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap()
+}
+
+on_both_databases! {
+    fn neither_key_nor_password_nor_secret_is_in_the_database(app: TestApp) {
+        let key = app.admin_key();
+        let kept = everything(&app.database);
+        assert!(holds(&kept, b"$pbkdf2-sha256$") && holds(&kept, b"web-ui"), "this looks at the right place");
+        let id = uuid::Uuid::parse_str(&key).unwrap();
+        let (plain, upper) = (key.replace('-', ""), key.to_uppercase());
+        let secret = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, SECRET_KEY).unwrap();
+        let hex: String = secret.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect();
+        let texts = [&key, &plain, &upper, &upper.replace('-', ""), ADMIN_PASSWORD, SECRET_KEY, &hex];
+        for text in texts {
+            assert!(!holds(&kept, text.as_bytes()));
+        }
+        assert!(!holds(&kept, id.as_bytes()) && !holds(&kept, &secret));
+    }
+}

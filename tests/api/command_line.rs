@@ -1,0 +1,70 @@
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, TestApp, TestDatabase, on_both_databases};
+
+fn out(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+on_both_databases! {
+    fn a_user_made_on_the_command_line_logs_in_at_once(app: TestApp) {
+        let arguments = ["user", "add", " Bob ", "--email", "bob@example.org", "--password-stdin"];
+        assert_eq!(out(&app.database.run(&arguments, "Bassoon-hill\r\n")), "Made the user Bob (id 2).\n");
+        assert_eq!(app.log_in("bob", "Bassoon-hill", "d").status, 200);
+        let key = app.key("bob", "Bassoon-hill", "d");
+        let me = app.get("/api/v3/User/Current").header("apikey", &key).send().json();
+        assert_eq!((&me["ID"], &me["Username"], &me["IsAdmin"]), (&2.into(), &"Bob".into(), &false.into()));
+    }
+
+    fn names_and_e_mail_addresses_are_one_namespace(database: TestDatabase) {
+        let add = |arguments: &[&str]| {
+            database.run(&[&["user", "add", "--password-stdin"], arguments].concat(), "Bassoon-hill")
+        };
+        out(&add(&["bob", "--email", "bob@example.org"]));
+        for taken in [["BOB", "--email", "x@example.org"], ["BOB@example.org", "--email", "y@example.org"]] {
+            assert!(refused(&add(&taken), 1).contains("taken"), "{taken:?}");
+        }
+        assert!(refused(&add(&["carol", "--email", "Bob"]), 1).contains("taken"));
+    }
+
+    fn user_list_shows_everybody_to_people_and_to_programs(app: TestApp) {
+        app.database.run(&["user", "add", "bob", "--admin", "--password-stdin"], "Bassoon-hill");
+        let table = out(&app.database.run(&["user", "list"], ""));
+        let rows: Vec<&str> = table.lines().collect();
+        assert_eq!(rows.len(), 3, "{table}");
+        assert!(rows[0].contains("NAME") && rows[1].contains(ADMIN) && rows[2].contains("bob"), "{table}");
+        let list: Value = serde_json::from_str(&out(&app.database.run(&["user", "list", "--json"], ""))).unwrap();
+        let members: Vec<&String> = list[0].as_object().unwrap().keys().collect();
+        let expected = ["createdAt", "email", "id", "isAdmin", "isDisabled", "name", "throttledUntil"];
+        assert_eq!(members, expected);
+        assert_eq!((&list[0]["name"], &list[1]["isAdmin"]), (&ADMIN.into(), &true.into()));
+        assert!(list[0]["createdAt"].as_str().unwrap().ends_with('Z'), "{list}");
+    }
+
+    fn set_password_ends_all_keys_while_the_server_runs(app: TestApp) {
+        let key = app.admin_key();
+        out(&app.database.run(&["user", "set-password", "default", "--password-stdin"], " Oboe-n-harbour\n"));
+        assert!(!app.accepts(&key));
+        assert_eq!(app.log_in(ADMIN, ADMIN_PASSWORD, "d").status, 401);
+        assert_eq!(app.log_in(ADMIN, " Oboe-n-harbour", "d").status, 200);
+    }
+
+    fn what_cannot_be_done_is_said_with_what_to_do(database: TestDatabase) {
+        let set = ["user", "set-password", "nobody", "--password-stdin"];
+        assert!(refused(&database.run(&set, "Oboe-n-harbour"), 1).contains("no user 'nobody'; `shoko-auth user list`"));
+        let add = ["user", "add", "bob", "--password-stdin"];
+        assert!(refused(&database.run(&add, "short"), 1).contains("at least 8 characters"));
+        assert!(refused(&database.run(&["user", "add", " "], ""), 2).contains("must not be empty"));
+        refused(&database.run(&["user", "frobnicate"], ""), 2);
+        assert!(refused(&database.run(&["--pbkdf2-rounds", "999", "user", "list"], ""), 2).contains("999"));
+        refused(&database.run(&["--database-url", "mysql://x", "user", "list"], ""), 2);
+    }
+}

@@ -1,0 +1,153 @@
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Backend, Server, TestApp, TestDatabase, on_both_databases};
+
+fn committed() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json")).unwrap()
+}
+
+/// All operations: path, method, operation.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().iter();
+        methods.map(move |(method, operation)| (path.clone(), method.to_uppercase(), operation.clone()))
+    });
+    all.collect()
+}
+
+#[test]
+fn the_committed_document_is_what_the_program_prints() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_shoko-auth"))
+        .arg("openapi")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(
+        committed() == printed,
+        "stale: run `cargo run -- openapi > openapi/openapi.json`"
+    );
+}
+
+#[test]
+fn the_document_says_all_that_a_generator_needs() {
+    let document: Value = serde_json::from_str(&committed()).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["servers"][0]["url"], "/");
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(
+        (&schemes["ApiKey"]["in"], &schemes["ApiKey"]["name"]),
+        (&"header".into(), &"apikey".into())
+    );
+    assert_eq!(
+        (&schemes["ApiKeyQuery"]["in"], &schemes["ApiKeyQuery"]["name"]),
+        (&"query".into(), &"apikey".into())
+    );
+    assert_eq!(schemes["Bearer"]["scheme"], "bearer");
+    for schema in ["CoreAuthUser", "MvcProblemDetails"] {
+        assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
+    }
+    let operations = operations(&document);
+    let id = |id: &str| operations.iter().find(|(.., operation)| operation["operationId"] == id);
+    for name in ["apiAuthPost", "apiAuthDelete", "apiAuthChangePasswordPost"] {
+        let (.., operation) = id(name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(operation["tags"][0], "Auth");
+        let types: Vec<&String> = operation["requestBody"]["content"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect();
+        assert_eq!(
+            types,
+            [
+                "application/*+json",
+                "application/json",
+                "application/json-patch+json",
+                "text/json"
+            ]
+        );
+    }
+    assert!(
+        !id("apiAuthDelete").unwrap().2["security"]
+            .to_string()
+            .contains("ApiKeyQuery")
+    );
+    assert!(id("apiAuthPost").unwrap().2.get("security").is_none());
+    for (path, method, operation) in &operations {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = resolve(&document, response);
+            assert!(response["description"].is_string(), "{method} {path} {status}");
+            let contents = response["content"].as_object();
+            let mut contents = contents.into_iter().flatten();
+            assert!(
+                contents.all(|(_, content)| content["example"] != Value::Null),
+                "{method} {path} {status}"
+            );
+        }
+    }
+}
+
+fn resolve<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
+    response["$ref"].as_str().map_or(response, |reference| {
+        let found = document.pointer(reference.trim_start_matches('#'));
+        found.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+    })
+}
+
+on_both_databases! {
+    fn the_document_is_served(app: TestApp) {
+        let answer = app.get("/swagger/v3/swagger.json").send();
+        assert_eq!((answer.status, answer.text()), (200, committed()));
+        assert_eq!(answer.header("content-type").as_deref(), Some("application/json; charset=utf-8"));
+        assert_eq!(app.request("HEAD", "/swagger/v3/swagger.json").send().status, 200);
+    }
+
+    fn every_path_and_method_of_the_document_is_served(app: TestApp) {
+        let document: Value = serde_json::from_str(&committed()).unwrap();
+        let operations = operations(&document);
+        assert!(operations.len() >= 5);
+        for (path, method, operation) in operations {
+            let answer = app.request(&method, &path).header("Content-Type", "application/json").body("{}").send();
+            let status = answer.status.to_string();
+            assert!(status != "404" && status != "405", "{method} {path} is not served");
+            assert!(operation["responses"][&status].is_object(), "{method} {path} answers {status}, undocumented");
+        }
+    }
+
+    fn swagger_ui_is_where_people_look_for_it(app: TestApp) {
+        for (path, target) in [("/", "/swagger/"), ("/swagger", "/swagger/"), ("/Swagger", "/swagger/")] {
+            let answer = app.get(path).send();
+            assert_eq!((answer.status, answer.header("location").as_deref()), (302, Some(target)), "{path}");
+        }
+        for path in ["/swagger/", "/swagger/index.html"] {
+            let answer = app.get(path).send();
+            assert!(answer.status == 200 && answer.text().contains("swagger-ui"), "{path}");
+            assert!(answer.header("content-type").unwrap().starts_with("text/html"));
+        }
+        let start = app.get("/swagger/swagger-initializer.js").send();
+        assert!(start.status == 200 && start.text().contains("v3/swagger.json"), "{}", start.text());
+        assert_eq!(app.request("HEAD", "/swagger/swagger-ui.css").send().status, 200);
+        app.get("/swagger/nothing").send().problem(404);
+    }
+
+    fn below_a_base_path_everything_is_and_nothing_elsewhere(database: TestDatabase) {
+        let mut settings = database.server_settings();
+        settings.base_path = "/Some/Where/".parse().unwrap();
+        let server = Server::start(settings);
+        assert_eq!(server.get("/some/WHERE/health/ready").send().status, 200);
+        server.get("/some/where/api/v3/user/current").send().problem(401);
+        for path in ["/some/where", "/some/where/", "/some/where/swagger"] {
+            let answer = server.get(path).send();
+            assert_eq!(answer.header("location").as_deref(), Some("/Some/Where/swagger/"), "{path}");
+        }
+        assert_eq!(server.get("/some/where/swagger/").send().status, 200);
+        let document = server.get("/some/where/swagger/v3/swagger.json").send().json();
+        assert_eq!(document["servers"][0]["url"], "/Some/Where/");
+        for path in ["/", "/health/ready", "/api/auth", "/some/wherehealth/ready"] {
+            assert_eq!(server.get(path).send().status, 404, "{path}");
+        }
+    }
+}

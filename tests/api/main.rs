@@ -1,0 +1,30 @@
+//! Everything through HTTP, or the command line, on both databases. If you add something about …, it goes to …
+
+/// The layers of `src/`.
+mod architecture;
+/// What is in the database, and what must not be.
+mod at_rest;
+/// The cases of `tests/contract/cases-shoko.json`.
+mod cases;
+/// Changing a password, and what it ends.
+mod change_password;
+/// The command line.
+mod command_line;
+mod database;
+/// The OpenAPI document and Swagger UI.
+mod document;
+/// Paths, methods, media types, sizes: what holds for every route.
+mod habits;
+/// Health.
+mod health;
+/// Logging in.
+mod login;
+/// What real clients send, byte for byte.
+mod real_clients;
+/// Ending a key.
+mod revoke;
+/// The first start, several nodes, the command that checks a server.
+mod start;
+mod support;
+/// Forward-auth, and who the caller is.
+mod verify;

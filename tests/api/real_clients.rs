@@ -1,0 +1,148 @@
+use serde_json::json;
+
+use crate::support::{ADMIN, Answer, Backend, Request, TestApp, on_both_databases};
+
+const PASSWORD: &str = "correct horse battery";
+/// What axios sends with every call of the web UI.
+const AXIOS: &str = "application/json, text/plain, */*";
+
+fn with_headers(request: Request, headers: &[(&str, &str)]) -> Request {
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(name, value))
+}
+
+fn app_with_password(backend: crate::support::Backend) -> TestApp {
+    TestApp::with(backend, |settings| {
+        settings.first_admin.password = Some(shoko_auth::settings::SecretText::new(PASSWORD.to_owned()));
+    })
+}
+
+/// A server whose administrator has the password of the recordings.
+pub struct Recorded(TestApp);
+
+impl Recorded {
+    pub fn on(backend: crate::support::Backend) -> Self {
+        Self(app_with_password(backend))
+    }
+}
+
+impl std::ops::Deref for Recorded {
+    type Target = TestApp;
+
+    fn deref(&self) -> &TestApp {
+        &self.0
+    }
+}
+
+fn apikey(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["apikey"].as_str().unwrap().to_owned()
+}
+
+on_both_databases! {
+    fn the_web_ui_logs_in_and_ends_keys_by_device(app: Recorded) {
+        let post = |password: &str| {
+            let origin = app.url.clone();
+            let headers = [
+                ("Accept", AXIOS),
+                ("apikey", ""),
+                ("Content-Type", "application/json"),
+                ("Origin", &origin),
+                ("Sec-Fetch-Site", "same-origin"),
+            ];
+            let body = format!(r#"{{"user":"Default","pass":"{password}","device":"web-ui"}}"#);
+            with_headers(app.post("/api/auth"), &headers).body(body).send()
+        };
+        post("certainly wrong").problem(401);
+        let key = apikey(&post(PASSWORD));
+        let headers = [("Accept", AXIOS), ("apikey", key.as_str())];
+        let me = with_headers(app.get("/api/v3/User/Current"), &headers).send();
+        assert_eq!((me.status, &me.json()["Username"]), (200, &json!("Default")));
+        for path in ["/api/v3/WebUI/Theme.css", "/api/v3/Image/Random/Backdrop/Metadata", "/api/v3/ManagedFolder"] {
+            assert_eq!(with_headers(app.get(path), &headers).send().status, 404, "{path}");
+        }
+        for (device, body) in [("123", "123"), ("Living room TV", r#""Living room TV""#), ("true", "true")] {
+            let made = app.key(ADMIN, PASSWORD, device);
+            let request = with_headers(app.delete("/api/auth"), &headers).header("Content-Type", "application/json");
+            assert_eq!(request.body(body).send().status, 200, "{device}");
+            assert!(!app.accepts(&made) && app.accepts(&key), "{device}");
+        }
+        assert_eq!(apikey(&post(PASSWORD)), key, "a second browser gets the key again");
+    }
+
+    fn shokofin_escapes_what_it_can(app: Recorded) {
+        app.add_user("jellyfin", "bär & co+1");
+        let body = r#"{"user":"jellyfin","pass":"b\u00E4r \u0026 co\u002B1","device":"Shoko Jellyfin Plugin (Shokofin)"}"#;
+        let login = app.post("/api/auth").header("Content-Type", "application/json; charset=utf-8").body(body);
+        let key = apikey(&login.send());
+        let headers =
+            [("apikey", key.as_str()), ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "0")];
+        assert_eq!(with_headers(app.get("/api/v3/User/Current"), &headers).send().status, 200);
+    }
+
+    fn shoko_relay_reads_the_status_in_the_body(app: Recorded) {
+        let headers = [("Accept", "application/json"), ("Content-Type", "application/json")];
+        let body = r#"{"device": "Shoko Relay for Plex", "user": "Default", "pass": ""}"#;
+        let refused = with_headers(app.post("/api/auth"), &headers).body(body).send();
+        assert_eq!((refused.status, &refused.json()["status"]), (401, &json!(401)));
+        let body = r#"{"user": "Default", "pass": "correct horse battery", "device": "Shoko Relay Scripts for Plex"}"#;
+        let headers = [("Accept", "*/*"), ("Content-Type", "application/json")];
+        let key = apikey(&with_headers(app.post("/api/auth"), &headers).body(body).send());
+        assert_eq!(app.get(&format!("/api/v3/User/Current?apikey={key}")).send().status, 200);
+        let body = r#"{"user": "", "pass": "x", "device": "d"}"#;
+        let refused = with_headers(app.post("/api/auth"), &headers).body(body).send();
+        assert_eq!((refused.status, &refused.json()["status"]), (400, &json!(400)));
+    }
+
+    fn nakamori_does_not_escape(app: Recorded) {
+        let post = |password: &str, key: Option<&str>| {
+            let headers =
+                [("Content-Type", "application/json"), ("Accept", "application/json"), ("Accept-Encoding", "gzip")];
+            let request = with_headers(app.post("/api/auth"), &headers);
+            let request = key.into_iter().fold(request, |request, key| request.header("apikey", key));
+            request.body(format!(r#"{{"user":"Default","pass":"{password}","device":"nakamori"}}"#)).send()
+        };
+        let key = apikey(&post(PASSWORD, None));
+        assert_eq!(apikey(&post(PASSWORD, Some("00000000-0000-4000-8000-000000000000"))), key, "with a dead key");
+        for password in [r#"with"quote"#, r"with\quack"] {
+            assert_eq!(post(password, None).status, 400, "{password}");
+        }
+        assert_eq!(post(r"an\nescape", None).status, 401);
+    }
+
+    fn naka_ends_a_key_with_a_null_body_and_changes_the_password_unescaped(app: Recorded) {
+        let headers = [("Accept", "*/*"), ("Content-Type", "application/json"), ("api-version", "3")];
+        let body = r#"{"user": "Default", "pass": "correct horse battery", "device": "kodi"}"#;
+        let key = apikey(&with_headers(app.post("/api/auth"), &headers).body(body).send());
+        let path = format!("/api/auth?apikey={key}&api-version=2");
+        let headers_2 = [("Accept", "*/*"), ("Content-Type", "application/json"), ("api-version", "2")];
+        assert_eq!(with_headers(app.delete(&path), &headers_2).body("null").send().status, 200);
+        assert!(!app.accepts(&key));
+        let key = apikey(&with_headers(app.post("/api/auth"), &headers).body(body).send());
+        let request = with_headers(app.post("/api/auth/ChangePassword"), &headers).header("apikey", &key);
+        assert_eq!(request.body(r#""new password!""#).send().status, 200);
+        assert_eq!(app.log_in(ADMIN, "new password!", "kodi").status, 200);
+    }
+
+    fn the_sdk_from_shokos_own_document_understands_every_answer(app: Recorded) {
+        let accept = [("Content-Type", "application/json-patch+json")];
+        let accepts = ["text/plain", "application/json", "text/json"];
+        let request = |request: Request| {
+            let request = with_headers(request, &accept);
+            accepts.iter().fold(request, |request, kind| request.header("Accept", kind))
+        };
+        let body = r#"{"user":"Default","pass":"correct horse battery","device":"sdk"}"#;
+        let key = apikey(&request(app.post("/api/v3/api/auth")).body(body).send());
+        for (body, status) in [(r#"{"user":"Default","pass":"wrong","device":"sdk"}"#, 401), ("{}", 400)] {
+            let refused = request(app.post("/api/v3/api/auth")).body(body).send();
+            assert_eq!(refused.status, status);
+            assert_eq!(refused.header("content-type").as_deref(), Some("application/json"));
+        }
+        let change = request(app.post("/api/v3/api/auth/ChangePassword")).header("apikey", &key);
+        assert_eq!(change.body(r#""new password!""#).send().status, 200);
+        let key = app.key(ADMIN, "new password!", "sdk");
+        assert_eq!(app.delete(&format!("/api/v3/api/auth?apikey={key}")).send().status, 200);
+        assert!(!app.accepts(&key));
+    }
+}
