@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{self, Data, Path, ServiceConfig, get, head};
 use actix_web::{HttpResponse, Responder};
+use serde_json::{Map, Value};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Server};
 use utoipa::{Modify, OpenApi};
@@ -70,7 +71,26 @@ pub fn document(base_path: &BasePath) -> Document {
 
 /// The document as it is printed and served.
 pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
-    document(base_path).to_pretty_json().map(|json| json + "\n")
+    let mut document = serde_json::to_value(document(base_path))?;
+    put_wildcards_last(&mut document);
+    serde_json::to_string_pretty(&document).map(|json| json + "\n")
+}
+
+/// Generated clients send the first media type of a request body; utoipa sorts them, and the wildcard, which nobody
+/// can send, would come first.
+fn put_wildcards_last(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    for operation in operations {
+        let content = operation
+            .pointer_mut("/requestBody/content")
+            .and_then(Value::as_object_mut);
+        if let Some(content) = content
+            && let Some(wildcard) = content.shift_remove("application/*+json")
+        {
+            content.insert("application/*+json".to_owned(), wildcard);
+        }
+    }
 }
 
 /// What Swagger UI needs to know.

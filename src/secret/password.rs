@@ -178,6 +178,46 @@ mod tests {
         assert!(!passwords.verify(&long, Some(&hash)));
     }
 
+    /// The least of several measurements: what it costs when nothing else disturbs.
+    fn cost(deed: impl Fn()) -> std::time::Duration {
+        let measured = (0..5).map(|_| {
+            let start = std::time::Instant::now();
+            deed();
+            start.elapsed()
+        });
+        measured.min().unwrap()
+    }
+
+    #[test]
+    fn a_failed_check_costs_as_much_as_a_hash_whatever_the_reason() {
+        let cheap = Passwords::new(1000, 8).unwrap().hash("Trombone").unwrap();
+        let passwords = Passwords::new(50_000, 8).unwrap();
+        let hash = passwords.hash("Trombone").unwrap();
+        let long = "x".repeat(Passwords::MAX_BYTES + 1);
+        let full = cost(|| drop(passwords.hash("Trombone")));
+        for (password, stored) in [
+            ("wrong", Some(&*hash)),
+            ("wrong", Some(&*cheap)),
+            ("wrong", Some("no hash")),
+            ("wrong", None),
+            (&*long, Some(&*hash)),
+            (&*long, None),
+        ] {
+            let spent = cost(|| assert!(!passwords.verify(password, stored)));
+            assert!(spent > full.mul_f64(0.7), "{spent:?} of {full:?} for {stored:?}");
+        }
+    }
+
+    #[test]
+    fn where_hashes_of_more_rounds_are_left_an_unknown_user_costs_as_many() {
+        let dear = Passwords::new(50_000, 8).unwrap().hash("Trombone").unwrap();
+        let passwords = Passwords::new(1000, 8).unwrap();
+        let known = cost(|| assert!(!passwords.verify("wrong", Some(&dear))));
+        let unknown = cost(|| assert!(!passwords.verify("wrong", None)));
+        assert!(unknown > known.mul_f64(0.7), "{unknown:?} of {known:?}");
+        assert!(!passwords.needs_rehash(&dear), "a hash is never made weaker");
+    }
+
     #[test]
     fn a_refused_new_password_is_told_why() {
         let passwords = Passwords::new(1000, 8).unwrap();

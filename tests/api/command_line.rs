@@ -43,7 +43,7 @@ on_both_databases! {
         assert!(rows[0].contains("NAME") && rows[1].contains(ADMIN) && rows[2].contains("bob"), "{table}");
         let list: Value = serde_json::from_str(&out(&app.database.run(&["user", "list", "--json"], ""))).unwrap();
         let members: Vec<&String> = list[0].as_object().unwrap().keys().collect();
-        let expected = ["createdAt", "email", "id", "isAdmin", "isDisabled", "name", "throttledUntil"];
+        let expected = ["id", "name", "email", "isAdmin", "isDisabled", "createdAt", "throttledUntil"];
         assert_eq!(members, expected);
         assert_eq!((&list[0]["name"], &list[1]["isAdmin"]), (&ADMIN.into(), &true.into()));
         assert!(list[0]["createdAt"].as_str().unwrap().ends_with('Z'), "{list}");
