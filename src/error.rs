@@ -1,8 +1,6 @@
 //! What can go wrong, in no dialect's words. No HTTP in here: every dialect matches [`AuthError`]
 //! exhaustively and says it in its own way, so that a new error breaks the build where it must be answered.
 
-use crate::model::NameFault;
-
 /// Why a text cannot be a new password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordFault {
@@ -53,9 +51,9 @@ pub enum AuthError {
     /// Another user has this name, or this e-mail address, already.
     #[error("The name or e-mail address is taken.")]
     NameTaken,
-    /// A name, device or e-mail address that cannot be one.
-    #[error("{0}")]
-    BadName(#[from] NameFault),
+    /// Nobody could manage users any more.
+    #[error("There must be at least one administrator who is not disabled.")]
+    LastAdmin,
     /// A new password that breaks the rules for new passwords.
     #[error("{0}")]
     BadPassword(#[from] PasswordFault),

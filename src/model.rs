@@ -2,6 +2,8 @@
 //!
 //! Times are UTC without an offset, because that is what both databases store.
 
+use std::fmt;
+
 use chrono::NaiveDateTime;
 use unicode_normalization::UnicodeNormalization;
 
@@ -125,6 +127,47 @@ pub struct Caller {
     pub is_admin: bool,
     /// The device's name, as typed at its first login.
     pub device: String,
+}
+
+/// A key, as its owner or an administrator sees it: everything but the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Which key it is; not the key.
+    pub id: i64,
+    /// Whose it is.
+    pub user_id: i32,
+    /// The user's name, as typed.
+    pub user: String,
+    /// The device's name, as typed at its first login.
+    pub device: String,
+    /// When it was made.
+    pub created_at: NaiveDateTime,
+    /// When it stops working; `None`: never by itself.
+    pub expires_at: Option<NaiveDateTime>,
+}
+
+/// A text that no log may show.
+#[derive(Clone)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Takes the text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
-use actix_web::web::{self, Data, Path, ServiceConfig, get, head};
+use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 use serde_json::{Map, Value};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -14,6 +14,7 @@ use utoipa::{Modify, OpenApi};
 use crate::dialects::{gateway, shoko};
 use crate::settings::BasePath;
 use crate::web::problem::Problem;
+use crate::web::readable;
 use crate::web::responses::Problems;
 
 #[derive(OpenApi)]
@@ -61,8 +62,7 @@ impl Modify for SecuritySchemes {
 }
 
 /// The document of a service that is mounted at `base_path`.
-#[must_use]
-pub fn document(base_path: &BasePath) -> Document {
+fn document(base_path: &BasePath) -> Document {
     let mut document = Api::openapi();
     document.merge(Problems::openapi());
     document.servers = Some(vec![Server::new(format!("{}/", base_path.as_str()))]);
@@ -72,13 +72,13 @@ pub fn document(base_path: &BasePath) -> Document {
 /// The document as it is printed and served.
 pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     let mut document = serde_json::to_value(document(base_path))?;
-    put_wildcards_last(&mut document);
+    offer_all_request_types(&mut document);
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
 
-/// Generated clients send the first media type of a request body; utoipa sorts them, and the wildcard, which nobody
-/// can send, would come first.
-fn put_wildcards_last(document: &mut Value) {
+/// The operations describe `application/json`; Shoko takes three more types. Generated clients send the first, so the
+/// wildcard, which nobody can send, comes last.
+fn offer_all_request_types(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
     for operation in operations {
@@ -86,59 +86,44 @@ fn put_wildcards_last(document: &mut Value) {
             .pointer_mut("/requestBody/content")
             .and_then(Value::as_object_mut);
         if let Some(content) = content
-            && let Some(wildcard) = content.shift_remove("application/*+json")
+            && let Some(json) = content.get("application/json").cloned()
         {
-            content.insert("application/*+json".to_owned(), wildcard);
+            for media_type in ["application/json-patch+json", "text/json", "application/*+json"] {
+                content.insert(media_type.to_owned(), json.clone());
+            }
         }
     }
 }
 
-/// What Swagger UI needs to know.
-struct Swagger {
+/// What Swagger UI needs to know. The server gives it to the routes.
+pub struct Swagger {
     base_path: BasePath,
     document: String,
     config: Arc<utoipa_swagger_ui::Config<'static>>,
 }
 
+impl Swagger {
+    /// For a service that is mounted at `base_path`.
+    pub fn new(base_path: &BasePath) -> serde_json::Result<Self> {
+        let config = utoipa_swagger_ui::Config::from("v3/swagger.json")
+            .persist_authorization(true)
+            .try_it_out_enabled(true);
+        Ok(Self {
+            base_path: base_path.clone(),
+            document: document_json(base_path)?,
+            config: Arc::new(config),
+        })
+    }
+}
+
 /// `/swagger/`, the document below it, and the way there from `/`.
-pub fn routes(base_path: &BasePath) -> serde_json::Result<impl FnOnce(&mut ServiceConfig) + Clone + use<>> {
-    let config = utoipa_swagger_ui::Config::from("v3/swagger.json")
-        .persist_authorization(true)
-        .try_it_out_enabled(true);
-    let swagger = Data::new(Swagger {
-        base_path: base_path.clone(),
-        document: document_json(base_path)?,
-        config: Arc::new(config),
-    });
-    Ok(move |routes: &mut ServiceConfig| {
-        let page = |path: &str| web::resource(path).app_data(swagger.clone());
-        routes
-            .service(
-                page("")
-                    .route(get().to(lead_to_swagger))
-                    .route(head().to(lead_to_swagger)),
-            )
-            .service(
-                page("/")
-                    .route(get().to(lead_to_swagger))
-                    .route(head().to(lead_to_swagger)),
-            )
-            .service(
-                page("/swagger")
-                    .route(get().to(lead_to_swagger))
-                    .route(head().to(lead_to_swagger)),
-            )
-            .service(
-                page("/swagger/v3/swagger.json")
-                    .route(get().to(serve_document))
-                    .route(head().to(serve_document)),
-            )
-            .service(
-                page("/swagger/{file:.*}")
-                    .route(get().to(serve_file))
-                    .route(head().to(serve_file)),
-            );
-    })
+pub fn routes(config: &mut ServiceConfig) {
+    for path in ["", "/", "/swagger"] {
+        config.service(readable(path, lead_to_swagger));
+    }
+    config
+        .service(readable("/swagger/v3/swagger.json", serve_document))
+        .service(readable("/swagger/{file:.*}", serve_file));
 }
 
 async fn lead_to_swagger(swagger: Data<Swagger>) -> impl Responder {

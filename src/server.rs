@@ -1,44 +1,150 @@
 //! Assembles the routes into a server: the one place where all of it comes together.
+//!
+//! Built on actix's `HttpService` instead of its `HttpServer`, for one thing that the latter cannot do: bound the time
+//! that *every* request may take to arrive (see [`deadline`]); its own limit ends with the first one.
 
+mod deadline;
+
+use std::future::{Future, ready};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::{HttpService, Protocol};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{App, Error, HttpResponse};
 
 use crate::auth::Auth;
 use crate::dialects::{gateway, shoko};
-use crate::openapi;
+use crate::openapi::{self, Swagger};
 use crate::settings::Settings;
-use crate::web::health;
+use crate::web::health::{self, Stopping};
 use crate::web::problem::Problem;
 use crate::web::surface::surface;
+use deadline::Deadline;
 
-/// Binds the port; the server runs when it is awaited. Says where it listens, for who asked for port 0.
-pub fn bind(settings: &Settings, auth: Auth) -> io::Result<(Server, SocketAddr)> {
-    let auth = Data::new(auth);
-    let prefix = settings.base_path.as_str().to_ascii_lowercase();
-    let swagger = openapi::routes(&settings.base_path)?;
-    let server = HttpServer::new(move || {
+/// How long the head of a connection's first request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may stay open between requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long running requests may take after the server was told to stop.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most connections, where the system allows so many open files.
+const MAX_CONNECTIONS: u64 = 20_000;
+/// Files that are no connections: database, log, and so on.
+const OTHER_FILES: u64 = 100;
+
+/// A server that listens and runs when it is awaited.
+pub struct Bound {
+    /// The server.
+    pub server: Server,
+    /// Where it listens, for who asked for port 0.
+    pub address: SocketAddr,
+}
+
+/// Binds the port. When `stop` is done the server says that it is not ready, waits for the grace time of the settings,
+/// refuses new connections, finishes running requests and ends.
+pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<Bound> {
+    let workers = std::thread::available_parallelism()?.get();
+    let stopping = Data::new(Stopping::default());
+    let routes = Routes {
+        auth: Data::new(auth),
+        stopping: stopping.clone(),
+        swagger: Data::new(Swagger::new(&settings.base_path)?),
+        prefix: settings.base_path.as_str().to_ascii_lowercase(),
+    };
+    let grace = settings.shutdown_grace;
+    let stop = async move {
+        stop.await;
+        stopping.begin();
+        actix_web::rt::time::sleep(grace).await;
+    };
+    let listener = TcpListener::bind(settings.listen)?;
+    let address = listener.local_addr()?;
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(max_connections(workers)?)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
+        .shutdown_signal(stop);
+    let shutdown = builder.graceful_shutdown_signal();
+    let server = builder.listen("shoko-auth", listener, move || {
+        let shutdown = shutdown.clone();
+        let app = routes
+            .app()
+            .into_factory()
+            .map_err(|error: Error| error.error_response());
+        fn_service(|stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            ready(Ok((Deadline::new(stream), Protocol::Http1, peer)))
+        })
+        .and_then(
+            HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let shutdown = shutdown.clone();
+                    async move { shutdown.notified().await }
+                })
+                .client_request_timeout(HEAD_TIMEOUT)
+                .keep_alive(KEEP_ALIVE)
+                .local_addr(address)
+                .finish(map_config(app, |()| AppConfig::default())),
+        )
+    })?;
+    Ok(Bound {
+        server: server.run(),
+        address,
+    })
+}
+
+/// Each worker's share of the connections that the limit of open files allows.
+fn max_connections(workers: usize) -> io::Result<usize> {
+    let (open_files, _) = rlimit::Resource::NOFILE.get()?;
+    let all = open_files.saturating_sub(OTHER_FILES).clamp(1, MAX_CONNECTIONS);
+    Ok(usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers))
+}
+
+/// What the routes are made from, once for each worker.
+#[derive(Clone)]
+struct Routes {
+    auth: Data<Auth>,
+    stopping: Data<Stopping>,
+    swagger: Data<Swagger>,
+    prefix: String,
+}
+
+impl Routes {
+    fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody + use<>>,
+            Error = Error,
+            InitError = (),
+        > + use<>,
+    > {
         App::new()
-            .app_data(auth.clone())
+            .app_data(self.auth.clone())
+            .app_data(self.stopping.clone())
+            .app_data(self.swagger.clone())
             .wrap(from_fn(surface))
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(
-                web::scope(&prefix)
+                web::scope(&self.prefix)
                     .configure(shoko::routes)
                     .configure(gateway::routes)
                     .configure(health::routes)
-                    .configure(swagger.clone()),
+                    .configure(openapi::routes),
             )
             .default_service(web::to(no_such_route))
-    })
-    .bind(settings.listen)?;
-    let address = server.addrs().first().copied().unwrap_or(settings.listen);
-    Ok((server.run(), address))
+    }
 }
 
 async fn no_such_route() -> Result<HttpResponse, Problem> {

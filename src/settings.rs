@@ -4,8 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use crate::model::Name;
+use url::Url;
+
+use crate::model::{Name, SecretText};
 
 /// Everything that `serve` needs to know.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the service is mounted.
     pub base_path: BasePath,
+    /// How long the server is not ready, but still serves, before it stops.
+    pub shutdown_grace: Duration,
     /// What the core needs to know.
     pub core: CoreSettings,
     /// Who administrates a new installation.
@@ -44,30 +49,6 @@ pub struct FirstAdmin {
     pub password: Option<SecretText>,
 }
 
-/// A text that no log may show.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl SecretText {
-    /// Takes the text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for the one place that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
 /// Which database, by the scheme of its URL.
 #[derive(Clone)]
 pub enum Database {
@@ -78,18 +59,33 @@ pub enum Database {
 }
 
 impl FromStr for Database {
-    type Err = String;
+    type Err = &'static str;
 
-    fn from_str(url: &str) -> Result<Self, String> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Self::Postgres(url.to_owned()));
-        }
+    /// No error repeats the URL, and no URL gets through of which libpq would quote a part in an error: there may be
+    /// a password in it.
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
         match url.strip_prefix("sqlite://") {
-            Some("" | ":memory:") => Err("sqlite:// needs the path of a file".to_owned()),
-            Some(path) => Ok(Self::Sqlite(PathBuf::from(path))),
-            None => Err("the URL must begin with postgres:// or sqlite://".to_owned()),
+            Some("" | ":memory:") => return Err("sqlite:// needs the path of a file"),
+            Some(path) => return Ok(Self::Sqlite(PathBuf::from(path))),
+            None if url.starts_with("postgres://") || url.starts_with("postgresql://") => {}
+            None => return Err("it must begin with postgres:// or sqlite://"),
+        }
+        let parsed = Url::parse(url)
+            .ok()
+            .filter(|parsed| !parsed.path().contains('@') && is_percent_encoded(url));
+        match parsed {
+            Some(_) => Ok(Self::Postgres(url.to_owned())),
+            None => Err("it cannot be read; special characters in user and password must be percent-encoded"),
         }
     }
+}
+
+/// Whether every percent sign begins an encoded byte, which is not zero.
+fn is_percent_encoded(text: &str) -> bool {
+    text.split('%').skip(1).all(|part| {
+        let digits = part.get(..2).unwrap_or_default();
+        u8::from_str_radix(digits, 16).is_ok_and(|byte| byte != 0) && !digits.starts_with('+')
+    })
 }
 
 /// Without the user's name and password, which a log must not show.
@@ -98,9 +94,16 @@ impl fmt::Display for Database {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
             Self::Postgres(url) => {
-                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-                let place = rest.split('?').next().unwrap_or_default();
-                write!(f, "postgres://{}", place.rsplit('@').next().unwrap_or_default())
+                let Ok(url) = Url::parse(url) else {
+                    return f.write_str("postgres://");
+                };
+                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+                write!(
+                    f,
+                    "postgres://{}{port}{}",
+                    url.host_str().unwrap_or_default(),
+                    url.path()
+                )
             }
         }
     }
@@ -146,13 +149,29 @@ mod tests {
 
     #[test]
     fn a_database_url_is_shown_without_its_password() {
-        let url: Database = "postgres://me:p%40ss@db.example:5433/auth?sslmode=require&password=x"
+        let url: Database = "postgres://me:p%40ss@db.example:5433/auth?password=a@b"
             .parse()
             .unwrap();
         assert_eq!(
             format!("{url} {url:?}"),
             "postgres://db.example:5433/auth postgres://db.example:5433/auth"
         );
+        let socket: Database = "postgres://me@%2Frun%2Fpg/auth".parse().unwrap();
+        assert_eq!(socket.to_string(), "postgres://%2Frun%2Fpg/auth");
+    }
+
+    #[test]
+    fn a_url_that_may_be_quoted_in_an_error_is_refused() {
+        for url in [
+            "postgress://me:secret@host/db",
+            "host=db password=secret",
+            "postgres://me:p%ssecret@host/db",
+            "postgres://me:12/secret@host/db",
+            "postgres://me:p?secret@host/db",
+            "postgres://me:%00secret@host/db",
+        ] {
+            assert!(!url.parse::<Database>().unwrap_err().contains("secret"), "{url}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Users: make, list, change the password.
+//! Users and their keys, as an administrator manages them; and changing a password.
 
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Caller, Name, NewUser, User};
+use crate::model::{Caller, KeyInfo, Name, NewUser, SecretText, User};
 use crate::secret::key::random;
 use crate::settings::FirstAdmin;
 use crate::store::DbConnection;
@@ -13,7 +13,7 @@ pub struct FirstAdminMade {
     /// Who it is.
     pub user: User,
     /// The password, when nobody gave one: to be shown once.
-    pub generated_password: Option<String>,
+    pub generated_password: Option<SecretText>,
 }
 
 impl Auth {
@@ -24,15 +24,15 @@ impl Auth {
             if db.has_admin()? {
                 return Ok(None);
             }
+            let name = wanted.name.clone();
             let (password, generated_password) = if let Some(given) = &wanted.password {
-                (given.expose().to_owned(), None)
+                self.passwords.check_new(given.expose(), name.shown())?;
+                (given.clone(), None)
             } else {
-                let made = readable_password()?;
+                let made = SecretText::new(readable_password()?);
                 (made.clone(), Some(made))
             };
-            let name = wanted.name.clone();
-            self.passwords.check_new(&password, &name)?;
-            let hash = self.passwords.hash(&password)?;
+            let hash = self.passwords.hash(password.expose())?;
             let admin = NewUser {
                 name,
                 email: None,
@@ -48,7 +48,7 @@ impl Auth {
 
     /// Makes a user.
     pub fn create_user(&self, user: &NewUser, password: &str) -> Result<User> {
-        self.passwords.check_new(password, &user.name)?;
+        self.passwords.check_new(password, user.name.shown())?;
         let hash = self.passwords.hash(password)?;
         self.store.write(|db| insert_user(db, user, &hash))
     }
@@ -74,11 +74,14 @@ impl Auth {
         }
         let user = self.store.read(|db| db.user(target))?.ok_or(AuthError::UnknownUser)?;
         self.store_password(&user, password, |db| {
-            // The hash took its time: whoever revoked the caller's key meanwhile meant it.
-            if db.has_key(caller.key_id)? {
-                Ok(())
-            } else {
-                Err(AuthError::InvalidKey)
+            // The hash took its time: whoever took the caller's key or rights away meanwhile meant it.
+            let current = db.user(caller.user_id)?.filter(|user| !user.is_disabled);
+            match current {
+                Some(current) if db.has_key(caller.key_id)? => {
+                    let allowed = target == current.id || current.is_admin;
+                    if allowed { Ok(()) } else { Err(AuthError::Forbidden) }
+                }
+                _ => Err(AuthError::InvalidKey),
             }
         })
     }
@@ -92,6 +95,79 @@ impl Auth {
         self.store_password(&user, password, |_| Ok(()))
     }
 
+    /// Disables a user: no login, no key of his works until he is enabled again.
+    pub fn disable_user(&self, name: &Name) -> Result<()> {
+        self.change_user(name, |db, user| {
+            keep_an_admin(db, user)?;
+            db.set_disabled(user.id, true)
+        })
+    }
+
+    /// Enables a user again, with the keys he had.
+    pub fn enable_user(&self, name: &Name) -> Result<()> {
+        self.change_user(name, |db, user| db.set_disabled(user.id, false))
+    }
+
+    /// Deletes a user and all his keys.
+    pub fn delete_user(&self, name: &Name) -> Result<()> {
+        self.change_user(name, |db, user| {
+            keep_an_admin(db, user)?;
+            db.delete_user(user.id)
+        })
+    }
+
+    /// Lets a user manage others.
+    pub fn grant_admin(&self, name: &Name) -> Result<()> {
+        self.change_user(name, |db, user| db.set_admin(user.id, true))
+    }
+
+    /// Lets a user manage others no more.
+    pub fn revoke_admin(&self, name: &Name) -> Result<()> {
+        self.change_user(name, |db, user| {
+            keep_an_admin(db, user)?;
+            db.set_admin(user.id, false)
+        })
+    }
+
+    /// Changes one user while nobody else changes any.
+    fn change_user(&self, name: &Name, change: impl Fn(&mut DbConnection, &User) -> Result<()>) -> Result<()> {
+        self.store.write(|db| {
+            db.lock_users()?;
+            let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
+            change(db, &user)
+        })
+    }
+
+    /// All keys, or those of one user.
+    pub fn keys(&self, user: Option<&Name>) -> Result<Vec<KeyInfo>> {
+        self.store.read(|db| {
+            let user_id = user.map(|name| user_id(db, name)).transpose()?;
+            db.keys(user_id)
+        })
+    }
+
+    /// Ends all keys of a user, or of one of his devices; how many they were, which is at least one.
+    pub fn revoke_keys_of(&self, user: &Name, device: Option<&Name>) -> Result<usize> {
+        self.store.write(|db| {
+            let user_id = user_id(db, user)?;
+            let ended = match device {
+                Some(device) => db.delete_keys_of_device(user_id, device)?,
+                None => db.delete_keys_of_user(user_id)?,
+            };
+            if ended == 0 {
+                Err(AuthError::UnknownKey)
+            } else {
+                Ok(ended)
+            }
+        })
+    }
+
+    /// Ends the key with this id, which is not the key itself.
+    pub fn revoke_key_by_id(&self, key_id: i64) -> Result<()> {
+        let found = self.store.write(|db| db.delete_key_by_id(key_id))?;
+        if found { Ok(()) } else { Err(AuthError::UnknownKey) }
+    }
+
     /// Every change of a password comes through here: the new hash and the end of all keys in one transaction.
     fn store_password(
         &self,
@@ -99,7 +175,7 @@ impl Auth {
         password: &str,
         allowed: impl FnOnce(&mut DbConnection) -> Result<()>,
     ) -> Result<()> {
-        self.passwords.check_new(password, &Name::parse(&user.name)?)?;
+        self.passwords.check_new(password, &user.name)?;
         let hash = self.passwords.hash(password)?;
         self.store.write(|db| {
             // First the user's row, whose lock orders this against logins; then everything that depends on it.
@@ -113,8 +189,22 @@ impl Auth {
     }
 }
 
+fn user_id(db: &mut DbConnection, name: &Name) -> Result<i32> {
+    let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
+    Ok(user.id)
+}
+
+/// With all users locked: refuses, when without this user nobody could manage users.
+fn keep_an_admin(db: &mut DbConnection, user: &User) -> Result<()> {
+    let manages = user.is_admin && !user.is_disabled;
+    if manages && !db.has_other_admin(user.id)? {
+        return Err(AuthError::LastAdmin);
+    }
+    Ok(())
+}
+
 fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str) -> Result<User> {
-    db.lock_names()?;
+    db.lock_users()?;
     let taken = db.is_taken(&user.name)?
         || match &user.email {
             Some(email) => db.is_taken(email)?,

@@ -1,14 +1,15 @@
 //! Logins and password changes that meet: each test puts the steps in one order on purpose.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use super::{Auth, LogIn};
 use crate::error::AuthError;
-use crate::model::Name;
+use crate::model::{Name, NewUser, SecretText};
 use crate::secret::key::Key;
-use crate::settings::{FirstAdmin, SecretText};
+use crate::settings::FirstAdmin;
 use database::{Backend, TestDatabase, on_both_databases};
 
 #[path = "../../tests/api/database.rs"]
@@ -84,6 +85,15 @@ on_both_databases! {
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
+    fn a_login_that_checked_the_old_password_is_not_handed_the_key_of_the_new_one(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        nodes.two.set_password(&admin(), NEW).unwrap();
+        let key = log_in(&nodes.two, NEW).unwrap();
+        let refused = nodes.one.key_for(&checked, &device());
+        assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+        assert!(nodes.one.verify(&[key]).unwrap().is_some());
+    }
+
     fn a_known_devices_key_that_was_found_before_the_change_is_dead_after_it(nodes: Nodes) {
         log_in(&nodes.one, OLD).unwrap();
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
@@ -112,19 +122,21 @@ on_both_databases! {
     fn a_change_waits_for_a_login_that_is_making_its_key_and_then_ends_it(nodes: Nodes) {
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
         let (locked, is_locked) = mpsc::channel();
+        let about_to_commit = AtomicBool::new(false);
         thread::scope(|scope| {
             let login = scope.spawn(|| {
                 nodes.one.store.write(|db| {
                     db.lock_credential(checked.user_id)?;
-                    let key = nodes.one.find_or_make_key(db, checked.user_id, &device())?;
+                    let key = nodes.one.find_or_make_key(db, &checked, &device())?;
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
+                    about_to_commit.store(true, Ordering::SeqCst);
                     Ok(key)
                 })
             });
             is_locked.recv().unwrap();
             nodes.two.set_password(&admin(), NEW).unwrap();
-            assert!(login.is_finished(), "the change has waited");
+            assert!(about_to_commit.load(Ordering::SeqCst), "the change has waited");
             let key = login.join().unwrap().unwrap();
             assert_eq!(nodes.one.verify(&[key]).unwrap(), None);
         });
@@ -160,7 +172,7 @@ on_both_databases! {
                     db.lock_credential(checked.user_id)?;
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
-                    nodes.one.find_or_make_key(db, checked.user_id, &device())
+                    nodes.one.find_or_make_key(db, &checked, &device())
                 })
             });
             is_locked.recv().unwrap();
@@ -168,5 +180,22 @@ on_both_databases! {
             assert!(first.join().unwrap().unwrap() == second);
         });
         assert_eq!(nodes.keys_in_the_database(), 1);
+    }
+
+    fn a_change_with_a_key_that_is_revoked_meanwhile_changes_nothing(nodes: Nodes) {
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        nodes.two.revoke_keys_of(&admin(), None).unwrap();
+        let refused = nodes.one.change_password(&caller, None, NEW);
+        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert!(log_in(&nodes.one, OLD).is_ok());
+    }
+
+    fn a_change_for_somebody_else_by_an_administrator_who_is_one_no_more_changes_nothing(nodes: Nodes) {
+        let other = NewUser { name: Name::parse("other").unwrap(), email: None, is_admin: true };
+        let other = nodes.one.create_user(&other, OLD).unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        nodes.two.revoke_admin(&admin()).unwrap();
+        let refused = nodes.one.change_password(&caller, Some(other.id), NEW);
+        assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
     }
 }

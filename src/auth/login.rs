@@ -2,9 +2,8 @@
 
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::Name;
+use crate::model::{Name, SecretText};
 use crate::secret::key::Key;
-use crate::settings::SecretText;
 use crate::store::{Credential, DbConnection, StoredKey};
 
 /// What somebody logs in with.
@@ -23,7 +22,9 @@ impl Auth {
     pub fn log_in(&self, login: &LogIn) -> Result<Key> {
         let credential = self.check_password(&login.user, login.password.expose())?;
         let key = self.key_for(&credential, &login.device)?;
-        self.rehash(&credential, login.password.expose())?;
+        if let Err(error) = self.rehash(&credential, login.password.expose()) {
+            log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");
+        }
         Ok(key)
     }
 
@@ -41,7 +42,7 @@ impl Auth {
     /// no key is made for a credential that is not the current one.
     pub(super) fn key_for(&self, credential: &Credential, device: &Name) -> Result<Key> {
         let user_id = credential.user_id;
-        let known = self.store.read(|db| db.sealed_key(user_id, device))?;
+        let known = self.store.read(|db| db.sealed_key(credential, device))?;
         if let Some(key) = known.and_then(|sealed| self.sealer.open(&sealed, user_id, device.folded())) {
             return Ok(key);
         }
@@ -50,13 +51,19 @@ impl Auth {
             if current.is_none_or(|now| now.password_version != credential.password_version) {
                 return Err(AuthError::WrongCredentials);
             }
-            self.find_or_make_key(db, user_id, device)
+            self.find_or_make_key(db, credential, device)
         })
     }
 
     /// With the user's row locked, so that of two logins of a new device the second finds the first one's key.
-    pub(super) fn find_or_make_key(&self, db: &mut DbConnection, user_id: i32, device: &Name) -> Result<Key> {
-        if let Some(sealed) = db.sealed_key(user_id, device)? {
+    pub(super) fn find_or_make_key(
+        &self,
+        db: &mut DbConnection,
+        credential: &Credential,
+        device: &Name,
+    ) -> Result<Key> {
+        let user_id = credential.user_id;
+        if let Some(sealed) = db.sealed_key(credential, device)? {
             if let Some(key) = self.sealer.open(&sealed, user_id, device.folded()) {
                 return Ok(key);
             }
@@ -66,18 +73,14 @@ impl Auth {
             );
             db.forget_sealed_key(user_id, device)?;
         }
-        let key = Key::generate();
-        let sealed = self.sealer.seal(&key, user_id, device.folded())?;
-        let hash = key.hash();
-        db.insert_key(
-            &StoredKey {
-                user_id,
-                device,
-                hash,
-                sealed,
-            },
-            now(),
-        )?;
+        let key = Key::generate()?;
+        let stored = StoredKey {
+            user_id,
+            device,
+            hash: key.hash(),
+            sealed: self.sealer.seal(&key, user_id, device.folded())?,
+        };
+        db.insert_key(&stored, now())?;
         Ok(key)
     }
 

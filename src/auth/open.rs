@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::Auth;
 use crate::error::AuthError;
 use crate::secret::key::Sealer;
@@ -44,6 +46,7 @@ impl Auth {
         if let Database::Sqlite(file) = &settings.database {
             make_private_folder(&settings.data_dir)?;
             make_private_folder(file.parent().unwrap_or(Path::new("")))?;
+            make_private_file(file)?;
         }
         let sealer = open_sealer(settings)?;
         Ok(Self {
@@ -65,7 +68,8 @@ fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     Sealer::from_base64(&text).map_err(OpenError::BadSecret)
 }
 
-/// Two processes may start at once: the one that creates the file wins, the other reads what it wrote.
+/// Two processes may start at once: the one that puts its file in place wins, the other reads what it wrote. A file
+/// appears only when it is complete.
 fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
     let failed = |source| OpenError::File {
         path: path.to_owned(),
@@ -75,28 +79,29 @@ fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         read => return read.map_err(failed),
     }
-    // Written aside and linked into place, so that nobody ever reads half a secret.
     let secret = Sealer::generate_secret()?;
-    let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)
-        .and_then(|mut file| {
-            file.write_all(format!("{secret}\n").as_bytes())
-                .and_then(|()| file.sync_all())
-        })
-        .and_then(|()| match fs::hard_link(&draft, path) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        });
-    let removed = fs::remove_file(&draft);
-    written.and(removed).map_err(failed)?;
-    fs::read_to_string(path).map_err(failed)
+    // Readable by the owner alone.
+    let mut draft = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    writeln!(draft, "{secret}")
+        .and_then(|()| draft.as_file().sync_all())
+        .map_err(failed)?;
+    match draft.persist_noclobber(path) {
+        Ok(_) => Ok(secret),
+        Err(e) if e.error.kind() == ErrorKind::AlreadyExists => fs::read_to_string(path).map_err(failed),
+        Err(e) => Err(failed(e.error)),
+    }
 }
 
-/// Nobody else may read the hashes and the secret in it.
+/// The database file, which SQLite would make readable for everybody, whatever folder it is in.
+fn make_private_file(path: &Path) -> Result<(), OpenError> {
+    let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map(drop).map_err(|source| OpenError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A folder for what nobody else may read, if it is not there yet.
 fn make_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());

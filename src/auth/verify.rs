@@ -19,8 +19,11 @@ impl Auth {
     }
 
     /// Ends a key. That it is known is proof enough; nothing happens when it is unknown.
-    pub fn revoke_key(&self, key: &Key) -> Result<()> {
-        self.store.write(|db| db.delete_key(&key.hash())).map(drop)
+    pub fn revoke_key(&self, text: &str) -> Result<()> {
+        match Key::parse(text) {
+            Some(key) => self.store.write(|db| db.delete_key(&key.hash())).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Ends what `text` names: a key, or else all keys of the caller's own device of that name.

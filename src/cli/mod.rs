@@ -1,26 +1,33 @@
 //! The command line: the only place that reads flags and the environment.
+//!
+//! A command returns what there is to print; only `serve` prints by itself, because it does not return.
 
 mod healthcheck;
+mod key;
+mod list;
+mod log;
 mod password;
 mod serve;
 mod settings;
 mod user;
 
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::auth::{Auth, OpenError};
 use crate::error::AuthError;
 use crate::openapi;
-use crate::settings::{BasePath, Settings};
+use crate::settings::BasePath;
 
 /// A small self-hosted login server that speaks Shoko's v3 auth API.
 #[derive(Parser)]
-#[command(version, about, args_conflicts_with_subcommands = false)]
+#[command(version, about)]
 struct Cli {
     #[command(flatten)]
-    settings: settings::Flags,
+    flags: settings::Flags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -32,10 +39,20 @@ enum Command {
     /// Manage users.
     #[command(subcommand)]
     User(user::Command),
+    /// See and end keys.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Print the OpenAPI document.
     Openapi,
     /// Ask the server at the configured address whether it can serve.
     Healthcheck,
+    /// Print what a shell needs to complete commands.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
 }
 
 /// Why a command failed; what a person reads after `error:`.
@@ -45,51 +62,66 @@ enum CliError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Auth(#[from] AuthError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
     #[error("{0}")]
     Other(String),
-}
-
-impl From<std::io::Error> for CliError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Other(error.to_string())
-    }
-}
-
-impl From<serde_json::Error> for CliError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Other(error.to_string())
-    }
+    /// Of the environment, which clap does not read.
+    #[error("{0}")]
+    Usage(String),
 }
 
 /// Runs the command of the process's arguments. 0: done; 1: failed; 2: wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    match run(cli) {
+    log::start(cli.flags.log_format);
+    match run(cli).and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            match error {
+                CliError::Usage(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn run(cli: Cli) -> Result<(), CliError> {
-    let settings = cli.settings.read()?;
+fn run(cli: Cli) -> Result<String, CliError> {
+    let flags = cli.flags;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&settings),
-        Command::User(command) => user::run(&open(&settings)?, command),
-        Command::Openapi => {
-            print!("{}", openapi::document_json(&BasePath::default())?);
-            Ok(())
+        Command::Serve => serve::run(&flags.settings()?).map(|()| String::new()),
+        Command::User(command) => user::run(&open(flags)?, command),
+        Command::Key(command) => key::run(&open(flags)?, command),
+        Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
+        Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "shoko-auth", &mut script);
+            Ok(String::from_utf8_lossy(&script).into_owned())
         }
-        Command::Healthcheck => healthcheck::run(&settings),
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            Ok(String::from_utf8_lossy(&page).into_owned())
+        }
     }
 }
 
-fn open(settings: &Settings) -> Result<Auth, CliError> {
-    let auth = Auth::open(&settings.core)?;
+fn open(flags: settings::Flags) -> Result<Auth, CliError> {
+    let auth = Auth::open(&flags.settings()?.core)?;
     auth.migrate()?;
     Ok(auth)
+}
+
+/// Prints `text`. Whoever closes a pipe early, as `head` does, has what he wants.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

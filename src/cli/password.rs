@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::CliError;
 use super::settings::without_line_end;
-use crate::settings::SecretText;
+use crate::model::SecretText;
 
 /// From standard input, or from a prompt that does not show it and asks twice.
 pub fn read(from_stdin: bool) -> Result<SecretText, CliError> {

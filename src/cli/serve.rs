@@ -1,62 +1,128 @@
 //! `serve`: the database, the first administrator, the server; in this order, so that the port is open only when
 //! there is something to serve.
 
+use std::env;
+use std::pin::pin;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use actix_web::rt::System;
+use futures_util::future::select;
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::CliError;
-use crate::auth::{Auth, FirstAdminMade};
+use super::settings::local_url;
+use crate::auth::{Auth, FirstAdminMade, OpenError};
 use crate::error::AuthError;
-use crate::server;
-use crate::settings::Settings;
+use crate::server::{self, Bound};
+use crate::settings::{Database, Settings};
+
+/// How long the start waits for a database that cannot be reached.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the process is told to stop.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
-    let auth = Auth::open(&settings.core)?;
-    let wanted = &settings.first_admin;
-    let made = auth.first_admin(wanted).map_err(|error| match error {
-        AuthError::NameTaken => CliError::Other(format!(
-            "there is no administrator, and '{}' is a user who is none: choose another name with \
-             SHOKO_AUTH_ADMIN_USER, or make an administrator with `shoko-auth user add NAME --admin`",
-            wanted.name.shown()
-        )),
-        AuthError::BadPassword(fault) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {fault}")),
-        other => other.into(),
-    })?;
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let (auth, made) = open(settings, START_PATIENCE)?;
     if let Some(made) = made {
         println!("{}", greeting(&made, settings));
         log::info!("made the administrator {}", made.user.name);
     }
     log::info!("database: {}", settings.core.database);
-    actix_web::rt::System::new().block_on(async {
-        let (server, address) = server::bind(settings, auth)
+    System::new().block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
+            log::info!("stopping");
+        };
+        let Bound { server, address } = server::bind(settings, auth, stop)
             .map_err(|e| CliError::Other(format!("cannot listen on {}: {e}", settings.listen)))?;
         log::info!("listening on http://{address}{}/", settings.base_path.as_str());
-        Ok(server.await?)
+        server.await?;
+        log::info!("stopped");
+        Ok(())
+    })
+}
+
+/// Opens the database and makes the first administrator. Tries again for some time when PostgreSQL cannot be
+/// reached: after a power cut everything starts at once.
+fn open(settings: &Settings, patience: Duration) -> Result<(Auth, Option<FirstAdminMade>), CliError> {
+    let start = Instant::now();
+    loop {
+        let opened = Auth::open(&settings.core).map_err(CliError::from).and_then(|auth| {
+            let made = first_admin(&auth, settings)?;
+            Ok((auth, made))
+        });
+        let elsewhere = matches!(settings.core.database, Database::Postgres(_));
+        match opened {
+            Err(error) if elsewhere && is_unavailable(&error) && start.elapsed() < patience => {
+                log::warn!("{error}; trying again");
+                sleep(START_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_unavailable(error: &CliError) -> bool {
+    matches!(
+        error,
+        CliError::Auth(AuthError::Unavailable(_)) | CliError::Open(OpenError::Auth(AuthError::Unavailable(_)))
+    )
+}
+
+fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<FirstAdminMade>, CliError> {
+    let wanted = &settings.first_admin;
+    auth.first_admin(wanted).map_err(|error| match error {
+        AuthError::NameTaken => CliError::Other(format!(
+            "there is no administrator, and '{}' is a user who is none: choose another name with \
+             SHOKO_AUTH_ADMIN_USER, or run `shoko-auth user grant-admin NAME`",
+            wanted.name.shown()
+        )),
+        AuthError::BadPassword(fault) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {fault}")),
+        other => other.into(),
     })
 }
 
 /// What a person needs after the first start, in a way that is seen between log lines.
 fn greeting(made: &FirstAdminMade, settings: &Settings) -> String {
-    let url = format!("http://{}{}", settings.listen, settings.base_path.as_str());
+    let url = local_url(settings.listen, &settings.base_path);
     let name = &made.user.name;
-    let (shown, password, note) = match &made.generated_password {
-        Some(password) => (password.as_str(), password.as_str(), "   (shown only this once)"),
-        None => ("the one you gave", "PASSWORD", ""),
+    let (shown, password) = match &made.generated_password {
+        Some(password) => (
+            format!("{}   (shown only this once)", password.expose()),
+            password.expose(),
+        ),
+        None => ("the one you gave".to_owned(), "PASSWORD"),
     };
-    let line = "=".repeat(76);
-    let json = |text: &str| serde_json::Value::from(text).to_string().replace('\'', r"'\''");
+    let json = |text: &str| serde_json::Value::from(text).to_string();
     let body = format!(
         r#"{{"user":{},"pass":{},"device":"my device"}}"#,
         json(name),
         json(password)
     );
+    let program = env::args().next().unwrap_or_else(|| "shoko-auth".to_owned());
+    let line = "=".repeat(78);
     format!(
         "\n{line}\n\
          This is a new installation. It got an administrator:\n\n    \
              user      {name}\n    \
-             password  {shown}{note}\n\n\
+             password  {shown}\n\n\
          Log in:\n\n    \
-             curl {url}/api/auth -H 'Content-Type: application/json' -d '{body}'\n\n\
-         or try everything in a browser: {url}/swagger/\n\
-         Another password: shoko-auth user set-password {name}\n\
-         {line}\n"
+             curl {url}/api/auth -H 'Content-Type: application/json' \\\n         \
+                  -d {}\n\n\
+         or try everything in a browser: {url}/swagger/\n\n\
+         Set another password:\n\n    \
+             {program} user set-password {}\n\
+         {line}\n",
+        in_quotes(&body),
+        in_quotes(name),
     )
+}
+
+/// As a shell takes it literally.
+fn in_quotes(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,16 +1,18 @@
 //! Flags over environment over defaults. Secrets have no flag, because everybody can see a process's arguments.
 
-use std::env;
+use std::env::{self, VarError};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::CliError;
-use crate::model::{Name, NameFault};
+use super::log::LogFormat;
+use crate::model::{Name, NameFault, SecretText};
 use crate::secret::password::Passwords;
-use crate::settings::{BasePath, CoreSettings, Database, FirstAdmin, SecretText, Settings};
+use crate::settings::{BasePath, CoreSettings, Database, FirstAdmin, Settings};
 
 #[derive(Args)]
 pub struct Flags {
@@ -28,7 +30,7 @@ pub struct Flags {
         hide_env_values = true,
         value_name = "URL"
     )]
-    database_url: Option<Database>,
+    database_url: Option<String>,
     /// Serve everything below this path; a proxy in front passes paths on unchanged.
     #[arg(
         long,
@@ -43,6 +45,19 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_ADMIN_USER", default_value = "Default", value_name = "NAME",
           value_parser = parse_name)]
     admin_user: Name,
+    /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
+    #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
+          value_parser = humantime::parse_duration)]
+    shutdown_grace: Duration,
+    /// How log lines are written. What is logged is set by `RUST_LOG`.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
     /// PBKDF2-HMAC-SHA256 rounds of a new password hash; older hashes are raised at the next login.
     #[arg(long, global = true, env = "SHOKO_AUTH_PBKDF2_ROUNDS", default_value_t = 600_000, value_name = "N",
           value_parser = clap::value_parser!(u32).range(i64::from(Passwords::MIN_ROUNDS)..))]
@@ -55,13 +70,19 @@ pub struct Flags {
 
 impl Flags {
     /// The settings, with the secrets from the environment.
-    pub fn read(self) -> Result<Settings, CliError> {
-        let embedded = || Database::Sqlite(self.data_dir.join("shoko-auth.db"));
+    pub fn settings(self) -> Result<Settings, CliError> {
+        let database = match self.database_url {
+            Some(url) => url
+                .parse()
+                .map_err(|fault| CliError::Usage(format!("DATABASE_URL: {fault}")))?,
+            None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
+        };
         Ok(Settings {
             listen: self.listen,
             base_path: self.base_path,
+            shutdown_grace: self.shutdown_grace,
             core: CoreSettings {
-                database: self.database_url.unwrap_or_else(embedded),
+                database,
                 data_dir: self.data_dir,
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,
                 pbkdf2_rounds: self.pbkdf2_rounds,
@@ -73,20 +94,42 @@ impl Flags {
             },
         })
     }
+
+    /// Where the server is for who is on the same machine.
+    pub fn local_url(&self) -> String {
+        local_url(self.listen, &self.base_path)
+    }
 }
 
-/// The environment variable `name`, or the content of the file that `name_FILE` names.
+/// The URL of a server that listens at `address`: on loopback when it listens everywhere.
+pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}{}", base_path.as_str())
+}
+
+/// The environment variable `name`, or the content of the file that `name_FILE` names. Empty ones count as absent.
 fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
     let file_name = format!("{name}_FILE");
-    let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    match (given(name), given(&file_name)) {
-        (Some(_), Some(_)) => Err(CliError::Other(format!("set {name} or {file_name}, not both"))),
+    match (variable(name)?, variable(&file_name)?) {
+        (Some(_), Some(_)) => Err(CliError::Usage(format!("set {name} or {file_name}, not both"))),
         (Some(text), None) => Ok(Some(SecretText::new(text))),
         (None, Some(path)) => {
-            let text = fs::read_to_string(&path).map_err(|e| CliError::Other(format!("{file_name}: {path}: {e}")))?;
+            let text = fs::read_to_string(&path).map_err(|e| CliError::Usage(format!("{file_name}: {path}: {e}")))?;
             Ok(Some(SecretText::new(without_line_end(text))))
         }
         (None, None) => Ok(None),
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>, CliError> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(CliError::Usage(format!("{name} is not valid UTF-8"))),
     }
 }
 

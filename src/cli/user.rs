@@ -1,10 +1,9 @@
 //! `user`: manage users without SQL.
 
-use chrono::SecondsFormat;
-use clap::Subcommand;
-use comfy_table::{Table, presets};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::list::{self, Listed};
 use super::settings::parse_name;
 use super::{CliError, password};
 use crate::auth::Auth;
@@ -15,18 +14,16 @@ use crate::model::{Name, NewUser, User};
 pub enum Command {
     /// Make a user.
     Add {
-        /// The name.
-        #[arg(value_parser = parse_name)]
-        name: Name,
+        #[command(flatten)]
+        user: Named,
         /// May manage others.
         #[arg(long)]
         admin: bool,
         /// The e-mail address.
         #[arg(long, value_parser = parse_name)]
         email: Option<Name>,
-        /// Read the password from standard input instead of asking for it.
-        #[arg(long)]
-        password_stdin: bool,
+        #[command(flatten)]
+        password: PasswordFrom,
     },
     /// Show all users.
     List {
@@ -36,89 +33,105 @@ pub enum Command {
     },
     /// Change a user's password and end all of the user's keys.
     SetPassword {
-        /// The name.
-        #[arg(value_parser = parse_name)]
-        name: Name,
-        /// Read the password from standard input instead of asking for it.
-        #[arg(long)]
-        password_stdin: bool,
+        #[command(flatten)]
+        user: Named,
+        #[command(flatten)]
+        password: PasswordFrom,
     },
+    /// Let a user neither log in nor use a key, until enabled again.
+    Disable(Named),
+    /// Enable a disabled user, with the keys the user had.
+    Enable(Named),
+    /// Delete a user and all of the user's keys.
+    Delete(Named),
+    /// Let a user manage others.
+    GrantAdmin(Named),
+    /// Let a user manage others no more.
+    RevokeAdmin(Named),
 }
 
-pub fn run(auth: &Auth, command: Command) -> Result<(), CliError> {
+#[derive(Args)]
+pub struct Named {
+    /// The user's name.
+    #[arg(value_parser = parse_name)]
+    name: Name,
+}
+
+#[derive(Args)]
+pub struct PasswordFrom {
+    /// Read the password from standard input instead of asking for it.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
     match command {
         Command::Add {
-            name,
+            user,
             admin,
             email,
-            password_stdin,
+            password,
         } => {
-            let password = password::read(password_stdin)?;
-            let user = NewUser {
-                name,
+            let password = password::read(password.password_stdin)?;
+            let new = NewUser {
+                name: user.name,
                 email,
                 is_admin: admin,
             };
-            let user = auth.create_user(&user, password.expose())?;
-            println!("Made the user {} (id {}).", user.name, user.id);
-            Ok(())
+            let made = auth.create_user(&new, password.expose())?;
+            Ok(format!("Made the user {} (id {}).\n", made.name, made.id))
         }
-        Command::List { json } => list(&auth.users()?, json),
-        Command::SetPassword { name, password_stdin } => {
-            let password = password::read(password_stdin)?;
-            match auth.set_password(&name, password.expose()) {
-                Err(AuthError::UnknownUser) => {
-                    let hint = "`shoko-auth user list` shows who there is";
-                    Err(CliError::Other(format!("there is no user '{}'; {hint}", name.shown())))
-                }
-                done => Ok(done?),
-            }?;
-            println!("Changed the password of {} and ended all keys.", name.shown());
-            Ok(())
+        Command::List { json } => {
+            let users = auth.users()?;
+            list::text(&users.iter().map(Row::from).collect::<Vec<_>>(), json)
         }
+        Command::SetPassword { user, password } => {
+            let password = password::read(password.password_stdin)?;
+            let done = auth.set_password(&user.name, password.expose());
+            report(&user.name, done, "has a new password, and all keys are ended")
+        }
+        Command::Disable(user) => report(&user.name, auth.disable_user(&user.name), "is disabled"),
+        Command::Enable(user) => report(&user.name, auth.enable_user(&user.name), "is enabled"),
+        Command::Delete(user) => report(&user.name, auth.delete_user(&user.name), "is deleted"),
+        Command::GrantAdmin(user) => report(&user.name, auth.grant_admin(&user.name), "is an administrator"),
+        Command::RevokeAdmin(user) => report(&user.name, auth.revoke_admin(&user.name), "is no administrator"),
     }
 }
 
-fn list(users: &[User], json: bool) -> Result<(), CliError> {
-    let listed: Vec<Listed> = users.iter().map(Listed::from).collect();
-    if json {
-        println!("{}", serde_json::to_string_pretty(&listed)?);
-        return Ok(());
+/// Says what became of a user, or what to do about it.
+fn report(name: &Name, done: Result<(), AuthError>, now: &str) -> Result<String, CliError> {
+    done.map_err(|error| explain(error, name))?;
+    Ok(format!("{} {now}.\n", name.shown()))
+}
+
+/// An error about the user `name`, with what to do.
+pub fn explain(error: AuthError, name: &Name) -> CliError {
+    let name = name.shown();
+    match error {
+        AuthError::UnknownUser => CliError::Other(format!(
+            "there is no user '{name}'; `shoko-auth user list` shows who there is"
+        )),
+        AuthError::LastAdmin => CliError::Other(format!(
+            "'{name}' is the last administrator; make another one first: `shoko-auth user grant-admin NAME`"
+        )),
+        other => other.into(),
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["ID", "NAME", "E-MAIL", "ADMIN", "DISABLED", "CREATED"]);
-    let yes = |is: bool| if is { "yes" } else { "" };
-    for user in listed {
-        let (admin, disabled) = (yes(user.is_admin), yes(user.is_disabled));
-        let email = user.email.unwrap_or_default();
-        table.add_row([
-            &user.id.to_string(),
-            user.name,
-            email,
-            admin,
-            disabled,
-            &user.created_at,
-        ]);
-    }
-    println!("{table}");
-    Ok(())
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Listed<'a> {
+struct Row<'a> {
     id: i32,
     name: &'a str,
     email: Option<&'a str>,
     is_admin: bool,
     is_disabled: bool,
     created_at: String,
-    /// Null: nobody is throttled.
+    /// Null as long as nobody is throttled.
     throttled_until: Option<String>,
 }
 
-impl<'a> From<&'a User> for Listed<'a> {
+impl<'a> From<&'a User> for Row<'a> {
     fn from(user: &'a User) -> Self {
         Self {
             id: user.id,
@@ -126,8 +139,23 @@ impl<'a> From<&'a User> for Listed<'a> {
             email: user.email.as_deref(),
             is_admin: user.is_admin,
             is_disabled: user.is_disabled,
-            created_at: user.created_at.and_utc().to_rfc3339_opts(SecondsFormat::Secs, true),
+            created_at: list::time(user.created_at),
             throttled_until: None,
         }
+    }
+}
+
+impl Listed for Row<'_> {
+    const COLUMNS: &'static [&'static str] = &["ID", "NAME", "E-MAIL", "ADMIN", "DISABLED", "CREATED"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.name.to_owned(),
+            self.email.unwrap_or_default().to_owned(),
+            list::mark(self.is_admin),
+            list::mark(self.is_disabled),
+            self.created_at.clone(),
+        ]
     }
 }

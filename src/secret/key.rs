@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::error::{AuthError, Result};
 
@@ -23,9 +23,8 @@ pub type KeyHash = [u8; 32];
 
 impl Key {
     /// A new random key.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::new_v4())
+    pub fn generate() -> Result<Self> {
+        Ok(Self(Builder::from_random_bytes(random()?).into_uuid()))
     }
 
     /// Reads any spelling that .NET's `Guid` has (N, D, B, P and X), in either case, with blanks around it.
@@ -86,7 +85,6 @@ fn parse_hex_groups(text: &str) -> Option<Uuid> {
 ///
 /// The user's id and the device are authenticated with the key, so that a sealed key that somebody moves
 /// to another row does not open there.
-#[derive(Clone)]
 pub struct Sealer(XChaCha20Poly1305);
 
 impl Sealer {
@@ -192,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_sealed_key_opens_only_for_its_user_device_and_secret() {
-        let (sealer, key) = (sealer(), Key::generate());
+        let (sealer, key) = (sealer(), Key::generate().unwrap());
         let kept = sealer.seal(&key, 7, "kodi").unwrap();
         assert!(sealer.open(&kept, 7, "kodi") == Some(key));
         assert!(sealer.open(&kept, 8, "kodi").is_none());
@@ -203,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_key_is_not_shown_by_debug() {
-        assert_eq!(format!("{:?}", Key::generate()), "Key([secret])");
+        assert_eq!(format!("{:?}", Key::generate().unwrap()), "Key([secret])");
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl DbConnection {
         }
     }
 
+    /// Whether the server has ended this connection.
+    pub(super) fn is_cut(&mut self) -> bool {
+        match self {
+            Self::Postgres(c) => diesel::sql_query("SELECT 1").execute(c).is_err(),
+            Self::Sqlite(_) => false,
+        }
+    }
+
     fn is_broken(&mut self) -> bool {
         match self {
             Self::Postgres(c) => AnsiTransactionManager::is_broken_transaction_manager(c),
@@ -66,7 +74,7 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<DbConnection, Self::Error> {
         match &self.database {
-            Database::Postgres(url) => PgConnection::establish(url)
+            Database::Postgres(url) => PgConnection::establish(&with_timeouts(url))
                 .map(DbConnection::Postgres)
                 .map_err(diesel::r2d2::Error::ConnectionError),
             Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
@@ -82,6 +90,15 @@ impl ManageConnection for Manager {
 
     fn has_broken(&self, connection: &mut DbConnection) -> bool {
         std::thread::panicking() || connection.is_broken()
+    }
+}
+
+/// What notices that a server has gone without a word; what the URL says itself stands (libpq takes the last).
+fn with_timeouts(url: &str) -> String {
+    const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=3000&keepalives_idle=5&keepalives_interval=2";
+    match url.split_once('?') {
+        Some((place, settings)) => format!("{place}?{TIMEOUTS}&{settings}"),
+        None => format!("{url}?{TIMEOUTS}"),
     }
 }
 

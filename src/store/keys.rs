@@ -5,8 +5,9 @@ use diesel::prelude::*;
 
 use super::DbConnection;
 use super::schema::{api_keys, users};
+use super::users::Credential;
 use crate::error::Result;
-use crate::model::{Caller, Name};
+use crate::model::{Caller, KeyInfo, Name};
 use crate::secret::key::KeyHash;
 
 /// A key to be stored.
@@ -42,10 +43,13 @@ impl DbConnection {
         }))
     }
 
-    /// The key to hand out to this device again, sealed.
-    pub fn sealed_key(&mut self, user_id: i32, device: &Name) -> Result<Option<Vec<u8>>> {
+    /// The key to hand out to this device again, sealed; none for a credential that is not the current one any more.
+    pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
         let sealed: Option<Option<Vec<u8>>> = api_keys::table
-            .filter(api_keys::user_id.eq(user_id))
+            .inner_join(users::table)
+            .filter(users::id.eq(credential.user_id))
+            .filter(users::password_version.eq(credential.password_version))
+            .filter(users::is_disabled.eq(false))
             .filter(api_keys::device_folded.eq(device.folded()))
             .filter(api_keys::sealed.is_not_null())
             .select(api_keys::sealed)
@@ -79,6 +83,40 @@ impl DbConnection {
             ))
             .execute(self)?;
         Ok(())
+    }
+
+    /// All keys, or those of one user: by user, device and age.
+    pub fn keys(&mut self, user_id: Option<i32>) -> Result<Vec<KeyInfo>> {
+        type Row = (i64, i32, String, String, NaiveDateTime, Option<NaiveDateTime>);
+        // A bound that everything meets instead of a boxed query, which does not work on two databases at once.
+        let (least, most) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));
+        let rows: Vec<Row> = api_keys::table
+            .inner_join(users::table)
+            .filter(api_keys::user_id.between(least, most))
+            .order((api_keys::user_id, api_keys::device_folded, api_keys::id))
+            .select((
+                api_keys::id,
+                api_keys::user_id,
+                users::name,
+                api_keys::device,
+                api_keys::created_at,
+                api_keys::expires_at,
+            ))
+            .load(self)?;
+        let info = |(id, user_id, user, device, created_at, expires_at)| KeyInfo {
+            id,
+            user_id,
+            user,
+            device,
+            created_at,
+            expires_at,
+        };
+        Ok(rows.into_iter().map(info).collect())
+    }
+
+    /// Ends the key with this id. `false`: there is none.
+    pub fn delete_key_by_id(&mut self, key_id: i64) -> Result<bool> {
+        Ok(diesel::delete(api_keys::table.find(key_id)).execute(self)? > 0)
     }
 
     /// Whether this key is still there.

@@ -8,6 +8,8 @@ mod keys;
 mod schema;
 mod users;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::RunQueryDsl;
@@ -30,12 +32,15 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
 /// How long a request may wait for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long, once one has waited in vain: requests that all wait would pile up.
+const CHECKOUT_TIMEOUT_WHILE_AWAY: Duration = Duration::from_millis(100);
 const POOL_SIZE: u32 = 10;
 
 /// A database, ready for use by any number of threads.
-#[derive(Clone)]
 pub struct Store {
     pool: Pool<Manager>,
+    /// Whether the last request for a connection was in vain.
+    away: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -50,12 +55,22 @@ impl Store {
             .min_idle(Some(1))
             .connection_timeout(CHECKOUT_TIMEOUT)
             .build_unchecked(manager);
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            away: Arc::default(),
+        })
     }
 
-    /// Runs queries that read, each for itself.
-    pub fn read<T>(&self, queries: impl FnOnce(&mut DbConnection) -> Result<T>) -> Result<T> {
-        queries(&mut *self.connection()?)
+    /// Runs queries that read, each for itself; once more when the server cut the connection under them.
+    pub fn read<T>(&self, queries: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection()?;
+        match queries(&mut connection) {
+            Err(AuthError::Unavailable(_)) if connection.is_cut() => {
+                drop(connection);
+                queries(&mut *self.connection()?)
+            }
+            result => result,
+        }
     }
 
     /// Runs queries in one transaction: all of what they wrote is there afterwards when `Ok`, nothing when `Err`.
@@ -98,16 +113,29 @@ impl Store {
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
-        self.pool.get().map_err(|e| AuthError::Unavailable(e.to_string()))
+        let away = self.away.load(Ordering::Relaxed);
+        let patience = if away {
+            CHECKOUT_TIMEOUT_WHILE_AWAY
+        } else {
+            CHECKOUT_TIMEOUT
+        };
+        let connection = self.pool.get_timeout(patience);
+        self.away.store(connection.is_err(), Ordering::Relaxed);
+        connection.map_err(|e| AuthError::Unavailable(e.to_string()))
     }
 }
 
-/// A query that could not be built or read is a fault of ours; everything else is the database's state.
+/// A query that cannot be built or read, or that breaks a constraint, is a fault of ours; everything else is the
+/// database's state.
 impl From<diesel::result::Error> for AuthError {
     fn from(error: diesel::result::Error) -> Self {
-        use diesel::result::Error;
+        use diesel::result::{DatabaseErrorKind as Kind, Error};
         match error {
-            Error::QueryBuilderError(_)
+            Error::DatabaseError(
+                Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::NotNullViolation | Kind::CheckViolation,
+                _,
+            )
+            | Error::QueryBuilderError(_)
             | Error::SerializationError(_)
             | Error::DeserializationError(_)
             | Error::NotFound

@@ -9,7 +9,7 @@ use crate::error::{AuthError, Result};
 use crate::model::{Name, NewUser, Profile, User};
 
 /// What a login is checked against.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = users)]
 pub struct Credential {
     /// The user's id.
@@ -110,9 +110,20 @@ impl DbConnection {
         Ok(admins > 0)
     }
 
-    /// Lets no other transaction make or rename users until this one ends. Names and e-mail addresses share
-    /// one namespace, over two columns, which no unique index can watch.
-    pub fn lock_names(&mut self) -> Result<()> {
+    /// Whether anybody but this user may manage others, and is not disabled.
+    pub fn has_other_admin(&mut self, user_id: i32) -> Result<bool> {
+        let others: i64 = users::table
+            .filter(users::is_admin.eq(true))
+            .filter(users::is_disabled.eq(false))
+            .filter(users::id.ne(user_id))
+            .count()
+            .get_result(self)?;
+        Ok(others > 0)
+    }
+
+    /// Lets no other transaction change users until this one ends: for rules about all of them together. Names and
+    /// e-mail addresses share one namespace, over two columns; and one administrator must be left.
+    pub fn lock_users(&mut self) -> Result<()> {
         if let Self::Postgres(c) = self {
             diesel::sql_query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE").execute(c)?;
         }
@@ -147,6 +158,28 @@ impl DbConnection {
             .execute(self)?;
         self.user_by_name(&user.name)?
             .ok_or_else(|| AuthError::Internal("the user just made is not there".to_owned()))
+    }
+
+    /// Disables or enables a user.
+    pub fn set_disabled(&mut self, user_id: i32, disabled: bool) -> Result<()> {
+        diesel::update(users::table.find(user_id))
+            .set(users::is_disabled.eq(disabled))
+            .execute(self)?;
+        Ok(())
+    }
+
+    /// Makes a user an administrator, or one no more.
+    pub fn set_admin(&mut self, user_id: i32, admin: bool) -> Result<()> {
+        diesel::update(users::table.find(user_id))
+            .set(users::is_admin.eq(admin))
+            .execute(self)?;
+        Ok(())
+    }
+
+    /// Deletes a user, and all keys with him.
+    pub fn delete_user(&mut self, user_id: i32) -> Result<()> {
+        diesel::delete(users::table.find(user_id)).execute(self)?;
+        Ok(())
     }
 
     /// Stores a new password. `false`: there is no such user.

@@ -5,6 +5,9 @@ use actix_web::http::header::{self, Accept, Header};
 use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 
+use super::problem::Problem;
+use crate::error::AuthError;
+
 /// JSON: `application/json; charset=utf-8`, or `text/json` for who asks for that.
 pub struct Json<T>(pub T);
 
@@ -23,7 +26,7 @@ impl<T: Serialize> Responder for Json<T> {
             Ok(body) => HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, media_type(request)))
                 .body(body),
-            Err(e) => HttpResponse::from_error(e),
+            Err(e) => HttpResponse::from_error(Problem::from(AuthError::Internal(e.to_string()))),
         }
     }
 }

@@ -7,10 +7,11 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::web::{Bytes, BytesMut};
+use actix_web::mime::{self, Mime};
+use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpRequest};
+
 use futures_util::StreamExt;
-use mime::Mime;
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
@@ -20,6 +21,9 @@ use super::problem::Problem;
 
 /// The longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
+/// So much of a longer one is read all the same: a client that is still sending when the connection closes may never
+/// see the answer.
+const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 
 /// A body that has not been read yet: who may not call a route is told so before what he sends is looked at.
 pub struct Body {
@@ -70,14 +74,20 @@ impl Body {
 
     async fn read(mut self) -> Result<String, Problem> {
         let mut bytes = BytesMut::new();
+        let mut length = 0;
         while let Some(chunk) = self.payload.next().await {
-            let chunk: Bytes =
+            let chunk =
                 chunk.map_err(|_| Problem::with_detail(StatusCode::BAD_REQUEST, "The body did not come whole."))?;
-            if bytes.len() + chunk.len() > MAX_BYTES {
-                let detail = format!("The body may have at most {MAX_BYTES} bytes.");
-                return Err(Problem::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            length += chunk.len();
+            if length <= MAX_BYTES {
+                bytes.extend_from_slice(&chunk);
+            } else if length > MAX_DISCARDED_BYTES {
+                break;
             }
-            bytes.extend_from_slice(&chunk);
+        }
+        if length > MAX_BYTES {
+            let detail = format!("The body may have at most {MAX_BYTES} bytes.");
+            return Err(Problem::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         if !bytes.is_empty() && !is_json(&self.request) {
             return Err(Problem::with_detail(
@@ -124,7 +134,6 @@ fn from_raw<'de, T: Deserialize<'de>>(value: &'de RawValue) -> serde_json::Resul
 }
 
 /// A text on the wire: a string, or a number or boolean as it stands in the JSON.
-#[derive(Debug)]
 pub struct Text(pub String);
 
 impl<'de> Deserialize<'de> for Text {

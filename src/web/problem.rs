@@ -58,12 +58,15 @@ impl Problem {
         Self::from(errors)
     }
 
+    /// What the log must know and the client must not.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
     /// The answer to `request`, whose trace id is `trace`.
     #[must_use]
     pub fn answer(&self, request: &HttpRequest, trace: &TraceId) -> HttpResponse {
-        if let Some(cause) = &self.cause {
-            log::error!("{trace} {} {}: {cause}", request.method(), request.path());
-        }
         let mut response = self.response();
         response.insert_header((header::CONTENT_TYPE, media_type(request)));
         response.body(serde_json::to_string(&self.details(trace)).unwrap_or_default())
@@ -82,15 +85,10 @@ impl Problem {
 
     fn details(&self, trace: &TraceId) -> MvcProblemDetails {
         let invalid = !self.errors.0.is_empty();
-        let title = match self.status {
-            _ if invalid => "One or more validation errors occurred.",
-            StatusCode::INTERNAL_SERVER_ERROR => "An error occurred while processing your request.",
-            status => status.canonical_reason().unwrap_or("Error"),
-        };
         MvcProblemDetails {
             errors: invalid.then(|| self.errors.clone()),
             r#type: Some(type_url(self.status).to_owned()),
-            title: Some(title.to_owned()),
+            title: Some(title(self.status, invalid).to_owned()),
             status: Some(self.status.as_u16()),
             detail: self.detail.clone(),
             instance: None,
@@ -138,7 +136,7 @@ impl From<AuthError> for Problem {
             AuthError::InvalidKey => unauthorized(r#"Bearer realm="shoko-auth", error="invalid_token""#),
             AuthError::Forbidden => Self::with_detail(StatusCode::FORBIDDEN, text),
             AuthError::UnknownUser | AuthError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
-            AuthError::NameTaken | AuthError::BadName(_) | AuthError::BadPassword(_) => Self::invalid("", text),
+            AuthError::NameTaken | AuthError::LastAdmin | AuthError::BadPassword(_) => Self::invalid("", text),
             AuthError::Unavailable(_) => Self {
                 detail: Some("The database cannot be reached. Try again later.".to_owned()),
                 cause: Some(text),
@@ -202,6 +200,15 @@ pub struct MvcProblemDetails {
     #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     trace_id: Option<String>,
+}
+
+/// The status in words, as ASP.NET Core has them.
+pub(super) fn title(status: StatusCode, invalid: bool) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST if invalid => "One or more validation errors occurred.",
+        StatusCode::INTERNAL_SERVER_ERROR => "An error occurred while processing your request.",
+        status => status.canonical_reason().unwrap_or("Error"),
+    }
 }
 
 /// The section that defines the status.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::{Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, schema::Type};
 use utoipa::{OpenApi, ToResponse, ToSchema};
 
-use super::problem::{MvcProblemDetails, type_url};
+use super::problem::{MvcProblemDetails, title, type_url};
 
 /// One type a problem: its status, its description, what its example holds beside `type`, `title` and `status`,
 /// and the header it comes with.
@@ -47,6 +47,9 @@ problems! {
     UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type than JSON in UTF-8.",
         json!({"detail": "The Content-Type must be application/json, text/json or application/*+json, in UTF-8."}),
         None;
+    /// 500.
+    InternalError: StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server's; its log says more under the trace id.",
+        json!({}), None;
     /// 503.
     Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now.",
         json!({"detail": "The database cannot be reached. Try again later."}),
@@ -54,11 +57,7 @@ problems! {
 }
 
 fn describe(status: StatusCode, description: &str, more: Value, header: Option<(&str, &str)>) -> Response {
-    let title = if more.get("errors").is_some() {
-        "One or more validation errors occurred."
-    } else {
-        status.canonical_reason().unwrap_or_default()
-    };
+    let title = title(status, more.get("errors").is_some());
     let mut example = json!({
         "type": type_url(status),
         "title": title,

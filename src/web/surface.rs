@@ -1,39 +1,86 @@
 //! What happens to every request before it is routed and to every answer before it is sent.
 
+use std::time::Instant;
+
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::uri::{PathAndQuery, Uri};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use actix_web::{Error, HttpResponse};
+use log::Level;
 
+use super::health::Stopping;
 use super::problem::Problem;
 use super::trace::TraceId;
 
-/// Routes match without regard to case and to one slash at the end; every error is a problem.
-///
-/// What a handler refuses, it refuses with a [`Problem`]. What never reached one (no such route, wrong method)
-/// has an empty body up to here. A dialect with errors of its own has given them a body and a type.
+/// What requests are logged under.
+const LOG: &str = "shoko_auth::web::request";
+
+/// Routes match without regard to case and to one slash at the end, every error is a problem, and each request is
+/// logged once.
 pub async fn surface(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let trace = TraceId::of(request.request());
+    let start = Instant::now();
     normalise_path(&mut request);
-    let answer = next.call(request).await?.map_into_boxed_body();
+    let mut answer = next.call(request).await?.map_into_boxed_body();
+    if answer.status().is_client_error() || answer.status().is_server_error() {
+        let trace = TraceId::of(answer.request());
+        let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
+        log_request(&answer, start, problem.and_then(Problem::cause), &trace);
+        answer = with_problem(answer, &trace);
+    } else if log::log_enabled!(target: LOG, Level::Debug) {
+        log_request(&answer, start, None, &TraceId::of(answer.request()));
+    }
+    let stopping = answer.request().app_data::<Data<Stopping>>();
+    if stopping.is_some_and(|stopping| stopping.has_begun()) {
+        answer
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}
+
+/// One line for a request, under the trace id that a problem shows: never the query, which may hold a key.
+fn log_request(answer: &ServiceResponse, start: Instant, cause: Option<&str>, trace: &TraceId) {
     let status = answer.status();
+    let level = if status.is_server_error() {
+        Level::Error
+    } else {
+        Level::Debug
+    };
+    let request = answer.request();
+    log::log!(
+        target: LOG,
+        level,
+        method = request.method().as_str(),
+        route = request.match_pattern().as_deref().unwrap_or("none"),
+        status = status.as_u16(),
+        seconds = start.elapsed().as_secs_f64(),
+        trace:%;
+        "{}", cause.unwrap_or("answered")
+    );
+}
+
+/// What a handler refuses, it refuses with a [`Problem`]. What never reached one (no such route, wrong method)
+/// has an empty body up to here. A dialect with errors of its own has given them a body and a type.
+fn with_problem(answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
     let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
     let rendered = match problem {
-        Some(problem) => problem.answer(answer.request(), &trace),
-        None if !(status.is_client_error() || status.is_server_error()) => return Ok(answer),
-        None if answer.headers().contains_key(CONTENT_TYPE) => return Ok(answer),
+        Some(problem) => problem.answer(answer.request(), trace),
+        None if answer.headers().contains_key(CONTENT_TYPE) => return answer,
         None => {
-            let mut rendered = Problem::new(status).answer(answer.request(), &trace);
+            let mut rendered = Problem::new(answer.status()).answer(answer.request(), trace);
             keep_headers(&answer, &mut rendered);
             rendered
         }
     };
-    Ok(answer.into_response(rendered))
+    answer.into_response(rendered)
 }
 
 /// `Allow` and the like.

@@ -2,27 +2,27 @@
 
 use std::fmt;
 
+use crate::secret::key::random;
 use actix_web::HttpRequest;
-use uuid::Uuid;
 
 /// `00-<trace>-<span>-<flags>` of one request: the trace of an incoming `traceparent`, else a new one.
-#[derive(Clone)]
 pub struct TraceId(String);
 
 impl TraceId {
     /// For this request, with a span of its own.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
+        // Nothing depends on an id: without random bytes it is zero.
+        let span = u64::from_be_bytes(random().unwrap_or_default());
         let header = request
             .headers()
             .get("traceparent")
             .and_then(|value| value.to_str().ok());
-        let (trace, flags) = match header.and_then(parse) {
-            Some((trace, flags)) => (trace.to_owned(), flags),
-            None => (Uuid::new_v4().simple().to_string(), "00"),
-        };
-        let span = Uuid::new_v4().simple().to_string();
-        Self(format!("00-{trace}-{}-{flags}", &span[16..]))
+        if let Some((trace, flags)) = header.and_then(parse) {
+            return Self(format!("00-{trace}-{span:016x}-{flags}"));
+        }
+        let trace = u128::from_be_bytes(random().unwrap_or_default());
+        Self(format!("00-{trace:032x}-{span:016x}-00"))
     }
 }
 

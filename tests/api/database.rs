@@ -4,7 +4,8 @@ use std::env;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, RunQueryDsl};
-use shoko_auth::settings::{CoreSettings, Database, SecretText};
+use shoko_auth::model::SecretText;
+use shoko_auth::settings::{CoreSettings, Database};
 use tempfile::TempDir;
 
 /// Which database a test runs on.
@@ -95,6 +96,25 @@ impl TestDatabase {
         }
     }
 
+    /// Takes the database away: PostgreSQL ends all connections and takes no more.
+    pub fn go_away(&self) {
+        let PostgresDatabase { server, name } = self.postgres.as_ref().expect("a database that can go away");
+        execute(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        execute(server, &format!("{TERMINATE} WHERE datname = '{name}'"));
+    }
+
+    /// Lets it take connections again.
+    pub fn come_back(&self) {
+        let PostgresDatabase { server, name } = self.postgres.as_ref().expect("a database that can go away");
+        execute(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+    }
+
+    /// Ends all connections; new ones are welcome.
+    pub fn cut_connections(&self) {
+        let PostgresDatabase { server, name } = self.postgres.as_ref().expect("a database with connections");
+        execute(server, &format!("{TERMINATE} WHERE datname = '{name}'"));
+    }
+
     /// Runs SQL behind the server's back.
     pub fn execute(&self, sql: &str) {
         match &self.database {
@@ -130,6 +150,8 @@ impl TestDatabase {
         rows.into_iter().map(|row| row.text).collect()
     }
 }
+
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity";
 
 /// 32 bytes, base64.
 pub const SECRET_KEY: &str = "c2hva28tYXV0aCB0ZXN0cyB1c2UgdGhpcyBzZWNyZXQ=";

@@ -1,9 +1,8 @@
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Backend, Server, TestApp, TestDatabase, on_both_databases};
+use crate::support::{Backend, Server, TestApp, TestDatabase, on_both_databases, program};
 
 fn committed() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json")).unwrap()
@@ -21,10 +20,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 
 #[test]
 fn the_committed_document_is_what_the_program_prints() {
-    let printed = Command::new(env!("CARGO_BIN_EXE_shoko-auth"))
-        .arg("openapi")
-        .output()
-        .unwrap();
+    let printed = program(&["openapi"]).output().unwrap();
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(
         committed() == printed,

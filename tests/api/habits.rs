@@ -40,7 +40,6 @@ on_both_databases! {
             assert!(allowed.contains("POST") && allowed.contains("DELETE"), "{allowed}");
         }
         app.get("/api/auth/ChangePassword").send().problem(405);
-        app.request("HEAD", "/api/v3/User/Current").send();
         assert_eq!(app.request("HEAD", "/api/v3/User/Current").send().status, 405);
     }
 

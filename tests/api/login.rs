@@ -1,4 +1,4 @@
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ on_both_databases! {
     fn logins_of_one_new_device_at_the_same_time_get_one_key(app: TestApp) {
         for round in 0..5 {
             let device = format!("device {round}");
-            let barrier = Arc::new(Barrier::new(8));
+            let barrier = Barrier::new(8);
             let keys: Vec<String> = std::thread::scope(|scope| {
                 let logins: Vec<_> = (0..8)
                     .map(|_| {
@@ -102,7 +102,7 @@ on_both_databases! {
         let mut settings = database.server_settings();
         let old = Server::start(settings.clone()).admin_key();
         let secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned();
-        settings.core.secret_key = Some(shoko_auth::settings::SecretText::new(secret));
+        settings.core.secret_key = Some(shoko_auth::model::SecretText::new(secret));
         let server = Server::start(settings);
         let new = server.admin_key();
         assert_ne!(new, old);

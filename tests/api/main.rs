@@ -4,6 +4,8 @@
 mod architecture;
 /// What is in the database, and what must not be.
 mod at_rest;
+/// What nobody should send.
+mod bad_input;
 /// The cases of `tests/contract/cases-shoko.json`.
 mod cases;
 /// Changing a password, and what it ends.
@@ -17,12 +19,17 @@ mod document;
 mod habits;
 /// Health.
 mod health;
+/// Stopping, and a database that comes and goes.
+mod lifecycle;
+/// Log lines.
+mod log_lines;
 /// Logging in.
 mod login;
 /// What real clients send, byte for byte.
 mod real_clients;
 /// Ending a key.
 mod revoke;
+mod serving;
 /// The first start, several nodes, the command that checks a server.
 mod start;
 mod support;

@@ -1,5 +1,7 @@
 //! What every test needs: a server of its own on a database of its own, and a client that sends exactly what it is told.
 
+use std::env;
+use std::future::pending;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -9,9 +11,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use serde_json::{Value, json};
 use shoko_auth::auth::Auth;
-use shoko_auth::model::Name;
-use shoko_auth::server;
-use shoko_auth::settings::{FirstAdmin, SecretText, Settings};
+use shoko_auth::model::{Name, SecretText};
+use shoko_auth::server::{self, Bound};
+use shoko_auth::settings::{FirstAdmin, Settings};
 use ureq::http;
 
 pub(crate) use crate::database::on_both_databases;
@@ -39,6 +41,7 @@ impl TestDatabase {
         Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
+            shutdown_grace: Duration::ZERO,
             core: self.settings(),
             first_admin: FirstAdmin {
                 name: Name::parse(ADMIN).unwrap(),
@@ -49,16 +52,13 @@ impl TestDatabase {
 
     /// The program itself, set up for this database; port 0, so that a `serve` finds one.
     pub fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shoko-auth"));
+        let mut command = program(arguments);
         command
-            .args(arguments)
             .env("DATABASE_URL", self.url())
             .env("SHOKO_AUTH_DATA_DIR", self.folder.path())
             .env("SHOKO_AUTH_SECRET_KEY", SECRET_KEY)
             .env("SHOKO_AUTH_LISTEN", "127.0.0.1:0")
-            .env("SHOKO_AUTH_PBKDF2_ROUNDS", "1000")
-            .env_remove("SHOKO_AUTH_ADMIN_PASSWORD")
-            .env_remove("RUST_LOG");
+            .env("SHOKO_AUTH_PBKDF2_ROUNDS", "1000");
         command
     }
 
@@ -66,6 +66,19 @@ impl TestDatabase {
     pub fn run(&self, arguments: &[&str], input: &str) -> Output {
         run_with_input(&mut self.program(arguments), input)
     }
+}
+
+/// The program itself, without any setting of whoever runs the tests.
+pub fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shoko-auth"));
+    command.args(arguments);
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("SHOKO_AUTH_") || ["DATABASE_URL", "RUST_LOG"].contains(&&*name) {
+            command.env_remove(&*name);
+        }
+    }
+    command
 }
 
 pub fn run_with_input(command: &mut Command, input: &str) -> Output {
@@ -80,11 +93,19 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Output {
     child.wait_with_output().expect("the program's end")
 }
 
-/// A running server.
+/// A server in this process.
 pub struct Server {
-    pub url: String,
+    client: Client,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
+}
+
+impl std::ops::Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 impl Server {
@@ -94,19 +115,29 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             System::new().block_on(async {
-                let (server, address) = server::bind(&settings, auth).expect("a free port");
+                let Bound { server, address } = server::bind(&settings, auth, pending()).expect("a free port");
                 sender.send((server.handle(), address)).expect("the test waits");
                 server.await.expect("the server's end");
             });
         });
         let (handle, address) = receiver.recv().expect("the server's start");
         Self {
-            url: format!("http://{address}"),
+            client: Client {
+                url: format!("http://{address}"),
+            },
             handle,
             thread: Some(thread),
         }
     }
+}
 
+/// Who talks to a server.
+#[derive(Clone)]
+pub struct Client {
+    pub url: String,
+}
+
+impl Client {
     pub fn get(&self, path: &str) -> Request {
         self.request("GET", path)
     }
@@ -224,6 +255,12 @@ impl Request {
         self
     }
 
+    pub fn headers(self, headers: &[(&str, &str)]) -> Self {
+        headers
+            .iter()
+            .fold(self, |request, (name, value)| request.header(name, value))
+    }
+
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
@@ -246,6 +283,7 @@ impl Request {
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_redirects(0)
+            .proxy(None)
             .accept("")
             .user_agent("")
             .timeout_global(Some(Duration::from_secs(60)));

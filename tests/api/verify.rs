@@ -1,11 +1,7 @@
 use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, on_both_databases};
 
 fn verify(app: &TestApp, headers: &[(&str, &str)]) -> Answer {
-    let request = app.get("/api/auth/verify");
-    headers
-        .iter()
-        .fold(request, |request, (name, value)| request.header(name, value))
-        .send()
+    app.get("/api/auth/verify").headers(headers).send()
 }
 
 on_both_databases! {
@@ -57,8 +53,7 @@ on_both_databases! {
     fn the_first_key_that_works_decides(app: TestApp) {
         let (key, kodi) = (app.admin_key(), app.key(ADMIN, ADMIN_PASSWORD, "kodi"));
         let device = |headers: &[(&str, &str)], query: &str| {
-            let request = app.get(&format!("/api/auth/verify{query}"));
-            let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+            let request = app.get(&format!("/api/auth/verify{query}")).headers(headers);
             request.send().header("remote-device")
         };
         let bearer = format!("Bearer {kodi}");

@@ -1,24 +1,21 @@
 //! For other services: one line in a proxy's configuration lets this service guard them (nginx `auth_request`,
 //! Traefik `ForwardAuth`, Caddy `forward_auth`).
 
-use actix_web::web::{self, ServiceConfig, get, head};
+use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, Responder};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::model::Caller;
 use crate::web::problem::Problem;
-use crate::web::responses::{Unauthorized, Unavailable};
+use crate::web::readable;
+use crate::web::responses::{InternalError, Unauthorized, Unavailable};
 
 /// What a header must not hold as it is; and the percent sign, so that the encoding can be undone.
 const NOT_PLAIN: &AsciiSet = &CONTROLS.add(b'%');
 
 /// All of it.
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/auth/verify")
-            .route(get().to(verify))
-            .route(head().to(verify)),
-    );
+    config.service(readable("/api/auth/verify", verify));
 }
 
 /// Does this key work, and whose is it?
@@ -38,6 +35,7 @@ pub fn routes(config: &mut ServiceConfig) {
             ("Remote-Device" = String, description = "The device the key was made for."),
         )),
         (status = 401, response = Unauthorized),
+        (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),

@@ -7,16 +7,16 @@ use actix_web::{HttpResponse, Responder};
 use super::types::{ApikeyResult, CoreAuthUser};
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::Caller;
-use crate::secret::key::Key;
-use crate::settings::SecretText;
+use crate::model::{Caller, SecretText};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, Forbidden, TooLarge, Unauthorized, Unavailable, UnsupportedType};
+use crate::web::responses::{
+    BadRequest, Forbidden, InternalError, TooLarge, Unauthorized, Unavailable, UnsupportedType,
+};
 
 /// Log in: the API key of a device.
 ///
@@ -26,12 +26,11 @@ use crate::web::responses::{BadRequest, Forbidden, TooLarge, Unauthorized, Unava
     path = "/api/auth",
     operation_id = "apiAuthPost",
     tag = "Auth",
-    request_body(description = "Who logs in, and on which device.", content(
-        (CoreAuthUser = "application/json", example = json!(CoreAuthUser::example())),
-        (CoreAuthUser = "application/json-patch+json", example = json!(CoreAuthUser::example())),
-        (CoreAuthUser = "text/json", example = json!(CoreAuthUser::example())),
-        (CoreAuthUser = "application/*+json", example = json!(CoreAuthUser::example())),
-    )),
+    request_body(
+        content = CoreAuthUser,
+        description = "Who logs in, and on which device.",
+        example = json!(CoreAuthUser::example()),
+    ),
     responses(
         (status = 200, description = "The device's key.", content(
             (ApikeyResult = "application/json", example = json!(ApikeyResult::example())),
@@ -41,6 +40,7 @@ use crate::web::responses::{BadRequest, Forbidden, TooLarge, Unauthorized, Unava
         (status = 401, response = Unauthorized),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
 )]
@@ -62,17 +62,18 @@ pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Prob
     tag = "Auth",
     params(("apikey" = Option<String>, Query, description = "The key to end.",
         example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
-    request_body(description = "A key, or the name of one of the caller's devices.", content(
-        (Option<String> = "application/json", example = json!("web-ui")),
-        (Option<String> = "application/json-patch+json", example = json!("web-ui")),
-        (Option<String> = "text/json", example = json!("web-ui")),
-        (Option<String> = "application/*+json", example = json!("web-ui")),
-    )),
+    request_body(
+        content = Option<String>,
+        content_type = "application/json",
+        description = "A key, or the name of one of the caller's devices.",
+        example = json!("web-ui"),
+    ),
     responses(
         (status = 200, description = "The key is ended."),
         (status = 400, response = BadRequest),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
     security((), ("ApiKey" = []), ("Bearer" = [])),
@@ -83,19 +84,17 @@ pub async fn revoke(
     query: Query,
     body: Body,
 ) -> Result<impl Responder, Problem> {
-    const NOTHING: &str = "Must provide an apikey or device name to delete";
-    const UNKNOWN: &str = "Could not find apikey or device name to delete";
     let refuse = |detail| Problem::with_detail(StatusCode::BAD_REQUEST, detail);
-    match body.scalar().await? {
-        Some(text) if text.trim().is_empty() => return Err(refuse(NOTHING)),
-        Some(text) => call(&auth, move |auth| auth.revoke(caller.0.as_ref(), &text)).await,
-        None => {
-            let key = query.one("apikey")?.ok_or_else(|| refuse(NOTHING)).map(Key::parse)?;
-            call(&auth, move |auth| key.map_or(Ok(()), |key| auth.revoke_key(&key))).await
+    let text = body.scalar().await?;
+    let ended = match (text, query.one("apikey")?.map(str::to_owned)) {
+        (Some(text), _) if !text.trim().is_empty() => {
+            call(&auth, move |auth| auth.revoke(caller.0.as_ref(), &text)).await
         }
-    }
-    .map_err(|error| match error {
-        AuthError::UnknownKey => refuse(UNKNOWN),
+        (None, Some(key)) => call(&auth, move |auth| auth.revoke_key(&key)).await,
+        _ => return Err(refuse("Must provide an apikey or device name to delete")),
+    };
+    ended.map_err(|error| match error {
+        AuthError::UnknownKey => refuse("Could not find apikey or device name to delete"),
         other => other.into(),
     })?;
     Ok(HttpResponse::Ok())
@@ -109,12 +108,12 @@ pub async fn revoke(
     tag = "Auth",
     params(("userID" = Option<i32>, Query, description = "Whose password; other users' only for administrators. \
         The caller's own when absent.", example = 1)),
-    request_body(description = "The new password.", content(
-        (String = "application/json", example = json!("correct horse battery")),
-        (String = "application/json-patch+json", example = json!("correct horse battery")),
-        (String = "text/json", example = json!("correct horse battery")),
-        (String = "application/*+json", example = json!("correct horse battery")),
-    )),
+    request_body(
+        content = String,
+        content_type = "application/json",
+        description = "The new password.",
+        example = json!("correct horse battery"),
+    ),
     responses(
         (status = 200, description = "The password is changed, and all keys of the user are ended."),
         (status = 400, response = BadRequest),
@@ -122,6 +121,7 @@ pub async fn revoke(
         (status = 403, response = Forbidden),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::auth::LogIn;
-use crate::model::{self, Name, NameFault};
+use crate::model::{self, Name, NameFault, SecretText};
 use crate::secret::key::Key;
-use crate::settings::SecretText;
 use crate::web::body::Text;
 use crate::web::problem::{Errors, Problem};
 

@@ -9,7 +9,7 @@ use crate::model::Caller;
 use crate::web::answer::Json;
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::{Unauthorized, Unavailable};
+use crate::web::responses::{InternalError, Unauthorized, Unavailable};
 
 /// Who am I?
 #[utoipa::path(
@@ -23,6 +23,7 @@ use crate::web::responses::{Unauthorized, Unavailable};
             (User = "text/json", example = json!(User::example())),
         )),
         (status = 401, response = Unauthorized),
+        (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),

@@ -1,0 +1,100 @@
+use serde_json::Value;
+
+use crate::serving::Serving;
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, Client, TestDatabase, on_both_databases};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// Some requests of every kind, with secrets wherever they can be. Gives back the secrets.
+fn talk(server: &Client) -> Vec<String> {
+    let key = server.key(ADMIN, ADMIN_PASSWORD, "d");
+    let (shout, wrong) = (key.to_uppercase(), "wrong-password-in-the-log");
+    server
+        .get(&format!("/api/v3/User/Current?apikey={key}&x=hidden-in-the-query"))
+        .send();
+    server.get("/api/auth/verify").header("apikey", &shout).send();
+    server
+        .get("/api/auth/verify")
+        .header("Authorization", &format!("Bearer {key}"))
+        .send();
+    server.log_in(ADMIN, wrong, "d");
+    server
+        .post("/api/auth")
+        .header("Content-Type", "application/json")
+        .body(format!("{{\"pass\":\"{wrong}"))
+        .send();
+    server
+        .get(&format!("/api/nothing?apikey={key}"))
+        .header("traceparent", &format!("00-{TRACE}-b7ad6b7169203331-01"))
+        .send();
+    server
+        .request("PUT", &format!("/api/auth?apikey={key}"))
+        .body("")
+        .send();
+    server.change_password(&key, "short");
+    server.delete(&format!("/api/auth?apikey={key}")).send();
+    let plain = key.replace('-', "");
+    vec![
+        key,
+        shout,
+        plain,
+        wrong.to_owned(),
+        ADMIN_PASSWORD.to_owned(),
+        "hidden-in-the-query".to_owned(),
+    ]
+}
+
+fn log_of(database: &TestDatabase, level: Option<&str>, format: &str) -> String {
+    let mut command = database.program(&["serve", "--log-format", format]);
+    command
+        .env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD)
+        .envs(level.map(|level| ("RUST_LOG", level)));
+    let mut serving = Serving::start(command);
+    let secrets = talk(serving.server());
+    serving.signal("TERM");
+    let (_, log) = serving.ended();
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{log}");
+    }
+    log
+}
+
+on_both_databases! {
+    fn each_request_is_one_line_of_json_with_its_trace(database: TestDatabase) {
+        let log = log_of(&database, Some("debug"), "json");
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let requests: Vec<&Value> = lines.iter().filter(|line| line["target"] == "shoko_auth::web::request").collect();
+        let found: Vec<String> = requests
+            .iter()
+            .map(|line| format!("{} {} {}", line["method"], line["route"], line["status"]).replace('"', ""))
+            .collect();
+        let expected = [
+            "POST /api/auth 200",
+            "GET /api/v3/user/current 200",
+            "GET /api/auth/verify 200",
+            "GET /api/auth/verify 200",
+            "POST /api/auth 401",
+            "POST /api/auth 400",
+            "GET none 404",
+            "PUT /api/auth 405",
+            "POST /api/auth/changepassword 400",
+            "DELETE /api/auth 200",
+        ];
+        assert_eq!(found, expected);
+        assert!(requests.iter().all(|line| line["seconds"].as_f64().is_some() && line["level"] == "debug"));
+        assert!(requests[6]["trace"].as_str().unwrap().contains(TRACE));
+        assert!(lines.iter().all(|line| line["time"].as_str().unwrap().ends_with('Z')));
+    }
+
+    fn no_level_shows_a_secret(database: TestDatabase) {
+        let log = log_of(&database, Some("trace"), "text");
+        assert!(log.contains("status=401"), "{log}");
+    }
+}
+
+#[test]
+fn by_default_only_what_a_person_must_know_is_logged() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    let log = log_of(&database, None, "text");
+    assert!(log.lines().count() < 8, "{log}");
+}
