@@ -1,7 +1,7 @@
 //! Logins and password changes that meet: each test puts the steps in one order on purpose.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -197,5 +197,27 @@ on_both_databases! {
         nodes.two.revoke_admin(&admin()).unwrap();
         let refused = nodes.one.change_password(&caller, Some(other.id), NEW);
         assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
+    }
+
+    fn of_two_administrators_who_demote_each_other_one_remains(nodes: Nodes) {
+        let second = Name::parse("second").unwrap();
+        let user = NewUser { name: second.clone(), email: None, is_admin: true };
+        nodes.one.create_user(&user, OLD).unwrap();
+        for _ in 0..20 {
+            let barrier = Barrier::new(2);
+            let done: Vec<bool> = thread::scope(|scope| {
+                let demotions = [(&nodes.one, admin()), (&nodes.two, second.clone())].map(|(auth, name)| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        barrier.wait();
+                        auth.revoke_admin(&name).is_ok()
+                    })
+                });
+                demotions.map(|demotion| demotion.join().unwrap()).into()
+            });
+            assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}");
+            nodes.one.grant_admin(&admin()).unwrap();
+            nodes.one.grant_admin(&second).unwrap();
+        }
     }
 }

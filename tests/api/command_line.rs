@@ -57,6 +57,59 @@ on_both_databases! {
         assert_eq!(app.log_in(ADMIN, " Oboe-n-harbour", "d").status, 200);
     }
 
+    fn what_is_done_to_a_user_holds_for_the_running_server_at_once(app: TestApp) {
+        let done = |arguments: &[&str]| out(&app.database.run(arguments, ""));
+        app.add_user("bob", "Bassoon-hill");
+        let key = app.key("bob", "Bassoon-hill", "phone");
+        let groups = || app.get("/api/auth/verify").header("apikey", &key).send().header("remote-groups");
+        done(&["user", "disable", "BOB"]);
+        assert!(!app.accepts(&key) && app.log_in("bob", "Bassoon-hill", "phone").status == 401);
+        done(&["user", "enable", "bob"]);
+        assert_eq!(app.key("bob", "Bassoon-hill", "phone"), key);
+        done(&["user", "grant-admin", "bob"]);
+        assert_eq!(groups().as_deref(), Some("admin,user"));
+        done(&["user", "revoke-admin", "bob"]);
+        assert_eq!(groups().as_deref(), Some("user"));
+        done(&["user", "delete", "bob"]);
+        assert!(!app.accepts(&key) && app.log_in("bob", "Bassoon-hill", "phone").status == 401);
+    }
+
+    fn the_last_administrator_stays(app: TestApp) {
+        app.add_user("bob", "Bassoon-hill");
+        let key = app.admin_key();
+        for deed in ["disable", "delete", "revoke-admin"] {
+            assert!(refused(&app.database.run(&["user", deed, ADMIN], ""), 1).contains("last administrator"));
+        }
+        out(&app.database.run(&["user", "grant-admin", "bob"], ""));
+        out(&app.database.run(&["user", "disable", "bob"], ""));
+        assert!(refused(&app.database.run(&["user", "delete", ADMIN], ""), 1).contains("last administrator"));
+        assert!(app.accepts(&key), "a disabled administrator is none");
+    }
+
+    fn keys_are_ended_by_user_by_device_and_by_id(app: TestApp) {
+        app.add_user("bob", "Bassoon-hill");
+        let keys = ["web-ui", "Kodi", "tv"].map(|device| app.key(ADMIN, ADMIN_PASSWORD, device));
+        let bobs = app.key("bob", "Bassoon-hill", "tv");
+        let run = |arguments: &[&str]| app.database.run(&[&["key"], arguments].concat(), "");
+        let list: Value = serde_json::from_str(&out(&run(&["list", "--user", "default", "--json"]))).unwrap();
+        let devices: Vec<&Value> = list.as_array().unwrap().iter().map(|key| &key["device"]).collect();
+        assert_eq!(devices, ["Kodi", "tv", "web-ui"]);
+        let id = list[2]["id"].to_string();
+        assert_eq!(out(&run(&["revoke", "--id", &id])), "Ended 1 key.\n");
+        assert!(!app.accepts(&keys[0]) && app.accepts(&keys[1]));
+        assert_eq!(out(&run(&["revoke", "--user", ADMIN, "--device", " KODI"])), "Ended 1 key.\n");
+        assert!(!app.accepts(&keys[1]) && app.accepts(&keys[2]));
+        out(&run(&["revoke", "--user", ADMIN]));
+        assert!(!app.accepts(&keys[2]) && app.accepts(&bobs));
+        let table = out(&run(&["list"]));
+        assert!(table.contains("bob") && !table.contains(&bobs) && table.lines().count() == 2, "{table}");
+        refused(&run(&["revoke", "--id", &id]), 1);
+        refused(&run(&["revoke", "--user", "nobody"]), 1);
+        for wrong in [&["revoke"][..], &["revoke", "--device", "tv"], &["revoke", "--user", "bob", "--id", "1"]] {
+            refused(&run(wrong), 2);
+        }
+    }
+
     fn what_cannot_be_done_is_said_with_what_to_do(database: TestDatabase) {
         let set = ["user", "set-password", "nobody", "--password-stdin"];
         assert!(refused(&database.run(&set, "Oboe-n-harbour"), 1).contains("no user 'nobody'; `shoko-auth user list`"));

@@ -25,6 +25,8 @@ mod lifecycle;
 mod log_lines;
 /// Logging in.
 mod login;
+/// The commands in the documentation.
+mod operations;
 /// What real clients send, byte for byte.
 mod real_clients;
 /// Ending a key.

@@ -52,7 +52,12 @@ impl TestDatabase {
 
     /// The program itself, set up for this database; port 0, so that a `serve` finds one.
     pub fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = program(arguments);
+        self.command(PROGRAM, arguments)
+    }
+
+    /// The same for another program that runs it.
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = command(program, arguments);
         command
             .env("DATABASE_URL", self.url())
             .env("SHOKO_AUTH_DATA_DIR", self.folder.path())
@@ -68,9 +73,15 @@ impl TestDatabase {
     }
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_shoko-auth");
+
 /// The program itself, without any setting of whoever runs the tests.
 pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shoko-auth"));
+    command(PROGRAM, arguments)
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();

@@ -1,0 +1,69 @@
+//! Runs the commands of `docs/operations.md` and compares what they print.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, TestApp, on_both_databases, run_with_input};
+
+/// A command of a `console` block, and what stands below it.
+struct Example {
+    command: String,
+    output: Vec<String>,
+}
+
+fn examples(markdown: &str) -> Vec<Example> {
+    let mut examples: Vec<Example> = Vec::new();
+    for block in markdown.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap_or_default().lines() {
+            if let Some(command) = line.strip_prefix("$ ") {
+                examples.push(Example {
+                    command: command.to_owned(),
+                    output: Vec::new(),
+                });
+            } else {
+                let example = examples.last_mut().expect("a block begins with a command");
+                example.output.push(line.to_owned());
+            }
+        }
+    }
+    examples
+}
+
+/// Whether `found` is what is `wanted`, where `…` stands for anything, and alone on a line for any lines.
+fn matches(wanted: &[String], found: &[String]) -> bool {
+    let Some((first, rest)) = wanted.split_first() else {
+        return found.is_empty();
+    };
+    if first == "…" {
+        return (0..=found.len()).any(|skipped| matches(rest, &found[skipped..]));
+    }
+    let pattern = format!("^{}$", fancy_regex::escape(first).replace('…', ".*"));
+    let line_matches = |line: &String| fancy_regex::Regex::new(&pattern).unwrap().is_match(line).unwrap();
+    found.first().is_some_and(line_matches) && matches(rest, &found[1..])
+}
+
+on_both_databases! {
+    fn the_commands_of_the_operations_page_print_what_it_says(app: TestApp) {
+        for device in ["kodi", "web-ui"] {
+            app.key(ADMIN, ADMIN_PASSWORD, device);
+        }
+        let programs = app.database.folder.path().join("bin");
+        fs::create_dir(&programs).unwrap();
+        symlink(env!("CARGO_BIN_EXE_shoko-auth"), programs.join("shoko-auth")).unwrap();
+        let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
+        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+        let examples = examples(&page);
+        assert!(examples.len() > 15);
+        for Example { command, output } in examples {
+            let mut shell = app.database.command("sh", &["-c", &command]);
+            shell.env("PATH", &path).env("SHOKO_AUTH_LISTEN", app.url.trim_start_matches("http://"));
+            let printed = run_with_input(&mut shell, "");
+            let printed = [printed.stdout, printed.stderr].concat();
+            let lines = String::from_utf8(printed).unwrap();
+            let lines: Vec<String> = lines.lines().map(|line| line.trim_end().to_owned()).collect();
+            assert!(matches(&output, &lines), "$ {command}\n{}\ninstead of\n{}", lines.join("\n"), output.join("\n"));
+        }
+    }
+}
