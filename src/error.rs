@@ -48,6 +48,15 @@ pub enum AuthError {
     /// Nothing was found to revoke.
     #[error("There is no such key or device.")]
     UnknownKey,
+    /// The time at which a key shall end cannot be read, or is less than a minute ahead.
+    #[error("The key must end at a time that is at least a minute ahead.")]
+    BadExpiry,
+    /// A key that ends by itself makes none that does not.
+    #[error("A key that expires cannot make one that does not.")]
+    SessionExpires,
+    /// A key that ends by itself makes none that ends later.
+    #[error("A key that expires cannot make one that expires later.")]
+    BeyondSession,
     /// Another user has this name, or this e-mail address, already.
     #[error("The name or e-mail address is taken.")]
     NameTaken,

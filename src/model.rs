@@ -127,6 +127,20 @@ pub struct Caller {
     pub is_admin: bool,
     /// The device's name, as typed at its first login.
     pub device: String,
+    /// When the key stops working; `None`: never by itself.
+    pub expires_at: Option<NaiveDateTime>,
+}
+
+/// When a key shall end, as a client asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Not by itself.
+    Never,
+    /// At this time.
+    At(NaiveDateTime),
+    /// The client asked for something, but for what cannot be told. Refused only where the rest is right: who does not
+    /// know the password is told that first.
+    Unreadable,
 }
 
 /// A key, as its owner or an administrator sees it: everything but the key.

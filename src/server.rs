@@ -18,6 +18,7 @@ use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse}
 use actix_web::http::StatusCode;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::rt::net::TcpStream;
+use actix_web::rt::time::sleep;
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
 
@@ -25,6 +26,7 @@ use crate::auth::Auth;
 use crate::dialects::{gateway, shoko};
 use crate::openapi::{self, Swagger};
 use crate::settings::Settings;
+use crate::web::call;
 use crate::web::health::{self, Stopping};
 use crate::web::problem::Problem;
 use crate::web::surface::surface;
@@ -38,6 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most connections, where the system allows so many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Files that are no connections: database, log, and so on.
 const OTHER_FILES: u64 = 100;
 
@@ -60,11 +63,12 @@ pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Se
         swagger: Data::new(Swagger::new(&settings.base_path)?),
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
+    actix_web::rt::spawn(sweep(routes.auth.clone()));
     let grace = settings.shutdown_grace;
     let stop = async move {
         stop.await;
         stopping.begin();
-        actix_web::rt::time::sleep(grace).await;
+        sleep(grace).await;
     };
     let listener = TcpListener::bind(settings.listen)?;
     let address = listener.local_addr()?;
@@ -100,6 +104,18 @@ pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Se
         server: server.run(),
         address,
     })
+}
+
+/// Removes expired keys now and then. That they do not work does not depend on it.
+async fn sweep(auth: Data<Auth>) {
+    loop {
+        match call(&auth, Auth::sweep_expired_keys).await {
+            Ok(0) => {}
+            Ok(ended) => log::debug!("removed {ended} expired keys"),
+            Err(error) => log::debug!("removing expired keys, to be tried again: {error}"),
+        }
+        sleep(SWEEP_PAUSE).await;
+    }
 }
 
 /// Each worker's share of the connections that the limit of open files allows.

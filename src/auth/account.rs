@@ -142,8 +142,24 @@ impl Auth {
     pub fn keys(&self, user: Option<&Name>) -> Result<Vec<KeyInfo>> {
         self.store.read(|db| {
             let user_id = user.map(|name| user_id(db, name)).transpose()?;
-            db.keys(user_id)
+            db.keys(user_id, now())
         })
+    }
+
+    /// The keys that the caller may see: the own ones, or everybody's.
+    pub fn keys_for(&self, caller: &Caller, everybodys: bool) -> Result<Vec<KeyInfo>> {
+        let user_id = (!(everybodys && caller.is_admin)).then_some(caller.user_id);
+        self.store.read(|db| db.keys(user_id, now()))
+    }
+
+    /// Ends all keys that have expired; they do not work any more as it is. How many they were.
+    pub fn sweep_expired_keys(&self) -> Result<usize> {
+        self.store.write(|db| db.delete_expired_keys(now()))
+    }
+
+    /// Ends the key that the caller has presented.
+    pub fn revoke_own_key(&self, caller: &Caller) -> Result<()> {
+        self.store.write(|db| db.delete_key_by_id(caller.key_id)).map(drop)
     }
 
     /// Ends all keys of a user, or of one of his devices; how many they were, which is at least one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Auth, LogIn};
 use crate::error::AuthError;
-use crate::model::{Name, NewUser, SecretText};
+use crate::model::{Expiry, Name, NewUser, SecretText};
 use crate::secret::key::Key;
 use crate::settings::FirstAdmin;
 use database::{Backend, TestDatabase, on_both_databases};
@@ -61,18 +61,20 @@ fn device() -> Name {
 
 fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
     let password = SecretText::new(password.to_owned());
-    auth.log_in(&LogIn {
+    let login = LogIn {
         user: admin(),
         password,
         device: device(),
-    })
+        expiry: Expiry::Never,
+    };
+    auth.log_in(&login).map(|issued| issued.key)
 }
 
 on_both_databases! {
     fn a_login_that_checked_the_old_password_gets_no_key_after_the_change(nodes: Nodes) {
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
-        let refused = nodes.one.key_for(&checked, &device());
+        let refused = nodes.one.key_for(&checked, &device(), None);
         assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
@@ -81,7 +83,7 @@ on_both_databases! {
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
         nodes.two.set_password(&admin(), OLD).unwrap();
-        assert!(nodes.one.key_for(&checked, &device()).is_err());
+        assert!(nodes.one.key_for(&checked, &device(), None).is_err());
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
@@ -89,7 +91,7 @@ on_both_databases! {
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
         let key = log_in(&nodes.two, NEW).unwrap();
-        let refused = nodes.one.key_for(&checked, &device());
+        let refused = nodes.one.key_for(&checked, &device(), None);
         assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
         assert!(nodes.one.verify(&[key]).unwrap().is_some());
     }
@@ -97,7 +99,7 @@ on_both_databases! {
     fn a_known_devices_key_that_was_found_before_the_change_is_dead_after_it(nodes: Nodes) {
         log_in(&nodes.one, OLD).unwrap();
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
-        let key = nodes.one.key_for(&checked, &device()).unwrap();
+        let key = nodes.one.key_for(&checked, &device(), None).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
         assert_eq!(nodes.one.verify(&[key]).unwrap(), None);
     }
@@ -115,7 +117,7 @@ on_both_databases! {
         let checked = nodes.one.check_password(&admin(), OLD).unwrap();
         log_in(&nodes.two, OLD).unwrap();
         assert!(nodes.stored_password().contains("i=2000,"), "the login has rehashed");
-        assert!(nodes.one.key_for(&checked, &device()).is_ok());
+        assert!(nodes.one.key_for(&checked, &device(), None).is_ok());
         assert_eq!(nodes.keys_in_the_database(), 1);
     }
 
@@ -127,7 +129,7 @@ on_both_databases! {
             let login = scope.spawn(|| {
                 nodes.one.store.write(|db| {
                     db.lock_credential(checked.user_id)?;
-                    let key = nodes.one.find_or_make_key(db, &checked, &device())?;
+                    let key = nodes.one.find_or_make_key(db, &checked, &device(), None)?;
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     about_to_commit.store(true, Ordering::SeqCst);
@@ -156,7 +158,7 @@ on_both_databases! {
                 })
             });
             is_changed.recv().unwrap();
-            let refused = nodes.one.key_for(&checked, &device());
+            let refused = nodes.one.key_for(&checked, &device(), None);
             assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
             assert_eq!(change.join().unwrap().unwrap(), 0);
         });
@@ -172,11 +174,11 @@ on_both_databases! {
                     db.lock_credential(checked.user_id)?;
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
-                    nodes.one.find_or_make_key(db, &checked, &device())
+                    nodes.one.find_or_make_key(db, &checked, &device(), None)
                 })
             });
             is_locked.recv().unwrap();
-            let second = nodes.two.key_for(&checked, &device()).unwrap();
+            let second = nodes.two.key_for(&checked, &device(), None).unwrap();
             assert!(first.join().unwrap().unwrap() == second);
         });
         assert_eq!(nodes.keys_in_the_database(), 1);

@@ -1,10 +1,15 @@
 //! Password to key; same user and device, same key.
 
+use chrono::{NaiveDateTime, TimeDelta};
+
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Name, SecretText};
+use crate::model::{Caller, Expiry, Name, SecretText};
 use crate::secret::key::Key;
 use crate::store::{Credential, DbConnection, StoredKey};
+
+/// A key must be of some use. What was a minute when the request was sent is a little less now.
+const LEAST_LIFETIME: TimeDelta = TimeDelta::seconds(57);
 
 /// What somebody logs in with.
 #[derive(Debug)]
@@ -15,17 +20,67 @@ pub struct LogIn {
     pub password: SecretText,
     /// The device the key is for.
     pub device: Name,
+    /// When the key shall end.
+    pub expiry: Expiry,
+}
+
+/// A key that was handed out, and for whom.
+#[derive(Debug)]
+pub struct IssuedKey {
+    /// The key.
+    pub key: Key,
+    /// The user's id.
+    pub user_id: i32,
+    /// The user's name, as typed when it was made.
+    pub user: String,
+    /// The device.
+    pub device: Name,
+    /// When it stops working; `None`: never by itself.
+    pub expires_at: Option<NaiveDateTime>,
 }
 
 impl Auth {
-    /// The device's key, if the password is right: the one it has, or a new one.
-    pub fn log_in(&self, login: &LogIn) -> Result<Key> {
+    /// The device's key, if the password is right: the one it has, or a new one. A key that expires is always new.
+    pub fn log_in(&self, login: &LogIn) -> Result<IssuedKey> {
         let credential = self.check_password(&login.user, login.password.expose())?;
-        let key = self.key_for(&credential, &login.device)?;
+        let expires_at = resolve(login.expiry)?;
+        let key = self.key_for(&credential, &login.device, expires_at)?;
         if let Err(error) = self.rehash(&credential, login.password.expose()) {
             log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");
         }
-        Ok(key)
+        Ok(IssuedKey {
+            key,
+            user_id: credential.user_id,
+            user: credential.name,
+            device: login.device.clone(),
+            expires_at,
+        })
+    }
+
+    /// A key for another device of the caller's. A session that ends makes none that outlives it.
+    pub fn make_key(&self, caller: &Caller, device: &Name, expiry: Expiry) -> Result<IssuedKey> {
+        let expires_at = resolve(expiry)?;
+        match (caller.expires_at, expires_at) {
+            (Some(_), None) => return Err(AuthError::SessionExpires),
+            (Some(session), Some(wanted)) if wanted > session => return Err(AuthError::BeyondSession),
+            _ => {}
+        }
+        let key = self.store.write(|db| {
+            let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
+            match credential {
+                Some(credential) if db.has_key(caller.key_id)? => {
+                    self.find_or_make_key(db, &credential, device, expires_at)
+                }
+                _ => Err(AuthError::InvalidKey),
+            }
+        })?;
+        Ok(IssuedKey {
+            key,
+            user_id: caller.user_id,
+            user: caller.user.clone(),
+            device: device.clone(),
+            expires_at,
+        })
     }
 
     /// What the password was checked against, if it is right. Takes the same time whatever is wrong.
@@ -40,18 +95,25 @@ impl Auth {
 
     /// The key of a device whose user has just proved the password. Whoever changes the password meanwhile wins:
     /// no key is made for a credential that is not the current one.
-    pub(super) fn key_for(&self, credential: &Credential, device: &Name) -> Result<Key> {
+    pub(super) fn key_for(
+        &self,
+        credential: &Credential,
+        device: &Name,
+        expires_at: Option<NaiveDateTime>,
+    ) -> Result<Key> {
         let user_id = credential.user_id;
-        let known = self.store.read(|db| db.sealed_key(credential, device))?;
-        if let Some(key) = known.and_then(|sealed| self.sealer.open(&sealed, user_id, device.folded())) {
-            return Ok(key);
+        if expires_at.is_none() {
+            let known = self.store.read(|db| db.sealed_key(credential, device))?;
+            if let Some(key) = known.and_then(|sealed| self.sealer.open(&sealed, user_id, device.folded())) {
+                return Ok(key);
+            }
         }
         self.store.write(|db| {
             let current = db.lock_credential(user_id)?.filter(|now| !now.is_disabled);
             if current.is_none_or(|now| now.password_version != credential.password_version) {
                 return Err(AuthError::WrongCredentials);
             }
-            self.find_or_make_key(db, credential, device)
+            self.find_or_make_key(db, credential, device, expires_at)
         })
     }
 
@@ -61,9 +123,11 @@ impl Auth {
         db: &mut DbConnection,
         credential: &Credential,
         device: &Name,
+        expires_at: Option<NaiveDateTime>,
     ) -> Result<Key> {
         let user_id = credential.user_id;
-        if let Some(sealed) = db.sealed_key(credential, device)? {
+        let lasts = expires_at.is_none();
+        if lasts && let Some(sealed) = db.sealed_key(credential, device)? {
             if let Some(key) = self.sealer.open(&sealed, user_id, device.folded()) {
                 return Ok(key);
             }
@@ -74,13 +138,22 @@ impl Auth {
             db.forget_sealed_key(user_id, device)?;
         }
         let key = Key::generate()?;
-        let stored = StoredKey {
-            user_id,
-            device,
-            hash: key.hash(),
-            sealed: self.sealer.seal(&key, user_id, device.folded())?,
+        let sealed = if lasts {
+            Some(self.sealer.seal(&key, user_id, device.folded())?)
+        } else {
+            None
         };
-        db.insert_key(&stored, now())?;
+        let hash = key.hash();
+        db.insert_key(
+            &StoredKey {
+                user_id,
+                device,
+                hash,
+                sealed,
+                expires_at,
+            },
+            now(),
+        )?;
         Ok(key)
     }
 
@@ -92,5 +165,14 @@ impl Auth {
                 .write(|db| db.replace_hash(credential.user_id, &credential.password, &hash))?;
         }
         Ok(())
+    }
+}
+
+/// The time that was asked for, if it can be: at least a minute ahead.
+fn resolve(expiry: Expiry) -> Result<Option<NaiveDateTime>> {
+    match expiry {
+        Expiry::Never => Ok(None),
+        Expiry::At(time) if time >= now() + LEAST_LIFETIME => Ok(Some(time)),
+        Expiry::At(_) | Expiry::Unreadable => Err(AuthError::BadExpiry),
     }
 }

@@ -12,7 +12,7 @@ mod interleaving_tests;
 use chrono::{NaiveDateTime, SubsecRound, Utc};
 
 pub use account::FirstAdminMade;
-pub use login::LogIn;
+pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
 
 use crate::error::Result;

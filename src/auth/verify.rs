@@ -18,12 +18,11 @@ impl Auth {
         })
     }
 
-    /// Ends a key. That it is known is proof enough; nothing happens when it is unknown.
+    /// Ends a key. To know it is proof enough.
     pub fn revoke_key(&self, text: &str) -> Result<()> {
-        match Key::parse(text) {
-            Some(key) => self.store.write(|db| db.delete_key(&key.hash())).map(drop),
-            None => Ok(()),
-        }
+        let key = Key::parse(text).ok_or(AuthError::UnknownKey)?;
+        let found = self.store.write(|db| db.delete_key(&key.hash()))?;
+        if found { Ok(()) } else { Err(AuthError::UnknownKey) }
     }
 
     /// Ends what `text` names: a key, or else all keys of the caller's own device of that name.

@@ -19,27 +19,37 @@ pub struct StoredKey<'a> {
     pub device: &'a Name,
     /// What it is looked up by.
     pub hash: KeyHash,
-    /// What it is handed out from at the device's next login.
-    pub sealed: Vec<u8>,
+    /// What it is handed out from at the device's next login; `None`: it is not handed out again.
+    pub sealed: Option<Vec<u8>>,
+    /// When it stops working; `None`: never by itself.
+    pub expires_at: Option<NaiveDateTime>,
 }
 
 impl DbConnection {
     /// Who presents the key with this hash, if it works now: not expired, its user not disabled.
     pub fn caller(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Caller>> {
-        let row: Option<(i64, i32, String, bool, String)> = api_keys::table
+        let row: Option<(i64, i32, String, bool, String, Option<NaiveDateTime>)> = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::hash.eq(hash.as_slice()))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .filter(users::is_disabled.eq(false))
-            .select((api_keys::id, users::id, users::name, users::is_admin, api_keys::device))
+            .select((
+                api_keys::id,
+                users::id,
+                users::name,
+                users::is_admin,
+                api_keys::device,
+                api_keys::expires_at,
+            ))
             .first(self)
             .optional()?;
-        Ok(row.map(|(key_id, user_id, user, is_admin, device)| Caller {
+        Ok(row.map(|(key_id, user_id, user, is_admin, device, expires_at)| Caller {
             key_id,
             user_id,
             user,
             is_admin,
             device,
+            expires_at,
         }))
     }
 
@@ -78,21 +88,23 @@ impl DbConnection {
                 api_keys::device.eq(key.device.shown()),
                 api_keys::device_folded.eq(key.device.folded()),
                 api_keys::hash.eq(key.hash.as_slice()),
-                api_keys::sealed.eq(Some(key.sealed.as_slice())),
+                api_keys::sealed.eq(key.sealed.as_deref()),
                 api_keys::created_at.eq(now),
+                api_keys::expires_at.eq(key.expires_at),
             ))
             .execute(self)?;
         Ok(())
     }
 
-    /// All keys, or those of one user: by user, device and age.
-    pub fn keys(&mut self, user_id: Option<i32>) -> Result<Vec<KeyInfo>> {
+    /// All keys that have not expired, or those of one user: by user, device and age.
+    pub fn keys(&mut self, user_id: Option<i32>, now: NaiveDateTime) -> Result<Vec<KeyInfo>> {
         type Row = (i64, i32, String, String, NaiveDateTime, Option<NaiveDateTime>);
         // A bound that everything meets instead of a boxed query, which does not work on two databases at once.
         let (least, most) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));
         let rows: Vec<Row> = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::user_id.between(least, most))
+            .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .order((api_keys::user_id, api_keys::device_folded, api_keys::id))
             .select((
                 api_keys::id,
@@ -112,6 +124,11 @@ impl DbConnection {
             expires_at,
         };
         Ok(rows.into_iter().map(info).collect())
+    }
+
+    /// Ends all keys that have expired; how many they were.
+    pub fn delete_expired_keys(&mut self, now: NaiveDateTime) -> Result<usize> {
+        Ok(diesel::delete(api_keys::table.filter(api_keys::expires_at.le(now))).execute(self)?)
     }
 
     /// Ends the key with this id. `false`: there is none.

@@ -15,6 +15,8 @@ pub struct Credential {
     /// The user's id.
     #[diesel(column_name = id)]
     pub user_id: i32,
+    /// The user's name, as typed.
+    pub name: String,
     /// The PHC string.
     pub password: String,
     /// Rises whenever the password changes, and not when the same password is hashed anew.

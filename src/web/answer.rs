@@ -8,11 +8,39 @@ use serde::Serialize;
 use super::problem::Problem;
 use crate::error::AuthError;
 
+/// A bare text: as it is, or as a JSON string for who reads nothing but JSON.
+pub struct Text(pub String);
+
+impl Text {
+    /// For an answer that is a key: nobody on the way may keep it.
+    #[must_use]
+    pub fn no_store(self) -> CustomizeResponder<Self> {
+        self.customize().insert_header((header::CACHE_CONTROL, "no-store"))
+    }
+}
+
+impl Responder for Text {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let accepted = Accept::parse(request).map(|accept| accept.0).unwrap_or_default();
+        let named = |names: &[&str]| accepted.iter().any(|range| names.contains(&range.item.essence_str()));
+        let json = named(&["application/json", "application/*", "text/json"]);
+        if json && !named(&["*/*", "text/plain", "text/*"]) {
+            return Json(self.0).respond_to(request);
+        }
+        HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .body(self.0)
+    }
+}
+
 /// JSON: `application/json; charset=utf-8`, or `text/json` for who asks for that.
 pub struct Json<T>(pub T);
 
 impl<T: Serialize> Json<T> {
     /// For an answer that carries a key: nobody on the way may keep it.
+    #[must_use]
     pub fn no_store(self) -> CustomizeResponder<Self> {
         self.customize().insert_header((header::CACHE_CONTROL, "no-store"))
     }

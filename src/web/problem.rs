@@ -136,7 +136,12 @@ impl From<AuthError> for Problem {
             AuthError::InvalidKey => unauthorized(r#"Bearer realm="shoko-auth", error="invalid_token""#),
             AuthError::Forbidden => Self::with_detail(StatusCode::FORBIDDEN, text),
             AuthError::UnknownUser | AuthError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
-            AuthError::NameTaken | AuthError::LastAdmin | AuthError::BadPassword(_) => Self::invalid("", text),
+            AuthError::NameTaken
+            | AuthError::LastAdmin
+            | AuthError::BadPassword(_)
+            | AuthError::BadExpiry
+            | AuthError::SessionExpires
+            | AuthError::BeyondSession => Self::invalid("", text),
             AuthError::Unavailable(_) => Self {
                 detail: Some("The database cannot be reached. Try again later.".to_owned()),
                 cause: Some(text),

@@ -49,6 +49,15 @@ impl Query {
             .map(Some)
             .map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
     }
+
+    /// The same as a truth value.
+    pub fn truth(&self, name: &str) -> Result<Option<bool>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let truth = text.trim().to_ascii_lowercase().parse();
+        truth
+            .map(Some)
+            .map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
+    }
 }
 
 impl FromRequest for Query {

@@ -35,5 +35,7 @@ mod serving;
 /// The first start, several nodes, the command that checks a server.
 mod start;
 mod support;
+/// Keys that expire, keys for other devices, lists.
+mod tokens;
 /// Forward-auth, and who the caller is.
 mod verify;

@@ -54,11 +54,16 @@ on_both_databases! {
         for path in ["/api/v3/WebUI/Theme.css", "/api/v3/Image/Random/Backdrop/Metadata", "/api/v3/ManagedFolder"] {
             assert_eq!(app.get(path).headers(&headers).send().status, 404, "{path}");
         }
-        for (device, body) in [("123", "123"), ("Living room TV", r#""Living room TV""#), ("true", "true")] {
-            let made = app.key(ADMIN, PASSWORD, device);
-            let request = app.delete("/api/auth").headers(&headers).header("Content-Type", "application/json");
-            assert_eq!(request.body(body).send().status, 200, "{device}");
-            assert!(!app.accepts(&made) && app.accepts(&key), "{device}");
+        let list = app.get("/api/auth").headers(&headers).send().json();
+        assert_eq!(list[0]["Username"], ADMIN, "as it was typed at the login");
+        let typed = [("Content-Type", "application/json")];
+        for body in ["123", r#""Living room TV""#, "true"] {
+            let made = app.post("/api/auth/apikey").headers(&headers).headers(&typed).body(body).send();
+            assert_eq!(made.header("content-type").as_deref(), Some("text/plain; charset=utf-8"), "{body}");
+            assert!(app.accepts(&made.text()), "{body}");
+            let ended = app.delete("/api/auth").headers(&headers).headers(&typed).body(body).send();
+            assert_eq!(ended.status, 200, "{body}");
+            assert!(!app.accepts(&made.text()) && app.accepts(&key), "{body}");
         }
         assert_eq!(apikey(&post(PASSWORD)), key, "a second browser gets the key again");
     }

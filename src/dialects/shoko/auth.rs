@@ -1,14 +1,15 @@
-//! `/api/auth`: log in, end a key, change the password.
+//! `/api/auth`: log in, list, make and end keys, change the password.
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
 
-use super::types::{ApikeyResult, CoreAuthUser};
+use super::tokens::expiry_refused;
+use super::types::{ApikeyResult, CoreAuthUser, ListedToken};
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Caller, SecretText};
-use crate::web::answer::Json;
+use crate::model::{Caller, Expiry, Name, NameFault, SecretText};
+use crate::web::answer::{Json, Text};
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::MaybeCaller;
@@ -46,8 +47,8 @@ use crate::web::responses::{
 )]
 pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<CoreAuthUser>().await?.check()?;
-    let key = call(&auth, move |auth| auth.log_in(&login)).await?;
-    Ok(Json(ApikeyResult::from(&key)).no_store())
+    let issued = call(&auth, move |auth| auth.log_in(&login)).await?;
+    Ok(Json(ApikeyResult::from(&issued)).no_store())
 }
 
 /// End a key.
@@ -90,7 +91,11 @@ pub async fn revoke(
         (Some(text), _) if !text.trim().is_empty() => {
             call(&auth, move |auth| auth.revoke(caller.0.as_ref(), &text)).await
         }
-        (None, Some(key)) => call(&auth, move |auth| auth.revoke_key(&key)).await,
+        // The answer does not tell whether there was such a key.
+        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key)).await {
+            Err(AuthError::UnknownKey) => Ok(()),
+            ended => ended,
+        },
         _ => return Err(refuse("Must provide an apikey or device name to delete")),
     };
     ended.map_err(|error| match error {
@@ -134,14 +139,74 @@ pub async fn change_password(
 ) -> Result<impl Responder, Problem> {
     let target = query.number("userID")?;
     let password = SecretText::new(body.required_scalar("newPassword").await?);
-    call(&auth, move |auth| {
+    let changed = call(&auth, move |auth| {
         auth.change_password(&caller, target, password.expose())
     })
-    .await
-    .map_err(|error| match error {
-        AuthError::UnknownUser => Problem::with_detail(StatusCode::BAD_REQUEST, "Could not get user"),
+    .await;
+    changed.map_err(|error| change_refused(error, "Could not get user"))?;
+    Ok(HttpResponse::Ok())
+}
+
+/// What is said when a password is not changed; `unknown_user` is the route's own text.
+pub(super) fn change_refused(error: AuthError, unknown_user: &str) -> Problem {
+    match error {
+        AuthError::UnknownUser => Problem::with_detail(StatusCode::BAD_REQUEST, unknown_user),
         AuthError::BadPassword(fault) => Problem::invalid("newPassword", fault.to_string()),
         other => other.into(),
+    }
+}
+
+/// The caller's keys; everybody's, when the caller is an administrator.
+#[utoipa::path(
+    get,
+    path = "/api/auth",
+    operation_id = "apiAuthGet",
+    tag = "Auth",
+    responses(
+        (status = 200, description = "The keys, without what could be used.", content(
+            (Vec<ListedToken> = "application/json", example = json!(ListedToken::examples())),
+            (Vec<ListedToken> = "text/json", example = json!(ListedToken::examples())),
+        )),
+        (status = 401, response = Unauthorized),
+        (status = 500, response = InternalError),
+        (status = 503, response = Unavailable),
+    ),
+    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+)]
+pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Problem> {
+    let keys = call(&auth, move |auth| auth.keys_for(&caller, true)).await?;
+    Ok(Json(ListedToken::sorted(keys)))
+}
+
+/// A lasting key for another device of the caller's: the one it has, or a new one.
+#[utoipa::path(
+    post,
+    path = "/api/auth/apikey",
+    operation_id = "apiAuthApikeyPost",
+    tag = "Auth",
+    request_body(content = String, content_type = "application/json", description = "The device's name.",
+        example = json!("my script")),
+    responses(
+        (status = 200, description = "The key.", content(
+            (String = "text/plain", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
+            (String = "application/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
+            (String = "text/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
+        )),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
+        (status = 503, response = Unavailable),
+    ),
+    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+)]
+pub async fn make_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
+    let text = body.required_scalar("device").await?;
+    let device = Name::parse(&text).map_err(|fault| match fault {
+        NameFault::Blank => Problem::with_detail(StatusCode::BAD_REQUEST, "device cannot be empty"),
+        NameFault::TooLong | NameFault::ControlCharacter => Problem::invalid("device", fault.to_string()),
     })?;
-    Ok(HttpResponse::Ok())
+    let issued = call(&auth, move |auth| auth.make_key(&caller, &device, Expiry::Never)).await;
+    Ok(Text(issued.map_err(expiry_refused)?.key.expose()).no_store())
 }

@@ -3,6 +3,8 @@
 //! The paths are written in lower case: the surface has lower-cased what was asked for.
 
 pub mod auth;
+mod expiry;
+pub mod tokens;
 pub mod types;
 pub mod users;
 
@@ -20,6 +22,11 @@ pub fn routes(config: &mut ServiceConfig) {
             .wrap(from_fn(say_version))
             // The SDK generated from Shoko's own document joins `/api/v3` and `/api/auth`.
             .configure(auth_routes)
+            .service(web::resource("/auth/signin").route(post().to(tokens::sign_in)))
+            .service(web::resource("/auth/generatetoken").route(post().to(tokens::generate)))
+            .service(web::resource("/auth/listtokens").route(get().to(tokens::list)))
+            .service(web::resource("/auth/invalidatetoken").route(delete().to(tokens::invalidate)))
+            .service(web::resource("/auth/changepassword").route(post().to(tokens::change_password)))
             .service(web::resource("/user/current").route(get().to(users::current))),
     );
 }
@@ -28,9 +35,11 @@ fn auth_routes(config: &mut ServiceConfig) {
     config
         .service(
             web::resource("/api/auth")
+                .route(get().to(auth::list))
                 .route(post().to(auth::log_in))
                 .route(delete().to(auth::revoke)),
         )
+        .service(web::resource("/api/auth/apikey").route(post().to(auth::make_key)))
         .service(web::resource("/api/auth/changepassword").route(post().to(auth::change_password)));
 }
 
