@@ -27,8 +27,9 @@ use crate::dialects::{gateway, shoko};
 use crate::openapi::{self, Swagger};
 use crate::settings::Settings;
 use crate::web::call;
-use crate::web::health::{self, Stopping};
+use crate::web::health;
 use crate::web::problem::Problem;
+use crate::web::process::Process;
 use crate::web::surface::surface;
 use deadline::Deadline;
 
@@ -56,10 +57,10 @@ pub struct Bound {
 /// refuses new connections, finishes running requests and ends.
 pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<Bound> {
     let workers = std::thread::available_parallelism()?.get();
-    let stopping = Data::new(Stopping::default());
+    let process = Data::new(Process::start());
     let routes = Routes {
         auth: Data::new(auth),
-        stopping: stopping.clone(),
+        process: process.clone(),
         swagger: Data::new(Swagger::new(&settings.base_path)?),
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
@@ -67,7 +68,7 @@ pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Se
     let grace = settings.shutdown_grace;
     let stop = async move {
         stop.await;
-        stopping.begin();
+        process.begin_to_stop();
         sleep(grace).await;
     };
     let listener = TcpListener::bind(settings.listen)?;
@@ -129,7 +130,7 @@ fn max_connections(workers: usize) -> io::Result<usize> {
 #[derive(Clone)]
 struct Routes {
     auth: Data<Auth>,
-    stopping: Data<Stopping>,
+    process: Data<Process>,
     swagger: Data<Swagger>,
     prefix: String,
 }
@@ -148,7 +149,7 @@ impl Routes {
     > {
         App::new()
             .app_data(self.auth.clone())
-            .app_data(self.stopping.clone())
+            .app_data(self.process.clone())
             .app_data(self.swagger.clone())
             .wrap(from_fn(surface))
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))

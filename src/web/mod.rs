@@ -5,6 +5,7 @@ pub mod body;
 pub mod caller;
 pub mod health;
 pub mod problem;
+pub mod process;
 pub mod query;
 pub mod responses;
 pub mod surface;

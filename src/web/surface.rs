@@ -12,8 +12,8 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpResponse};
 use log::Level;
 
-use super::health::Stopping;
 use super::problem::Problem;
+use super::process::Process;
 use super::trace::TraceId;
 
 /// What requests are logged under.
@@ -36,8 +36,8 @@ pub async fn surface(
     } else if log::log_enabled!(target: LOG, Level::Debug) {
         log_request(&answer, start, None, &TraceId::of(answer.request()));
     }
-    let stopping = answer.request().app_data::<Data<Stopping>>();
-    if stopping.is_some_and(|stopping| stopping.has_begun()) {
+    let process = answer.request().app_data::<Data<Process>>();
+    if process.is_some_and(|process| process.is_stopping()) {
         answer
             .response_mut()
             .head_mut()

@@ -19,6 +19,8 @@ mod document;
 mod habits;
 /// Health.
 mod health;
+/// What clients ask before they log in.
+mod init;
 /// Stopping, and a database that comes and goes.
 mod lifecycle;
 /// Log lines.

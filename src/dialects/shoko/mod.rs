@@ -4,6 +4,7 @@
 
 pub mod auth;
 mod expiry;
+pub mod init;
 pub mod tokens;
 pub mod types;
 pub mod users;
@@ -17,18 +18,27 @@ use actix_web::web::{self, ServiceConfig, delete, get, post};
 
 /// All of it.
 pub fn routes(config: &mut ServiceConfig) {
-    config.configure(auth_routes).service(
-        web::scope("/api/v3")
-            .wrap(from_fn(say_version))
-            // The SDK generated from Shoko's own document joins `/api/v3` and `/api/auth`.
-            .configure(auth_routes)
-            .service(web::resource("/auth/signin").route(post().to(tokens::sign_in)))
-            .service(web::resource("/auth/generatetoken").route(post().to(tokens::generate)))
-            .service(web::resource("/auth/listtokens").route(get().to(tokens::list)))
-            .service(web::resource("/auth/invalidatetoken").route(delete().to(tokens::invalidate)))
-            .service(web::resource("/auth/changepassword").route(post().to(tokens::change_password)))
-            .service(web::resource("/user/current").route(get().to(users::current))),
-    );
+    config
+        .configure(auth_routes)
+        .service(web::resource("/api/init/status").route(get().to(init::status_v2)))
+        .service(web::resource("/api/version").route(get().to(init::version_v2)))
+        .service(web::resource("/api/ping").route(get().to(init::ping)))
+        .service(web::resource("/api/myid/get").route(get().to(init::my_id)))
+        .service(
+            web::scope("/api/v3")
+                .wrap(from_fn(say_version))
+                // The SDK generated from Shoko's own document joins `/api/v3` and `/api/auth`.
+                .configure(auth_routes)
+                .service(web::resource("/init/status").route(get().to(init::status)))
+                .service(web::resource("/init/version").route(get().to(init::version)))
+                .service(web::resource("/init/inuse").route(get().to(init::in_use)))
+                .service(web::resource("/auth/signin").route(post().to(tokens::sign_in)))
+                .service(web::resource("/auth/generatetoken").route(post().to(tokens::generate)))
+                .service(web::resource("/auth/listtokens").route(get().to(tokens::list)))
+                .service(web::resource("/auth/invalidatetoken").route(delete().to(tokens::invalidate)))
+                .service(web::resource("/auth/changepassword").route(post().to(tokens::change_password)))
+                .service(web::resource("/user/current").route(get().to(users::current))),
+        );
 }
 
 fn auth_routes(config: &mut ServiceConfig) {
