@@ -19,6 +19,9 @@ pub enum PasswordFault {
         /// The bound.
         max: usize,
     },
+    /// A NUL character: HMAC, and so PBKDF2, cannot tell a password from one with NULs behind it.
+    #[error("The password must not contain the NUL character.")]
+    Nul,
     /// On the list of the commonest passwords.
     #[error("The password is one of the commonest and would be guessed at once.")]
     Common,

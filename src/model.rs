@@ -64,11 +64,12 @@ impl Name {
     }
 }
 
-/// The form in which names are compared: trimmed, NFC, lower case. Done here and not by the database,
-/// so that it is the same on both.
+/// The form in which names are compared: trimmed, NFC, lower case, and NFC again, because lower-casing can undo it.
+/// A final sigma is a sigma. Done here and not by the database, so that it is the same on both.
 #[must_use]
 pub fn fold(text: &str) -> String {
-    text.trim().nfc().collect::<String>().to_lowercase()
+    let lower = text.trim().nfc().collect::<String>().to_lowercase();
+    lower.nfc().map(|c| if c == 'ς' { 'σ' } else { c }).collect()
 }
 
 /// Somebody who can log in.
@@ -193,6 +194,15 @@ mod tests {
         let composed = Name::parse(" Jo\u{308}RG\t").unwrap();
         assert_eq!(composed.shown(), "Jo\u{308}RG");
         assert_eq!(composed.folded(), Name::parse("jörg").unwrap().folded());
+    }
+
+    #[test]
+    fn folding_twice_is_folding_once() {
+        for text in ["J\u{30c}an", "\u{1f0}an", "ΟΔΟΣ", "οδος", "İstanbul", "ẞ", "ﬀ"] {
+            assert_eq!(fold(&fold(text)), fold(text), "{text}");
+        }
+        assert_eq!(fold("J\u{30c}an"), fold("\u{1f0}an"));
+        assert!(fold("ΟΔΟΣ") == fold("οδος") && fold("ΟΔΟΣ") == fold("οδοσ"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod deadline;
 
 use std::future::{Future, ready};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_http::{HttpService, Protocol};
@@ -18,6 +18,7 @@ use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse}
 use actix_web::http::StatusCode;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::rt::net::TcpStream;
+use actix_web::rt::spawn;
 use actix_web::rt::time::sleep;
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
@@ -39,24 +40,27 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long running requests may take after the server was told to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long connections have to be accepted after the server was told to stop, and then to be served.
+const DRAIN: Duration = Duration::from_millis(500);
+/// How long a client may go on sending after it was answered, so that it sees the answer.
+const LINGER: Duration = Duration::from_secs(5);
+/// The most that the server library takes.
+const MAX_WORKERS: usize = 512;
 /// The most connections, where the system allows so many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Files that are no connections: database, log, and so on.
 const OTHER_FILES: u64 = 100;
 
-/// A server that listens and runs when it is awaited.
-pub struct Bound {
-    /// The server.
-    pub server: Server,
-    /// Where it listens, for who asked for port 0.
-    pub address: SocketAddr,
-}
-
-/// Binds the port. When `stop` is done the server says that it is not ready, waits for the grace time of the settings,
-/// refuses new connections, finishes running requests and ends.
-pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<Bound> {
-    let workers = std::thread::available_parallelism()?.get();
+/// A server on `listener`, which runs when it is awaited. When `stop` is done it says that it is not ready, serves on for the grace time of the
+/// settings, takes no more connections, finishes running requests and ends.
+pub fn run(
+    settings: &Settings,
+    listener: TcpListener,
+    auth: Auth,
+    stop: impl Future<Output = ()> + 'static,
+) -> io::Result<Server> {
+    let workers = std::thread::available_parallelism()?.get().min(MAX_WORKERS);
     let process = Data::new(Process::start());
     let routes = Routes {
         auth: Data::new(auth),
@@ -64,22 +68,15 @@ pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Se
         swagger: Data::new(Swagger::new(&settings.base_path)?),
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
-    actix_web::rt::spawn(sweep(routes.auth.clone()));
-    let grace = settings.shutdown_grace;
-    let stop = async move {
-        stop.await;
-        process.begin_to_stop();
-        sleep(grace).await;
-    };
-    let listener = TcpListener::bind(settings.listen)?;
+    let auth = routes.auth.clone();
     let address = listener.local_addr()?;
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(max_connections(workers)?)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
-        .shutdown_signal(stop);
+        .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
-    let server = builder.listen("shoko-auth", listener, move || {
+    let builder = builder.listen("shoko-auth", listener, move || {
         let shutdown = shutdown.clone();
         let app = routes
             .app()
@@ -96,15 +93,27 @@ pub fn bind(settings: &Settings, auth: Auth, stop: impl Future<Output = ()> + Se
                     async move { shutdown.notified().await }
                 })
                 .client_request_timeout(HEAD_TIMEOUT)
+                .client_disconnect_timeout(LINGER)
                 .keep_alive(KEEP_ALIVE)
                 .local_addr(address)
                 .finish(map_config(app, |()| AppConfig::default())),
         )
     })?;
-    Ok(Bound {
-        server: server.run(),
-        address,
-    })
+    let server = builder.run();
+    let handle = server.handle();
+    let grace = settings.shutdown_grace;
+    spawn(sweep(auth));
+    spawn(async move {
+        stop.await;
+        process.begin_to_stop();
+        // What is accepted but not yet begun would be dropped: first it gets served, and every answer closes its
+        // connection now.
+        sleep(grace.max(DRAIN)).await;
+        handle.pause().await;
+        sleep(DRAIN).await;
+        handle.stop(true).await;
+    });
+    Ok(server)
 }
 
 /// Removes expired keys now and then. That they do not work does not depend on it.

@@ -17,8 +17,8 @@ pub struct FirstAdminMade {
 }
 
 impl Auth {
-    /// Brings the tables up to date and, when there is no administrator, makes one. Both under one lock:
-    /// of several nodes that start at once, one makes him.
+    /// Makes an administrator when there is none. Under the same lock as the migrations, which it runs first: of
+    /// several nodes that start at once, one makes him.
     pub fn first_admin(&self, wanted: &FirstAdmin) -> Result<Option<FirstAdminMade>> {
         self.store.migrate(|db| {
             if db.has_admin()? {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -24,8 +24,13 @@ pub enum OpenError {
     )]
     SecretNeeded,
     /// The secret is not what it must be.
-    #[error("The sealing secret cannot be used: {0}.")]
-    BadSecret(String),
+    #[error("The sealing secret ({place}) cannot be used: {fault}")]
+    BadSecret {
+        /// Where it came from.
+        place: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// A file or folder cannot be read or made.
     #[error("{path}: {source}")]
     File {
@@ -60,12 +65,15 @@ impl Auth {
 /// The sealing secret from the settings; with the embedded database from the data folder, where it is made
 /// when it is not there. Never from the database itself.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
-    let text = match (&settings.secret_key, &settings.database) {
-        (Some(text), _) => text.expose().to_owned(),
-        (None, Database::Sqlite(_)) => read_or_make_secret(&settings.data_dir.join("secret.key"))?,
+    let (place, text) = match (&settings.secret_key, &settings.database) {
+        (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.expose().to_owned()),
+        (None, Database::Sqlite(_)) => {
+            let file = settings.data_dir.join("secret.key");
+            (file.display().to_string(), read_or_make_secret(&file)?)
+        }
         (None, Database::Postgres(_)) => return Err(OpenError::SecretNeeded),
     };
-    Sealer::from_base64(&text).map_err(OpenError::BadSecret)
+    Sealer::from_base64(&text).map_err(|fault| OpenError::BadSecret { place, fault })
 }
 
 /// Two processes may start at once: the one that puts its file in place wins, the other reads what it wrote. A file
@@ -77,7 +85,13 @@ fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
     };
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
-        read => return read.map_err(failed),
+        read => {
+            let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                log::warn!("{} can be read by others than its owner: chmod 600 it", path.display());
+            }
+            return read.map_err(failed);
+        }
     }
     let secret = Sealer::generate_secret()?;
     // Readable by the owner alone.

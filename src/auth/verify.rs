@@ -35,7 +35,9 @@ impl Auth {
             {
                 return Ok(());
             }
+            // The caller's key may have been revoked meanwhile, and whoever did that meant it.
             if let (Some(caller), Some(device)) = (caller, &device)
+                && db.has_key(caller.key_id)?
                 && db.delete_keys_of_device(caller.user_id, device)? > 0
             {
                 return Ok(());

@@ -49,7 +49,9 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
         Command::Revoke(which) => {
             let ended = match (&which.user, which.id) {
                 (Some(user), _) => auth.revoke_keys_of(user, which.device.as_ref()),
-                (None, id) => auth.revoke_key_by_id(id.unwrap_or_default()).map(|()| 1),
+                (None, Some(id)) => auth.revoke_key_by_id(id).map(|()| 1),
+                // The group of arguments is required.
+                (None, None) => Err(AuthError::UnknownKey),
             };
             let ended = ended.map_err(|error| about(error, which.user.as_ref()))?;
             Ok(format!("Ended {ended} {}.\n", if ended == 1 { "key" } else { "keys" }))

@@ -15,8 +15,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Without `RUST_LOG`: what we have to say, without the server library's news of its own start.
-const DEFAULT_FILTER: &str = "info,actix_server=warn";
+/// Without `RUST_LOG`: what we have to say, without the server library's news of its own start and of every
+/// malformed request.
+const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
 /// Starts logging to standard error.
 pub fn start(format: LogFormat) {

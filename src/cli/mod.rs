@@ -24,13 +24,22 @@ use crate::settings::BasePath;
 
 /// A small self-hosted login server that speaks Shoko's v3 auth API.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = SECRETS)]
 struct Cli {
     #[command(flatten)]
     flags: settings::Flags,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// What has no flag.
+const SECRETS: &str = "Secrets come from the environment only; NAME_FILE names a file that holds one:
+  SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
+          32 random bytes in base64; needed with PostgreSQL, the same on every node
+  SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
+          of the administrator that `serve` makes when there is none
+  RUST_LOG
+          what is logged [default: info]";
 
 #[derive(Subcommand)]
 enum Command {

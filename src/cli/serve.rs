@@ -1,7 +1,8 @@
-//! `serve`: the database, the first administrator, the server; in this order, so that the port is open only when
-//! there is something to serve.
+//! `serve`: the database, the port, the first administrator, the server; in this order, so that the port is open only
+//! when there is something to serve, and nobody is made, and greeted, by a start that then fails.
 
 use std::env;
+use std::net::TcpListener;
 use std::pin::pin;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,11 +11,11 @@ use actix_web::rt::System;
 use futures_util::future::select;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::CliError;
 use super::settings::local_url;
+use super::{CliError, print};
 use crate::auth::{Auth, FirstAdminMade, OpenError};
 use crate::error::AuthError;
-use crate::server::{self, Bound};
+use crate::server;
 use crate::settings::{Database, Settings};
 
 /// How long the start waits for a database that cannot be reached.
@@ -23,11 +24,22 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the process is told to stop.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
-    rlimit::increase_nofile_limit(u64::MAX)?;
-    let (auth, made) = open(settings, START_PATIENCE)?;
-    if let Some(made) = made {
-        println!("{}", greeting(&made, settings));
-        log::info!("made the administrator {}", made.user.name);
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
+    let auth = open(settings, START_PATIENCE)?;
+    let cannot_listen = |e| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
+    let listener = TcpListener::bind(settings.listen).map_err(cannot_listen)?;
+    let url = local_url(listener.local_addr()?, &settings.base_path);
+    if let Some(made) = first_admin(&auth, settings)? {
+        let name = &made.user.name;
+        let unseen = |e| {
+            CliError::Other(format!(
+                "{e}: set a password with `shoko-auth user set-password {name}`"
+            ))
+        };
+        print(&greeting(&made, &url)).map_err(unseen)?;
+        log::info!("made the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
     System::new().block_on(async {
@@ -37,23 +49,22 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
             select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
             log::info!("stopping");
         };
-        let Bound { server, address } = server::bind(settings, auth, stop)
-            .map_err(|e| CliError::Other(format!("cannot listen on {}: {e}", settings.listen)))?;
-        log::info!("listening on http://{address}{}/", settings.base_path.as_str());
+        let server = server::run(settings, listener, auth, stop)?;
+        log::info!("listening on {url}/");
         server.await?;
         log::info!("stopped");
         Ok(())
     })
 }
 
-/// Opens the database and makes the first administrator. Tries again for some time when PostgreSQL cannot be
-/// reached: after a power cut everything starts at once.
-fn open(settings: &Settings, patience: Duration) -> Result<(Auth, Option<FirstAdminMade>), CliError> {
+/// Opens the database and brings it up to date. Tries again for some time when PostgreSQL cannot be reached: after a
+/// power cut everything starts at once.
+fn open(settings: &Settings, patience: Duration) -> Result<Auth, CliError> {
     let start = Instant::now();
     loop {
         let opened = Auth::open(&settings.core).map_err(CliError::from).and_then(|auth| {
-            let made = first_admin(&auth, settings)?;
-            Ok((auth, made))
+            auth.migrate()?;
+            Ok(auth)
         });
         let elsewhere = matches!(settings.core.database, Database::Postgres(_));
         match opened {
@@ -87,8 +98,7 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<FirstAdminMade
 }
 
 /// What a person needs after the first start, in a way that is seen between log lines.
-fn greeting(made: &FirstAdminMade, settings: &Settings) -> String {
-    let url = local_url(settings.listen, &settings.base_path);
+fn greeting(made: &FirstAdminMade, url: &str) -> String {
     let name = &made.user.name;
     let (shown, password) = match &made.generated_password {
         Some(password) => (
@@ -116,7 +126,7 @@ fn greeting(made: &FirstAdminMade, settings: &Settings) -> String {
          or try everything in a browser: {url}/swagger/\n\n\
          Set another password:\n\n    \
              {program} user set-password {}\n\
-         {line}\n",
+         {line}\n\n",
         in_quotes(&body),
         in_quotes(name),
     )
@@ -125,4 +135,36 @@ fn greeting(made: &FirstAdminMade, settings: &Settings) -> String {
 /// As a shell takes it literally.
 fn in_quotes(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Name, SecretText};
+    use crate::settings::{CoreSettings, FirstAdmin};
+
+    #[test]
+    fn a_database_that_stays_away_is_given_up_after_some_time() {
+        let secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned();
+        let settings = Settings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            base_path: "/".parse().unwrap(),
+            shutdown_grace: Duration::ZERO,
+            core: CoreSettings {
+                database: "postgres://127.0.0.1:1/none".parse().unwrap(),
+                data_dir: "unused".into(),
+                secret_key: Some(SecretText::new(secret)),
+                pbkdf2_rounds: 1000,
+                password_min_length: 8,
+            },
+            first_admin: FirstAdmin {
+                name: Name::parse("a").unwrap(),
+                password: None,
+            },
+        };
+        let start = Instant::now();
+        let error = open(&settings, Duration::from_millis(1500)).err().unwrap();
+        assert!(is_unavailable(&error), "{error}");
+        assert!(start.elapsed() >= Duration::from_millis(1500), "{:?}", start.elapsed());
+    }
 }

@@ -15,6 +15,7 @@ use crate::secret::password::Passwords;
 use crate::settings::{BasePath, CoreSettings, Database, FirstAdmin, Settings};
 
 #[derive(Args)]
+#[command(next_help_heading = "Settings")]
 pub struct Flags {
     /// Address and port to listen on.
     #[arg(long, global = true, env = "SHOKO_AUTH_LISTEN", default_value = "127.0.0.1:8111")]

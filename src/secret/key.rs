@@ -98,7 +98,7 @@ impl Sealer {
     pub fn from_base64(text: &str) -> std::result::Result<Self, String> {
         let bytes = STANDARD
             .decode(text.trim())
-            .map_err(|e| format!("it is not base64: {e}"))?;
+            .map_err(|e| format!("it is not base64 ({e})"))?;
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes)
             .map_err(|_| format!("it has {} bytes; 32 are needed", bytes.len()))?;
         Ok(Self(cipher))

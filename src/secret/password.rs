@@ -57,6 +57,9 @@ impl Passwords {
         if password.len() > Self::MAX_BYTES {
             return Err(PasswordFault::TooLong { max: Self::MAX_BYTES });
         }
+        if password.contains('\0') {
+            return Err(PasswordFault::Nul);
+        }
         let folded = fold(password);
         if folded == fold(user) {
             return Err(PasswordFault::UserName);
@@ -81,7 +84,8 @@ impl Passwords {
     #[must_use]
     pub fn verify(&self, password: &str, stored: Option<&str>) -> bool {
         let stored = stored.and_then(Stored::parse);
-        let stored = stored.filter(|_| password.len() <= Self::MAX_BYTES);
+        let possible = password.len() <= Self::MAX_BYTES && !password.contains('\0');
+        let stored = stored.filter(|_| possible);
         let done = stored.as_ref().map_or(0, |s| s.rounds);
         if stored.is_some_and(|s| self.hasher.verify_password(password.as_bytes(), &s.hash).is_ok()) {
             return true;
@@ -227,6 +231,16 @@ mod tests {
                 other * 3 > known && known * 3 > other,
                 "{other:?}, {known:?} for {stored:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_password_with_nuls_behind_it_is_another_password() {
+        let passwords = Passwords::new(1000, 8).unwrap();
+        let hash = passwords.hash("Trombone").unwrap();
+        assert!(!passwords.verify("Trombone\0", Some(&hash)) && !passwords.verify("Trombone\0\0", Some(&hash)));
+        for password in ["Tr0mbone-lake\0", "password\0", "\0\0\0\0\0\0\0\0"] {
+            assert_eq!(passwords.check_new(password, "Default"), Err(PasswordFault::Nul));
         }
     }
 

@@ -6,7 +6,12 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::r2d2::ManageConnection;
 use diesel::{Connection as _, PgConnection, QueryResult, RunQueryDsl, SqliteConnection};
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use crate::settings::Database;
+
+/// What means something else in SQLite's file URLs.
+const NOT_IN_A_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
 /// A connection to one of the databases.
 #[derive(diesel::MultiConnection)]
@@ -41,12 +46,9 @@ impl DbConnection {
         }
     }
 
-    /// Whether the server has ended this connection.
-    pub(super) fn is_cut(&mut self) -> bool {
-        match self {
-            Self::Postgres(c) => diesel::sql_query("SELECT 1").execute(c).is_err(),
-            Self::Sqlite(_) => false,
-        }
+    /// Asks the database for nothing but an answer.
+    pub(super) fn ping(&mut self) -> QueryResult<()> {
+        diesel::sql_query("SELECT 1").execute(self).map(drop)
     }
 
     fn is_broken(&mut self) -> bool {
@@ -74,18 +76,13 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<DbConnection, Self::Error> {
         match &self.database {
-            Database::Postgres(url) => PgConnection::establish(&with_timeouts(url))
-                .map(DbConnection::Postgres)
-                .map_err(diesel::r2d2::Error::ConnectionError),
+            Database::Postgres(url) => connect_postgres(url),
             Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
         }
     }
 
     fn is_valid(&self, connection: &mut DbConnection) -> Result<(), Self::Error> {
-        diesel::sql_query("SELECT 1")
-            .execute(connection)
-            .map(|_| ())
-            .map_err(diesel::r2d2::Error::QueryError)
+        connection.ping().map_err(diesel::r2d2::Error::QueryError)
     }
 
     fn has_broken(&self, connection: &mut DbConnection) -> bool {
@@ -93,19 +90,27 @@ impl ManageConnection for Manager {
     }
 }
 
-/// What notices that a server has gone without a word; what the URL says itself stands (libpq takes the last).
-fn with_timeouts(url: &str) -> String {
-    const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=3000&keepalives_idle=5&keepalives_interval=2";
-    match url.split_once('?') {
+/// The timeouts in the URL notice a server that has gone without a word; what the URL says itself stands (libpq takes
+/// the last). Those of the session bound what a request can wait for another.
+fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
+    const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=1500&keepalives_idle=5&keepalives_interval=2";
+    let url = match url.split_once('?') {
         Some((place, settings)) => format!("{place}?{TIMEOUTS}&{settings}"),
         None => format!("{url}?{TIMEOUTS}"),
-    }
+    };
+    let mut connection = PgConnection::establish(&url).map_err(diesel::r2d2::Error::ConnectionError)?;
+    connection
+        .batch_execute("SET lock_timeout = '4s'; SET statement_timeout = '4s'")
+        .map_err(diesel::r2d2::Error::QueryError)?;
+    Ok(DbConnection::Postgres(connection))
 }
 
 /// `busy_timeout` comes first, because switching to WAL may have to wait for another process; `synchronous = FULL`
 /// because an acknowledged revocation must survive a power cut.
 fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
-    let mut connection = SqliteConnection::establish(path).map_err(diesel::r2d2::Error::ConnectionError)?;
+    // The file is there already; one that has gone must not come back empty.
+    let url = format!("file:{}?mode=rw", utf8_percent_encode(path, NOT_IN_A_PATH));
+    let mut connection = SqliteConnection::establish(&url).map_err(diesel::r2d2::Error::ConnectionError)?;
     connection
         .batch_execute(
             "PRAGMA busy_timeout = 5000;

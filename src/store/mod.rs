@@ -8,12 +8,12 @@ mod keys;
 mod schema;
 mod users;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::RunQueryDsl;
-use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
+use diesel::connection::SimpleConnection;
+use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use connection::DbConnection;
@@ -34,13 +34,16 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long, once one has waited in vain: requests that all wait would pile up.
 const CHECKOUT_TIMEOUT_WHILE_AWAY: Duration = Duration::from_millis(100);
+/// The longest pause between two tries to reach a database that is away: the pool takes half of a timeout that is
+/// used for nothing else here.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 const POOL_SIZE: u32 = 10;
 
 /// A database, ready for use by any number of threads.
 pub struct Store {
     pool: Pool<Manager>,
-    /// Whether the last request for a connection was in vain.
-    away: Arc<AtomicBool>,
+    /// Whether the last request for a connection was in vain, because there was none at all.
+    away: AtomicBool,
 }
 
 impl Store {
@@ -53,11 +56,12 @@ impl Store {
         let pool = Pool::builder()
             .max_size(POOL_SIZE)
             .min_idle(Some(1))
-            .connection_timeout(CHECKOUT_TIMEOUT)
+            .connection_timeout(RECONNECT_PAUSE * 2)
+            .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(manager);
         Ok(Self {
             pool,
-            away: Arc::default(),
+            away: AtomicBool::default(),
         })
     }
 
@@ -65,7 +69,7 @@ impl Store {
     pub fn read<T>(&self, queries: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
         let mut connection = self.connection()?;
         match queries(&mut connection) {
-            Err(AuthError::Unavailable(_)) if connection.is_cut() => {
+            Err(AuthError::Unavailable(_)) if connection.ping().is_err() => {
                 drop(connection);
                 queries(&mut *self.connection()?)
             }
@@ -97,30 +101,38 @@ impl Store {
         self.write(|db| {
             match db {
                 DbConnection::Postgres(c) => {
+                    // Another node may be at it, and a migration may take its time.
+                    c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
                     diesel::sql_query(MIGRATION_LOCK).execute(c)?;
                     c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
                 }
                 DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
             }
-            .map_err(|e| AuthError::Unavailable(format!("migrating the database: {e}")))?;
+            .map_err(|e| AuthError::Internal(format!("migrating the database: {e}")))?;
             queries(db)
         })
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, with our tables in it.
     pub fn ping(&self) -> Result<()> {
-        self.read(|db| Ok(diesel::sql_query("SELECT 1").execute(db).map(drop)?))
+        self.read(DbConnection::has_admin).map(drop)
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
-        let away = self.away.load(Ordering::Relaxed);
-        let patience = if away {
+        let was_away = self.away.load(Ordering::Relaxed);
+        let patience = if was_away {
             CHECKOUT_TIMEOUT_WHILE_AWAY
         } else {
             CHECKOUT_TIMEOUT
         };
         let connection = self.pool.get_timeout(patience);
-        self.away.store(connection.is_err(), Ordering::Relaxed);
+        // All in use is another matter.
+        let is_away = connection.is_err() && self.pool.state().connections == 0;
+        match (self.away.swap(is_away, Ordering::Relaxed), &connection) {
+            (false, Err(error)) if is_away => log::warn!("the database is away: {error}"),
+            (true, Ok(_)) => log::info!("the database is back"),
+            _ => {}
+        }
         connection.map_err(|e| AuthError::Unavailable(e.to_string()))
     }
 }
@@ -140,7 +152,10 @@ impl From<diesel::result::Error> for AuthError {
             | Error::DeserializationError(_)
             | Error::NotFound
             | Error::InvalidCString(_) => Self::Internal(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
+            _ => {
+                log::warn!("the database: {error}");
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

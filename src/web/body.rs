@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::mime::{self, Mime};
 use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpRequest};
@@ -21,9 +21,6 @@ use super::problem::Problem;
 
 /// The longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
-/// So much of a longer one is read all the same: a client that is still sending when the connection closes may never
-/// see the answer.
-const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 
 /// A body that has not been read yet: who may not call a route is told so before what he sends is looked at.
 pub struct Body {
@@ -74,20 +71,16 @@ impl Body {
 
     async fn read(mut self) -> Result<String, Problem> {
         let mut bytes = BytesMut::new();
-        let mut length = 0;
+        if announced_length(&self.request) > MAX_BYTES {
+            return Err(too_large());
+        }
         while let Some(chunk) = self.payload.next().await {
             let chunk =
                 chunk.map_err(|_| Problem::with_detail(StatusCode::BAD_REQUEST, "The body did not come whole."))?;
-            length += chunk.len();
-            if length <= MAX_BYTES {
-                bytes.extend_from_slice(&chunk);
-            } else if length > MAX_DISCARDED_BYTES {
-                break;
+            if bytes.len() + chunk.len() > MAX_BYTES {
+                return Err(too_large());
             }
-        }
-        if length > MAX_BYTES {
-            let detail = format!("The body may have at most {MAX_BYTES} bytes.");
-            return Err(Problem::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            bytes.extend_from_slice(&chunk);
         }
         if !bytes.is_empty() && !is_json(&self.request) {
             return Err(Problem::with_detail(
@@ -97,6 +90,20 @@ impl Body {
         }
         String::from_utf8(bytes.into()).map_err(|_| Problem::invalid("", "The body is not valid UTF-8."))
     }
+}
+
+fn too_large() -> Problem {
+    let detail = format!("The body may have at most {MAX_BYTES} bytes.");
+    Problem::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
+/// What the Content-Length says; 0 when it says nothing.
+fn announced_length(request: &HttpRequest) -> usize {
+    let header = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    header.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 /// Whether the Content-Type says JSON in UTF-8.

@@ -142,11 +142,11 @@ impl From<AuthError> for Problem {
             | AuthError::BadExpiry
             | AuthError::SessionExpires
             | AuthError::BeyondSession => Self::invalid("", text),
-            AuthError::Unavailable(_) => Self {
-                detail: Some("The database cannot be reached. Try again later.".to_owned()),
-                cause: Some(text),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE)
-            },
+            // Logged by who could not do it, once for all the requests that then have to wait.
+            AuthError::Unavailable(_) => Self::with_detail(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The database cannot be used now. Try again later.",
+            ),
             AuthError::Internal(_) => Self {
                 cause: Some(text),
                 ..Self::new(StatusCode::INTERNAL_SERVER_ERROR)

@@ -52,7 +52,7 @@ problems! {
         json!({}), None;
     /// 503.
     Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now.",
-        json!({"detail": "The database cannot be reached. Try again later."}),
+        json!({"detail": "The database cannot be used now. Try again later."}),
         Some(("Retry-After", "After how many seconds to try again."));
 }
 

@@ -30,11 +30,10 @@ pub async fn surface(
     let mut answer = next.call(request).await?.map_into_boxed_body();
     if answer.status().is_client_error() || answer.status().is_server_error() {
         let trace = TraceId::of(answer.request());
-        let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
-        log_request(&answer, start, problem.and_then(Problem::cause), &trace);
+        log_request(&answer, start, &trace);
         answer = with_problem(answer, &trace);
     } else if log::log_enabled!(target: LOG, Level::Debug) {
-        log_request(&answer, start, None, &TraceId::of(answer.request()));
+        log_request(&answer, start, &TraceId::of(answer.request()));
     }
     let process = answer.request().app_data::<Data<Process>>();
     if process.is_some_and(|process| process.is_stopping()) {
@@ -46,24 +45,26 @@ pub async fn surface(
     Ok(answer)
 }
 
-/// One line for a request, under the trace id that a problem shows: never the query, which may hold a key.
-fn log_request(answer: &ServiceResponse, start: Instant, cause: Option<&str>, trace: &TraceId) {
-    let status = answer.status();
-    let level = if status.is_server_error() {
-        Level::Error
-    } else {
-        Level::Debug
-    };
+/// One line for a request, under the trace id that a problem shows: never the query, which may hold a key. Where it is
+/// our fault, why, in another.
+fn log_request(answer: &ServiceResponse, start: Instant, trace: &TraceId) {
     let request = answer.request();
-    log::log!(
+    let cause = answer
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Problem>())
+        .and_then(Problem::cause);
+    if let Some(cause) = cause {
+        log::error!(trace:%; "{cause}");
+    }
+    log::debug!(
         target: LOG,
-        level,
         method = request.method().as_str(),
         route = request.match_pattern().as_deref().unwrap_or("none"),
-        status = status.as_u16(),
+        status = answer.status().as_u16(),
         seconds = start.elapsed().as_secs_f64(),
         trace:%;
-        "{}", cause.unwrap_or("answered")
+        "answered"
     );
 }
 

@@ -1,6 +1,6 @@
 //! None of this may give a 5xx, lose a key or hang. Through raw connections, because no client library sends it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ fn exchange(app: &TestApp, bytes: &[u8]) -> String {
     drop(stream.write_all(bytes));
     drop(stream.shutdown(Shutdown::Write));
     let mut answer = Vec::new();
-    drop(stream.read_to_end(&mut answer));
-    String::from_utf8_lossy(&answer).into_owned()
+    match stream.read_to_end(&mut answer) {
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => panic!("the server hangs"),
+        _ => String::from_utf8_lossy(&answer).into_owned(),
+    }
 }
 
 /// The status of each answer in what came back.
@@ -70,7 +72,8 @@ on_both_databases! {
             let answer = request.send();
             assert_eq!(answer.status, 400, "{}: {}", String::from_utf8_lossy(&body), answer.text());
             let change = app.post("/api/auth/ChangePassword").header("apikey", &key);
-            change.header("Content-Type", "application/json").body(body).send();
+            let answer = change.header("Content-Type", "application/json").body(body).send();
+            assert_eq!(answer.status, 400, "{}", answer.text());
         }
         assert!(app.accepts(&key), "no key was lost");
     }
@@ -180,16 +183,14 @@ on_both_databases! {
         for chunks in ["zz\r\nx\r\n0\r\n\r\n", "ffffffffffffffffff\r\nx", "5\r\nab", "-1\r\n\r\n"] {
             assert_refused(&exchange(&app, format!("{head}{chunks}").as_bytes()));
         }
-        let endless = format!("{head}{}", "400\r\n".to_owned() + &"x".repeat(0x400) + "\r\n").repeat(1)
-            + &format!("400\r\n{}\r\n", "x".repeat(0x400)).repeat(100);
-        assert_refused(&exchange(&app, endless.as_bytes()));
+        let long = head.to_owned() + &format!("400\r\n{}\r\n", "x".repeat(0x400)).repeat(100) + "0\r\n\r\n";
+        assert_eq!(statuses(&exchange(&app, long.as_bytes())), [413]);
     }
 
     fn smuggling_is_refused(app: TestApp) {
         let both = "POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\
                     Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
-        let answer = exchange(&app, both.as_bytes());
-        assert!(!statuses(&answer).contains(&500), "{answer}");
+        assert_refused(&exchange(&app, both.as_bytes()));
         let twice = "POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde";
         assert_refused(&exchange(&app, twice.as_bytes()));
     }

@@ -60,6 +60,8 @@ on_both_databases! {
             ("sieben7", "at least 8 characters"),
             (&*"x".repeat(1025), "at most 1024 bytes"),
             ("Password1", "commonest"),
+            ("password\0", "NUL"),
+            ("\0\0\0\0\0\0\0\0", "NUL"),
             ("DEFAULT", "at least 8"),
         ] {
             let problem = app.change_password(&key, password).problem(400);

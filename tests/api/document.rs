@@ -69,7 +69,11 @@ fn the_document_says_all_that_a_generator_needs() {
             .to_string()
             .contains("ApiKeyQuery")
     );
-    assert!(id("apiAuthPost").unwrap().2.get("security").is_none());
+    assert_eq!(
+        id("apiAuthPost").unwrap().2["security"],
+        serde_json::json!([{}]),
+        "nobody need be known"
+    );
     for (path, method, operation) in &operations {
         for (status, response) in operation["responses"].as_object().unwrap() {
             let response = resolve(&document, response);

@@ -73,6 +73,7 @@ on_both_databases! {
     fn a_password_is_taken_exactly_as_it_came(app: TestApp) {
         app.add_user("bob", " Bassoon-hill ");
         assert_eq!(app.log_in("bob", "Bassoon-hill", DEVICE).status, 401);
+        assert_eq!(app.log_in("bob", " Bassoon-hill \0", DEVICE).status, 401);
         assert_eq!(app.log_in("bob", " Bassoon-hill ", DEVICE).status, 200);
     }
 

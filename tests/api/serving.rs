@@ -56,12 +56,16 @@ impl Serving {
         &self.client
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `TERM`, `INT`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), self.child.id().to_string()])
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
             .status();
-        assert!(sent.expect("kill").success());
+        assert!(sent.expect("sh").success());
     }
 
     /// Waits for the end; what the program has logged.

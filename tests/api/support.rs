@@ -2,6 +2,7 @@
 
 use std::env;
 use std::future::pending;
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -12,7 +13,7 @@ use actix_web::rt::System;
 use serde_json::{Value, json};
 use shoko_auth::auth::Auth;
 use shoko_auth::model::{Name, SecretText};
-use shoko_auth::server::{self, Bound};
+use shoko_auth::server;
 use shoko_auth::settings::{FirstAdmin, Settings};
 use ureq::http;
 
@@ -73,7 +74,8 @@ impl TestDatabase {
     }
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_shoko-auth");
+/// Where it is.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_shoko-auth");
 
 /// The program itself, without any setting of whoever runs the tests.
 pub fn program(arguments: &[&str]) -> Command {
@@ -126,7 +128,9 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             System::new().block_on(async {
-                let Bound { server, address } = server::bind(&settings, auth, pending()).expect("a free port");
+                let listener = TcpListener::bind(settings.listen).expect("a free port");
+                let address = listener.local_addr().expect("an address");
+                let server = server::run(&settings, listener, auth, pending()).expect("a server");
                 sender.send((server.handle(), address)).expect("the test waits");
                 server.await.expect("the server's end");
             });

@@ -44,6 +44,7 @@ use crate::web::responses::{
         (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
+    security(()),
 )]
 pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<CoreAuthUser>().await?.check()?;
@@ -66,8 +67,8 @@ pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Prob
     request_body(
         content = Option<String>,
         content_type = "application/json",
-        description = "A key, or the name of one of the caller's devices.",
-        example = json!("web-ui"),
+        description = "A key, or the name of one of the caller's devices, as a JSON string.",
+        example = json!(null),
     ),
     responses(
         (status = 200, description = "The key is ended."),

@@ -115,6 +115,7 @@ pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<May
             (Value = "text/json", example = json!(versions())),
         )),
     ),
+    security(()),
 )]
 pub async fn version() -> impl Responder {
     Json(versions())
@@ -139,6 +140,7 @@ fn versions() -> Value {
             (bool = "text/json", example = json!(false)),
         )),
     ),
+    security(()),
 )]
 pub async fn in_use() -> impl Responder {
     Json(false)
@@ -156,6 +158,7 @@ pub async fn in_use() -> impl Responder {
             (Value = "text/json", example = json!(old_status(true, "00:01:00"))),
         )),
     ),
+    security(()),
 )]
 pub async fn status_v2(auth: Data<Auth>, process: Data<Process>) -> impl Responder {
     Json(old_status(is_reachable(&auth).await, &uptime(&process)))
@@ -184,6 +187,7 @@ fn old_status(started: bool, uptime: &str) -> Value {
             (Value = "text/json", example = json!(old_versions())),
         )),
     ),
+    security(()),
 )]
 pub async fn version_v2() -> impl Responder {
     Json(old_versions())

@@ -41,6 +41,7 @@ use crate::web::responses::{
         (status = 500, response = InternalError),
         (status = 503, response = Unavailable),
     ),
+    security(()),
 )]
 pub async fn sign_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<SignInRequest>().await?.check()?;
