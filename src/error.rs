@@ -1,6 +1,8 @@
 //! What can go wrong, in no dialect's words. No HTTP in here: every dialect matches [`AuthError`]
 //! exhaustively and says it in its own way, so that a new error breaks the build where it must be answered.
 
+use crate::model::Attribute;
+
 /// Why a text cannot be a new password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordFault {
@@ -45,6 +47,9 @@ pub enum AuthError {
     /// The caller is known and may not do this.
     #[error("Only an administrator may do this.")]
     Forbidden,
+    /// The caller may change the user, but not this about him.
+    #[error("Only an administrator may change this.")]
+    AdminOnly(Attribute),
     /// No user has this id or name.
     #[error("There is no such user.")]
     UnknownUser,

@@ -104,6 +104,43 @@ pub struct Profile {
     pub plex_usernames: String,
 }
 
+/// What shall be different about a user's [`Profile`]; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// A JSON array of names.
+    pub community_sites: Option<String>,
+    /// A JSON array of ids.
+    pub restricted_tags: Option<String>,
+    /// A data URL, or empty.
+    pub avatar: Option<String>,
+    /// Comma-separated, or empty.
+    pub plex_usernames: Option<String>,
+}
+
+/// What shall be different about a user; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The name.
+    pub name: Option<Name>,
+    /// May manage others.
+    pub is_admin: Option<bool>,
+    /// What clients keep with the user.
+    pub profile: ProfileChange,
+}
+
+/// What only an administrator may change, also of the own user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// The name: other services trust it.
+    Name,
+    /// The right to manage others.
+    Admin,
+    /// As Shoko has it.
+    CommunitySites,
+    /// As Shoko has it.
+    RestrictedTags,
+}
+
 /// A user to be made.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -113,6 +150,8 @@ pub struct NewUser {
     pub email: Option<Name>,
     /// May manage others.
     pub is_admin: bool,
+    /// What clients keep with the user.
+    pub profile: ProfileChange,
 }
 
 /// Who makes a request: the user and the device that a working key stands for.

@@ -1,7 +1,7 @@
 //! Assembles the routes into a server: the one place where all of it comes together.
 //!
 //! Built on actix's `HttpService` instead of its `HttpServer`, for one thing that the latter cannot do: bound the time
-//! that *every* request may take to arrive (see [`deadline`]); its own limit ends with the first one.
+//! that *every* request may take to arrive (see `deadline`); its own limit ends with the first one.
 
 mod deadline;
 

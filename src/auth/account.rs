@@ -2,10 +2,19 @@
 
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Caller, KeyInfo, Name, NewUser, SecretText, User};
+use crate::model::{Attribute, Caller, KeyInfo, Name, NewUser, ProfileChange, SecretText, User, UserChange};
 use crate::secret::key::random;
 use crate::settings::FirstAdmin;
 use crate::store::DbConnection;
+
+/// What becomes of a user's keys when the password changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysAfterChange {
+    /// All end.
+    Ended,
+    /// They stay: only where the caller said so, on the one route where Shoko lets him.
+    Kept,
+}
 
 /// The administrator that a new installation got.
 #[derive(Debug)]
@@ -33,10 +42,12 @@ impl Auth {
                 (made.clone(), Some(made))
             };
             let hash = self.passwords.hash(password.expose())?;
+            let profile = ProfileChange::default();
             let admin = NewUser {
                 name,
                 email: None,
                 is_admin: true,
+                profile,
             };
             let user = insert_user(db, &admin, &hash)?;
             Ok(Some(FirstAdminMade {
@@ -65,24 +76,67 @@ impl Auth {
             .ok_or(AuthError::InvalidKey)
     }
 
+    /// A user by id.
+    pub fn user(&self, user_id: i32) -> Result<User> {
+        self.store.read(|db| db.user(user_id))?.ok_or(AuthError::UnknownUser)
+    }
+
+    /// Changes a user: everybody the own one, but for what is an administrator's to change; administrators all.
+    pub fn change_user(&self, caller: &Caller, user_id: i32, change: &UserChange) -> Result<User> {
+        self.store.write(|db| {
+            db.lock_users()?;
+            let by = still_may_change(db, caller, user_id)?;
+            let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
+            if !by.is_admin {
+                keep_what_is_an_admins(&user, change)?;
+            }
+            if let Some(name) = &change.name {
+                if db.is_taken(name, Some(user_id))? {
+                    return Err(AuthError::NameTaken);
+                }
+                db.rename_user(user_id, name)?;
+            }
+            if let Some(is_admin) = change.is_admin {
+                if !is_admin {
+                    keep_an_admin(db, &user)?;
+                }
+                db.set_admin(user_id, is_admin)?;
+            }
+            db.change_profile(user_id, &change.profile)?;
+            db.user(user_id)?.ok_or(AuthError::UnknownUser)
+        })
+    }
+
+    /// Deletes a user and all his keys, for an administrator.
+    pub fn delete_user_by_id(&self, caller: &Caller, user_id: i32) -> Result<()> {
+        self.store.write(|db| {
+            db.lock_users()?;
+            if !still_may_change(db, caller, user_id)?.is_admin {
+                return Err(AuthError::Forbidden);
+            }
+            let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
+            keep_an_admin(db, &user)?;
+            db.delete_user(user_id)
+        })
+    }
+
     /// Changes the caller's password, or that of user `target`, which only administrators may.
-    /// Ends all keys of that user, the caller's own included.
-    pub fn change_password(&self, caller: &Caller, target: Option<i32>, password: &str) -> Result<()> {
+    /// Ends all keys of that user, the caller's own included, unless they are to be kept.
+    pub fn change_password(
+        &self,
+        caller: &Caller,
+        target: Option<i32>,
+        password: &str,
+        keys: KeysAfterChange,
+    ) -> Result<()> {
         let target = target.unwrap_or(caller.user_id);
         if target != caller.user_id && !caller.is_admin {
             return Err(AuthError::Forbidden);
         }
-        let user = self.store.read(|db| db.user(target))?.ok_or(AuthError::UnknownUser)?;
-        self.store_password(&user, password, |db| {
-            // The hash took its time: whoever took the caller's key or rights away meanwhile meant it.
-            let current = db.user(caller.user_id)?.filter(|user| !user.is_disabled);
-            match current {
-                Some(current) if db.has_key(caller.key_id)? => {
-                    let allowed = target == current.id || current.is_admin;
-                    if allowed { Ok(()) } else { Err(AuthError::Forbidden) }
-                }
-                _ => Err(AuthError::InvalidKey),
-            }
+        let user = self.user(target)?;
+        // The hash takes its time: whoever takes the caller's key or rights away meanwhile means it.
+        self.store_password(&user, password, keys, |db| {
+            still_may_change(db, caller, target).map(drop)
         })
     }
 
@@ -92,12 +146,12 @@ impl Auth {
             .store
             .read(|db| db.user_by_name(name))?
             .ok_or(AuthError::UnknownUser)?;
-        self.store_password(&user, password, |_| Ok(()))
+        self.store_password(&user, password, KeysAfterChange::Ended, |_| Ok(()))
     }
 
     /// Disables a user: no login, no key of his works until he is enabled again.
     pub fn disable_user(&self, name: &Name) -> Result<()> {
-        self.change_user(name, |db, user| {
+        self.change_user_by_name(name, |db, user| {
             keep_an_admin(db, user)?;
             db.set_disabled(user.id, true)
         })
@@ -105,12 +159,12 @@ impl Auth {
 
     /// Enables a user again, with the keys he had.
     pub fn enable_user(&self, name: &Name) -> Result<()> {
-        self.change_user(name, |db, user| db.set_disabled(user.id, false))
+        self.change_user_by_name(name, |db, user| db.set_disabled(user.id, false))
     }
 
     /// Deletes a user and all his keys.
     pub fn delete_user(&self, name: &Name) -> Result<()> {
-        self.change_user(name, |db, user| {
+        self.change_user_by_name(name, |db, user| {
             keep_an_admin(db, user)?;
             db.delete_user(user.id)
         })
@@ -118,19 +172,19 @@ impl Auth {
 
     /// Lets a user manage others.
     pub fn grant_admin(&self, name: &Name) -> Result<()> {
-        self.change_user(name, |db, user| db.set_admin(user.id, true))
+        self.change_user_by_name(name, |db, user| db.set_admin(user.id, true))
     }
 
     /// Lets a user manage others no more.
     pub fn revoke_admin(&self, name: &Name) -> Result<()> {
-        self.change_user(name, |db, user| {
+        self.change_user_by_name(name, |db, user| {
             keep_an_admin(db, user)?;
             db.set_admin(user.id, false)
         })
     }
 
     /// Changes one user while nobody else changes any.
-    fn change_user(&self, name: &Name, change: impl Fn(&mut DbConnection, &User) -> Result<()>) -> Result<()> {
+    fn change_user_by_name(&self, name: &Name, change: impl Fn(&mut DbConnection, &User) -> Result<()>) -> Result<()> {
         self.store.write(|db| {
             db.lock_users()?;
             let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
@@ -141,7 +195,7 @@ impl Auth {
     /// All keys, or those of one user.
     pub fn keys(&self, user: Option<&Name>) -> Result<Vec<KeyInfo>> {
         self.store.read(|db| {
-            let user_id = user.map(|name| user_id(db, name)).transpose()?;
+            let user_id = user.map(|name| user_id_of(db, name)).transpose()?;
             db.keys(user_id, now())
         })
     }
@@ -165,7 +219,7 @@ impl Auth {
     /// Ends all keys of a user, or of one of his devices; how many they were, which is at least one.
     pub fn revoke_keys_of(&self, user: &Name, device: Option<&Name>) -> Result<usize> {
         self.store.write(|db| {
-            let user_id = user_id(db, user)?;
+            let user_id = user_id_of(db, user)?;
             let ended = match device {
                 Some(device) => db.delete_keys_of_device(user_id, device)?,
                 None => db.delete_keys_of_user(user_id)?,
@@ -184,11 +238,12 @@ impl Auth {
         if found { Ok(()) } else { Err(AuthError::UnknownKey) }
     }
 
-    /// Every change of a password comes through here: the new hash and the end of all keys in one transaction.
+    /// Every change of a password comes through here: the new hash and what becomes of the keys in one transaction.
     fn store_password(
         &self,
         user: &User,
         password: &str,
+        keys: KeysAfterChange,
         allowed: impl FnOnce(&mut DbConnection) -> Result<()>,
     ) -> Result<()> {
         self.passwords.check_new(password, &user.name)?;
@@ -199,15 +254,59 @@ impl Auth {
                 return Err(AuthError::UnknownUser);
             }
             allowed(db)?;
-            db.delete_keys_of_user(user.id)?;
-            Ok(())
+            match keys {
+                KeysAfterChange::Ended => db.delete_keys_of_user(user.id).map(drop),
+                KeysAfterChange::Kept => Ok(()),
+            }
         })
     }
 }
 
-fn user_id(db: &mut DbConnection, name: &Name) -> Result<i32> {
+fn user_id_of(db: &mut DbConnection, name: &Name) -> Result<i32> {
     let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
     Ok(user.id)
+}
+
+/// The caller's user as it is now, if it may still change user `target`: its key is there, it is not disabled, and it is
+/// an administrator where it must be.
+fn still_may_change(db: &mut DbConnection, caller: &Caller, target: i32) -> Result<User> {
+    let user = db.user(caller.user_id)?.filter(|user| !user.is_disabled);
+    match user {
+        Some(user) if db.has_key(caller.key_id)? => {
+            let allowed = target == user.id || user.is_admin;
+            if allowed { Ok(user) } else { Err(AuthError::Forbidden) }
+        }
+        _ => Err(AuthError::InvalidKey),
+    }
+}
+
+/// What nobody may change of the own user without being an administrator stays as it is.
+fn keep_what_is_an_admins(user: &User, change: &UserChange) -> Result<()> {
+    let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
+    let profile = &change.profile;
+    for (changed, attribute) in [
+        (
+            change.name.as_ref().is_some_and(|name| name.shown() != user.name),
+            Attribute::Name,
+        ),
+        (
+            change.is_admin.is_some_and(|is_admin| is_admin != user.is_admin),
+            Attribute::Admin,
+        ),
+        (
+            differs(&profile.community_sites, &user.profile.community_sites),
+            Attribute::CommunitySites,
+        ),
+        (
+            differs(&profile.restricted_tags, &user.profile.restricted_tags),
+            Attribute::RestrictedTags,
+        ),
+    ] {
+        if changed {
+            return Err(AuthError::AdminOnly(attribute));
+        }
+    }
+    Ok(())
 }
 
 /// With all users locked: refuses, when without this user nobody could manage users.
@@ -221,9 +320,9 @@ fn keep_an_admin(db: &mut DbConnection, user: &User) -> Result<()> {
 
 fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str) -> Result<User> {
     db.lock_users()?;
-    let taken = db.is_taken(&user.name)?
+    let taken = db.is_taken(&user.name, None)?
         || match &user.email {
-            Some(email) => db.is_taken(email)?,
+            Some(email) => db.is_taken(email, None)?,
             None => false,
         };
     if taken {

@@ -5,9 +5,9 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{Auth, LogIn};
+use super::{Auth, KeysAfterChange, LogIn};
 use crate::error::AuthError;
-use crate::model::{Expiry, Name, NewUser, SecretText};
+use crate::model::{Expiry, Name, NewUser, ProfileChange, SecretText};
 use crate::secret::key::Key;
 use crate::settings::FirstAdmin;
 use database::{Backend, TestDatabase, on_both_databases};
@@ -187,23 +187,23 @@ on_both_databases! {
     fn a_change_with_a_key_that_is_revoked_meanwhile_changes_nothing(nodes: Nodes) {
         let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
         nodes.two.revoke_keys_of(&admin(), None).unwrap();
-        let refused = nodes.one.change_password(&caller, None, NEW);
+        let refused = nodes.one.change_password(&caller, None, NEW, KeysAfterChange::Ended);
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
         assert!(log_in(&nodes.one, OLD).is_ok());
     }
 
     fn a_change_for_somebody_else_by_an_administrator_who_is_one_no_more_changes_nothing(nodes: Nodes) {
-        let other = NewUser { name: Name::parse("other").unwrap(), email: None, is_admin: true };
+        let other = NewUser { name: Name::parse("other").unwrap(), email: None, is_admin: true, profile: ProfileChange::default() };
         let other = nodes.one.create_user(&other, OLD).unwrap();
         let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
         nodes.two.revoke_admin(&admin()).unwrap();
-        let refused = nodes.one.change_password(&caller, Some(other.id), NEW);
+        let refused = nodes.one.change_password(&caller, Some(other.id), NEW, KeysAfterChange::Ended);
         assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
     }
 
     fn of_two_administrators_who_demote_each_other_one_remains(nodes: Nodes) {
         let second = Name::parse("second").unwrap();
-        let user = NewUser { name: second.clone(), email: None, is_admin: true };
+        let user = NewUser { name: second.clone(), email: None, is_admin: true, profile: ProfileChange::default() };
         nodes.one.create_user(&user, OLD).unwrap();
         for _ in 0..20 {
             let barrier = Barrier::new(2);

@@ -4,6 +4,7 @@
 mod account;
 mod login;
 mod open;
+mod preferences;
 mod verify;
 
 #[cfg(test)]
@@ -11,7 +12,7 @@ mod interleaving_tests;
 
 use chrono::{NaiveDateTime, SubsecRound, Utc};
 
-pub use account::FirstAdminMade;
+pub use account::{FirstAdminMade, KeysAfterChange};
 pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
 

@@ -8,7 +8,7 @@ use super::settings::parse_name;
 use super::{CliError, password};
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Name, NewUser, User};
+use crate::model::{Name, NewUser, ProfileChange, User};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -73,10 +73,12 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
             password,
         } => {
             let password = password::read(password.password_stdin)?;
+            let profile = ProfileChange::default();
             let new = NewUser {
                 name: user.name,
                 email,
                 is_admin: admin,
+                profile,
             };
             let made = auth.create_user(&new, password.expose())?;
             Ok(format!("Made the user {} (id {}).\n", made.name, made.id))

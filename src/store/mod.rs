@@ -5,6 +5,7 @@
 
 mod connection;
 mod keys;
+mod preferences;
 mod schema;
 mod users;
 

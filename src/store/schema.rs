@@ -32,5 +32,12 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    preferences (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
 diesel::joinable!(api_keys -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, api_keys);

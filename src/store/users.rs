@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::DbConnection;
 use super::schema::users;
 use crate::error::{AuthError, Result};
-use crate::model::{Name, NewUser, Profile, User};
+use crate::model::{Name, NewUser, Profile, ProfileChange, User};
 
 /// What a login is checked against.
 #[derive(Queryable, Selectable)]
@@ -132,9 +132,12 @@ impl DbConnection {
         Ok(())
     }
 
-    /// Whether somebody has this name, or this e-mail address.
-    pub fn is_taken(&mut self, name: &Name) -> Result<bool> {
+    /// Whether somebody has this name, or this e-mail address; other than the user `except`.
+    pub fn is_taken(&mut self, name: &Name, except: Option<i32>) -> Result<bool> {
+        // Nobody has the id 0.
+        let except = except.unwrap_or(0);
         let holders: i64 = users::table
+            .filter(users::id.ne(except))
             .filter(
                 users::name_folded
                     .eq(name.folded())
@@ -158,8 +161,44 @@ impl DbConnection {
                 users::created_at.eq(now),
             ))
             .execute(self)?;
-        self.user_by_name(&user.name)?
-            .ok_or_else(|| AuthError::Internal("the user just made is not there".to_owned()))
+        let made =
+            |user: Option<User>| user.ok_or_else(|| AuthError::Internal("the user just made is not there".to_owned()));
+        let user_id = made(self.user_by_name(&user.name)?)?.id;
+        self.change_profile(user_id, &user.profile)?;
+        made(self.user(user_id)?)
+    }
+
+    /// Renames a user; the caller has seen to it that the name is free.
+    pub fn rename_user(&mut self, user_id: i32, name: &Name) -> Result<()> {
+        diesel::update(users::table.find(user_id))
+            .set((users::name.eq(name.shown()), users::name_folded.eq(name.folded())))
+            .execute(self)?;
+        Ok(())
+    }
+
+    /// Changes what clients keep with a user.
+    pub fn change_profile(&mut self, user_id: i32, change: &ProfileChange) -> Result<()> {
+        if *change == ProfileChange::default() {
+            return Ok(());
+        }
+        diesel::update(users::table.find(user_id))
+            .set((
+                change
+                    .community_sites
+                    .as_ref()
+                    .map(|text| users::community_sites.eq(text)),
+                change
+                    .restricted_tags
+                    .as_ref()
+                    .map(|text| users::restricted_tags.eq(text)),
+                change.avatar.as_ref().map(|text| users::avatar.eq(text)),
+                change
+                    .plex_usernames
+                    .as_ref()
+                    .map(|text| users::plex_usernames.eq(text)),
+            ))
+            .execute(self)?;
+        Ok(())
     }
 
     /// Disables or enables a user.

@@ -21,11 +21,14 @@ use super::problem::Problem;
 
 /// The longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
+/// The longest body where avatars and the web UI's settings travel.
+const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A body that has not been read yet: who may not call a route is told so before what he sends is looked at.
 pub struct Body {
     request: HttpRequest,
     payload: Payload,
+    limit: usize,
 }
 
 impl FromRequest for Body {
@@ -36,23 +39,31 @@ impl FromRequest for Body {
         ready(Ok(Self {
             request: request.clone(),
             payload: payload.take(),
+            limit: MAX_BYTES,
         }))
     }
 }
 
 impl Body {
+    /// The same with room for more.
+    #[must_use]
+    pub fn large(self) -> Self {
+        Self {
+            limit: MAX_LARGE_BYTES,
+            ..self
+        }
+    }
+
     /// An object.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        read_object(&self.read().await?)
+    }
+
+    /// Any value, as it must be to the letter; `what` it is, for the error.
+    pub async fn value<T: DeserializeOwned>(self, what: &str) -> Result<T, Problem> {
         let text = self.read().await?;
-        let value = parse(&text)?.ok_or_else(|| Problem::invalid("", "A non-empty request body is required."))?;
-        let members: Members = from_raw(value).map_err(|_| Problem::invalid("", "The body must be a JSON object."))?;
-        serde_path_to_error::deserialize(&members).map_err(|e| {
-            let member = e.path().to_string();
-            Problem::invalid(
-                &member,
-                format!("The value of '{member}' is not valid: {}.", e.into_inner()),
-            )
-        })
+        let value = parse(&text)?.ok_or_else(no_body)?;
+        from_raw(value).map_err(|e| Problem::invalid("", format!("The body must be {what}: {e}.")))
     }
 
     /// A text, or another scalar taken as text; `None` when there is no body, or a `null`.
@@ -71,14 +82,14 @@ impl Body {
 
     async fn read(mut self) -> Result<String, Problem> {
         let mut bytes = BytesMut::new();
-        if announced_length(&self.request) > MAX_BYTES {
-            return Err(too_large());
+        if announced_length(&self.request) > self.limit {
+            return Err(too_large(self.limit));
         }
         while let Some(chunk) = self.payload.next().await {
             let chunk =
                 chunk.map_err(|_| Problem::with_detail(StatusCode::BAD_REQUEST, "The body did not come whole."))?;
-            if bytes.len() + chunk.len() > MAX_BYTES {
-                return Err(too_large());
+            if bytes.len() + chunk.len() > self.limit {
+                return Err(too_large(self.limit));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -92,8 +103,25 @@ impl Body {
     }
 }
 
-fn too_large() -> Problem {
-    let detail = format!("The body may have at most {MAX_BYTES} bytes.");
+/// Reads an object from JSON text, as the module's head says.
+pub fn read_object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let value = parse(text)?.ok_or_else(no_body)?;
+    let members: Members = from_raw(value).map_err(|_| Problem::invalid("", "The body must be a JSON object."))?;
+    serde_path_to_error::deserialize(&members).map_err(|e| {
+        let member = e.path().to_string();
+        Problem::invalid(
+            &member,
+            format!("The value of '{member}' is not valid: {}.", e.into_inner()),
+        )
+    })
+}
+
+fn no_body() -> Problem {
+    Problem::invalid("", "A non-empty request body is required.")
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("The body may have at most {limit} bytes.");
     Problem::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 

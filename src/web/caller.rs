@@ -77,6 +77,26 @@ impl FromRequest for Caller {
     }
 }
 
+/// For routes that need a working key of an administrator.
+pub struct Admin(pub Caller);
+
+impl FromRequest for Admin {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::from_request(request, payload);
+        Box::pin(async {
+            let caller = caller.await?;
+            if caller.is_admin {
+                Ok(Self(caller))
+            } else {
+                Err(AuthError::Forbidden.into())
+            }
+        })
+    }
+}
+
 /// For routes that anybody may call and that do more for somebody known. A key that does not work counts as none.
 pub struct MaybeCaller(pub Option<Caller>);
 

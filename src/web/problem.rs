@@ -84,7 +84,7 @@ impl Problem {
     }
 
     fn details(&self, trace: &TraceId) -> MvcProblemDetails {
-        let invalid = !self.errors.0.is_empty();
+        let invalid = !self.errors.is_empty();
         MvcProblemDetails {
             errors: invalid.then(|| self.errors.clone()),
             r#type: Some(type_url(self.status).to_owned()),
@@ -134,7 +134,7 @@ impl From<AuthError> for Problem {
             // RFC 6750, section 3: no error code unless a key was presented. Never Basic: a browser would ask.
             AuthError::WrongCredentials | AuthError::KeyRequired => unauthorized(r#"Bearer realm="shoko-auth""#),
             AuthError::InvalidKey => unauthorized(r#"Bearer realm="shoko-auth", error="invalid_token""#),
-            AuthError::Forbidden => Self::with_detail(StatusCode::FORBIDDEN, text),
+            AuthError::Forbidden | AuthError::AdminOnly(_) => Self::with_detail(StatusCode::FORBIDDEN, text),
             AuthError::UnknownUser | AuthError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
             AuthError::NameTaken
             | AuthError::LastAdmin
@@ -160,6 +160,12 @@ impl From<AuthError> for Problem {
 pub struct Errors(BTreeMap<(usize, String), Vec<String>>);
 
 impl Errors {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds one more text for `member`.
     pub fn add(&mut self, member: &str, text: impl Into<String>) {
         let texts = self.0.entry((member.len(), member.to_owned())).or_default();

@@ -40,6 +40,9 @@ problems! {
     /// 403.
     Forbidden: StatusCode::FORBIDDEN, "The caller may not do this.",
         json!({"detail": "Only an administrator may do this."}), None;
+    /// 404.
+    NotFound: StatusCode::NOT_FOUND, "There is no such user.",
+        json!({"detail": "An user by the given `userID` doesn't exist."}), None;
     /// 413.
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",
         json!({"detail": "The body may have at most 16384 bytes."}), None;

@@ -11,9 +11,7 @@ use crate::support::{Answer, Backend, Request, TestApp, on_both_databases};
 
 /// Cases whose routes do not exist yet.
 const NOT_YET: &[&str] = &[
-    // /api/v3/Settings
-    "SC026", // /api/v3/User beyond Current
-    "SC031", "SC073", "SC084", "SC085", "SC106", "SC125", "SC136", "SC139", // import
+    // import
     "SC082",
 ];
 

@@ -39,5 +39,7 @@ mod start;
 mod support;
 /// Keys that expire, keys for other devices, lists.
 mod tokens;
+/// Users over HTTP, and the web UI's settings.
+mod users;
 /// Forward-auth, and who the caller is.
 mod verify;

@@ -5,8 +5,11 @@
 pub mod auth;
 mod expiry;
 pub mod init;
+pub mod own_user;
+pub mod settings;
 pub mod tokens;
 pub mod types;
+mod user_types;
 pub mod users;
 
 use actix_web::Error;
@@ -14,7 +17,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, ServiceConfig, delete, get, post};
+use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put};
 
 /// All of it.
 pub fn routes(config: &mut ServiceConfig) {
@@ -37,7 +40,31 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(web::resource("/auth/listtokens").route(get().to(tokens::list)))
                 .service(web::resource("/auth/invalidatetoken").route(delete().to(tokens::invalidate)))
                 .service(web::resource("/auth/changepassword").route(post().to(tokens::change_password)))
-                .service(web::resource("/user/current").route(get().to(users::current))),
+                .service(
+                    web::resource("/user/current")
+                        .route(get().to(own_user::read))
+                        .route(put().to(own_user::put))
+                        .route(patch().to(own_user::patch)),
+                )
+                .service(web::resource("/user/current/changepassword").route(post().to(own_user::change_password)))
+                .service(
+                    web::resource("/user")
+                        .route(get().to(users::list))
+                        .route(post().to(users::create)),
+                )
+                .service(
+                    web::resource("/user/{id}")
+                        .route(get().to(users::read))
+                        .route(put().to(users::put))
+                        .route(patch().to(users::patch))
+                        .route(delete().to(users::delete)),
+                )
+                .service(web::resource("/user/{id}/changepassword").route(post().to(users::change_password)))
+                .service(
+                    web::resource("/settings")
+                        .route(get().to(settings::read))
+                        .route(patch().to(settings::patch)),
+                ),
         );
 }
 

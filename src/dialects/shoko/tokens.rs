@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, Responder};
 
 use super::auth::change_refused;
 use super::types::{AuthToken, GenerateTokenRequest, ListedToken, SignInRequest};
-use crate::auth::Auth;
+use crate::auth::{Auth, KeysAfterChange};
 use crate::error::AuthError;
 use crate::model::{Caller, SecretText};
 use crate::web::answer::Json;
@@ -167,7 +167,7 @@ pub async fn change_password(
     let target = query.number("userID")?;
     let password = SecretText::new(body.required_scalar("newPassword").await?);
     let changed = call(&auth, move |auth| {
-        auth.change_password(&caller, target, password.expose())
+        auth.change_password(&caller, target, password.expose(), KeysAfterChange::Ended)
     })
     .await;
     changed.map_err(|error| change_refused(error, "Unable to find user."))?;

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::expiry;
 use crate::auth::{IssuedKey, LogIn};
-use crate::model::{self, Expiry, KeyInfo, Name, NameFault, SecretText, fold};
+use crate::model::{Expiry, KeyInfo, Name, NameFault, SecretText, fold};
 use crate::web::body::Text;
 use crate::web::problem::{Errors, Problem};
 
@@ -267,50 +267,6 @@ impl From<&IssuedKey> for ApikeyResult {
     fn from(issued: &IssuedKey) -> Self {
         Self {
             apikey: issued.key.expose(),
-        }
-    }
-}
-
-/// A user.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "PascalCase")]
-pub struct User {
-    /// The id.
-    #[serde(rename = "ID")]
-    id: i32,
-    /// The name.
-    username: String,
-    /// May manage others.
-    is_admin: bool,
-    /// Kept for clients; has no effect here.
-    community_sites: Vec<String>,
-    /// Kept for clients; has no effect here.
-    restricted_tags: Vec<i32>,
-    /// A data URL, or empty. Kept for clients.
-    avatar: String,
-    /// Comma-separated. Kept for clients.
-    plex_usernames: String,
-}
-
-impl User {
-    /// For the document.
-    #[must_use]
-    pub fn example() -> Value {
-        json!({"ID": 1, "Username": "Default", "IsAdmin": true, "CommunitySites": [], "RestrictedTags": [],
-            "Avatar": "", "PlexUsernames": ""})
-    }
-}
-
-impl From<model::User> for User {
-    fn from(user: model::User) -> Self {
-        Self {
-            id: user.id,
-            username: user.name,
-            is_admin: user.is_admin,
-            community_sites: serde_json::from_str(&user.profile.community_sites).unwrap_or_default(),
-            restricted_tags: serde_json::from_str(&user.profile.restricted_tags).unwrap_or_default(),
-            avatar: user.profile.avatar,
-            plex_usernames: user.profile.plex_usernames,
         }
     }
 }

@@ -1,0 +1,20 @@
+//! Small values of the whole server that clients keep here.
+
+use super::Auth;
+use crate::error::Result;
+
+/// Shoko's web UI keeps all its settings in one text.
+const WEB_UI: &str = "webui";
+
+impl Auth {
+    /// The web UI's settings; empty when it has stored none.
+    pub fn web_ui_settings(&self) -> Result<String> {
+        let stored = self.store.read(|db| db.preference(WEB_UI))?;
+        Ok(stored.unwrap_or_default())
+    }
+
+    /// Stores the web UI's settings, for everybody.
+    pub fn set_web_ui_settings(&self, text: &str) -> Result<()> {
+        self.store.write(|db| db.set_preference(WEB_UI, text))
+    }
+}

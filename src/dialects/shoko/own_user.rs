@@ -1,0 +1,113 @@
+//! `/api/v3/User/Current`: what everybody may do about the own user.
+
+use actix_web::Responder;
+use actix_web::web::Data;
+
+use super::user_types::{ChangePasswordRequest, User, UserBody};
+use super::users::{change_password_of, patched, replace};
+use crate::auth::Auth;
+use crate::model::Caller;
+use crate::web::answer::Json;
+use crate::web::body::Body;
+use crate::web::call;
+use crate::web::problem::Problem;
+use crate::web::responses::{BadRequest, InternalError, TooLarge, Unauthorized, Unavailable, UnsupportedType};
+
+/// Who am I?
+#[utoipa::path(
+    get,
+    path = "/api/v3/User/Current",
+    operation_id = "apiV3UserCurrentGet",
+    tag = "User",
+    responses(
+        (status = 200, description = "The caller's user.", content(
+            (User = "application/json", example = json!(User::example())),
+            (User = "text/json", example = json!(User::example())),
+        )),
+        (status = 401, response = Unauthorized),
+        (status = 500, response = InternalError),
+        (status = 503, response = Unavailable),
+    ),
+    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+)]
+pub async fn read(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Problem> {
+    let user = call(&auth, move |auth| auth.own_user(&caller)).await?;
+    Ok(Json(User::from(user)))
+}
+
+/// Change my own user: what is absent stays. Name and rights are an administrator's to change.
+#[utoipa::path(
+    put,
+    path = "/api/v3/User/Current",
+    operation_id = "apiV3UserCurrentPut",
+    tag = "User",
+    request_body(content = UserBody, description = "What shall be different.", example = json!(UserBody::example())),
+    responses(
+        (status = 200, description = "The user as it is now.", content(
+            (User = "application/json", example = json!(User::example())),
+            (User = "text/json", example = json!(User::example())),
+        )),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
+        (status = 503, response = Unavailable),
+    ),
+    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+)]
+pub async fn put(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
+    let id = caller.user_id;
+    replace(auth, caller, id, body).await
+}
+
+/// Change my own user by a JSON Patch (RFC 6902).
+#[utoipa::path(
+    patch,
+    path = "/api/v3/User/Current",
+    operation_id = "apiV3UserCurrentPatch",
+    tag = "User",
+    request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
+        example = json!([{"op": "replace", "path": "/PlexUsernames", "value": "me"}])),
+    responses(
+        (status = 200, description = "The user as it is now.", content(
+            (User = "application/json", example = json!(User::example())),
+            (User = "text/json", example = json!(User::example())),
+        )),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
+        (status = 503, response = Unavailable),
+    ),
+    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+)]
+pub async fn patch(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
+    let id = caller.user_id;
+    patched(auth, caller, id, body).await
+}
+
+/// Change my own password, and end all my keys unless `RevokeAPIKeys` is false.
+#[utoipa::path(
+    post,
+    path = "/api/v3/User/Current/ChangePassword",
+    operation_id = "apiV3UserCurrentChangePasswordPost",
+    tag = "User",
+    request_body(content = ChangePasswordRequest, description = "The new password.",
+        example = json!(ChangePasswordRequest::example())),
+    responses(
+        (status = 200, description = "The password is changed."),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError),
+        (status = 503, response = Unavailable),
+    ),
+    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+)]
+pub async fn change_password(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
+    let id = caller.user_id;
+    change_password_of(auth, caller, id, body).await
+}
