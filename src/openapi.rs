@@ -49,7 +49,7 @@ use crate::web::responses::Problems;
         shoko::init::in_use,
         shoko::init::status_v2,
         shoko::init::version_v2,
-        shoko::init::ping,
+        shoko::init::check_key,
         shoko::init::my_id,
         gateway::verify,
     ),

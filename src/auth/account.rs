@@ -57,11 +57,21 @@ impl Auth {
         })
     }
 
-    /// Makes a user.
+    /// Makes a user without asking who wants it: for the command line.
     pub fn create_user(&self, user: &NewUser, password: &str) -> Result<User> {
         self.passwords.check_new(password, user.name.shown())?;
         let hash = self.passwords.hash(password)?;
         self.store.write(|db| insert_user(db, user, &hash))
+    }
+
+    /// Makes a user, for an administrator.
+    pub fn create_user_for(&self, caller: &Caller, user: &NewUser, password: &str) -> Result<User> {
+        self.passwords.check_new(password, user.name.shown())?;
+        let hash = self.passwords.hash(password)?;
+        self.store.write(|db| {
+            still_is_admin(db, caller)?;
+            insert_user(db, user, &hash)
+        })
     }
 
     /// All users, by id.
@@ -82,28 +92,22 @@ impl Auth {
     }
 
     /// Changes a user: everybody the own one, but for what is an administrator's to change; administrators all.
-    pub fn change_user(&self, caller: &Caller, user_id: i32, change: &UserChange) -> Result<User> {
+    /// `change` is asked what shall be different about the user as it is, while nobody else changes it.
+    pub fn change_user<E: From<AuthError>>(
+        &self,
+        caller: &Caller,
+        user_id: i32,
+        change: impl FnOnce(&User) -> std::result::Result<UserChange, E>,
+    ) -> std::result::Result<User, E> {
         self.store.write(|db| {
             db.lock_users()?;
             let by = still_may_change(db, caller, user_id)?;
             let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
+            let change = change(&user)?;
             if !by.is_admin {
-                keep_what_is_an_admins(&user, change)?;
+                keep_what_is_an_admins(&user, &change)?;
             }
-            if let Some(name) = &change.name {
-                if db.is_taken(name, Some(user_id))? {
-                    return Err(AuthError::NameTaken);
-                }
-                db.rename_user(user_id, name)?;
-            }
-            if let Some(is_admin) = change.is_admin {
-                if !is_admin {
-                    keep_an_admin(db, &user)?;
-                }
-                db.set_admin(user_id, is_admin)?;
-            }
-            db.change_profile(user_id, &change.profile)?;
-            db.user(user_id)?.ok_or(AuthError::UnknownUser)
+            Ok(apply(db, &user, &change)?)
         })
     }
 
@@ -111,9 +115,7 @@ impl Auth {
     pub fn delete_user_by_id(&self, caller: &Caller, user_id: i32) -> Result<()> {
         self.store.write(|db| {
             db.lock_users()?;
-            if !still_may_change(db, caller, user_id)?.is_admin {
-                return Err(AuthError::Forbidden);
-            }
+            still_is_admin(db, caller)?;
             let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
             keep_an_admin(db, &user)?;
             db.delete_user(user_id)
@@ -220,6 +222,8 @@ impl Auth {
     pub fn revoke_keys_of(&self, user: &Name, device: Option<&Name>) -> Result<usize> {
         self.store.write(|db| {
             let user_id = user_id_of(db, user)?;
+            // A key that is being made now is there when the user's row is free.
+            db.lock_credential(user_id)?;
             let ended = match device {
                 Some(device) => db.delete_keys_of_device(user_id, device)?,
                 None => db.delete_keys_of_user(user_id)?,
@@ -267,17 +271,47 @@ fn user_id_of(db: &mut DbConnection, name: &Name) -> Result<i32> {
     Ok(user.id)
 }
 
-/// The caller's user as it is now, if it may still change user `target`: its key is there, it is not disabled, and it is
-/// an administrator where it must be.
-fn still_may_change(db: &mut DbConnection, caller: &Caller, target: i32) -> Result<User> {
-    let user = db.user(caller.user_id)?.filter(|user| !user.is_disabled);
-    match user {
-        Some(user) if db.has_key(caller.key_id)? => {
-            let allowed = target == user.id || user.is_admin;
-            if allowed { Ok(user) } else { Err(AuthError::Forbidden) }
-        }
-        _ => Err(AuthError::InvalidKey),
+/// The caller as he is now, if he may still change user `target`: his key works, and he is an administrator where he
+/// must be.
+fn still_may_change(db: &mut DbConnection, caller: &Caller, target: i32) -> Result<Caller> {
+    let current = db
+        .caller_by_key_id(caller.key_id, now())?
+        .ok_or(AuthError::InvalidKey)?;
+    let allowed = target == current.user_id || current.is_admin;
+    if allowed {
+        Ok(current)
+    } else {
+        Err(AuthError::Forbidden)
     }
+}
+
+/// The same for what only an administrator may do.
+pub(super) fn still_is_admin(db: &mut DbConnection, caller: &Caller) -> Result<()> {
+    let current = db
+        .caller_by_key_id(caller.key_id, now())?
+        .ok_or(AuthError::InvalidKey)?;
+    if current.is_admin {
+        Ok(())
+    } else {
+        Err(AuthError::Forbidden)
+    }
+}
+
+fn apply(db: &mut DbConnection, user: &User, change: &UserChange) -> Result<User> {
+    if let Some(name) = &change.name {
+        if db.is_taken(name, Some(user.id))? {
+            return Err(AuthError::NameTaken);
+        }
+        db.rename_user(user.id, name)?;
+    }
+    if let Some(is_admin) = change.is_admin {
+        if !is_admin {
+            keep_an_admin(db, user)?;
+        }
+        db.set_admin(user.id, is_admin)?;
+    }
+    db.change_profile(user.id, &change.profile)?;
+    db.user(user.id)?.ok_or(AuthError::UnknownUser)
 }
 
 /// What nobody may change of the own user without being an administrator stays as it is.

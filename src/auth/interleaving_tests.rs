@@ -133,7 +133,7 @@ on_both_databases! {
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     about_to_commit.store(true, Ordering::SeqCst);
-                    Ok(key)
+                    Ok::<_, AuthError>(key)
                 })
             });
             is_locked.recv().unwrap();
@@ -221,5 +221,51 @@ on_both_databases! {
             nodes.one.grant_admin(&admin()).unwrap();
             nodes.one.grant_admin(&second).unwrap();
         }
+    }
+
+    fn an_administrator_whose_key_is_revoked_meanwhile_makes_nobody(nodes: Nodes) {
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let user = NewUser {
+            name: Name::parse("other").unwrap(),
+            email: None,
+            is_admin: true,
+            profile: ProfileChange::default(),
+        };
+        nodes.two.revoke_keys_of(&admin(), None).unwrap();
+        let refused = nodes.one.create_user_for(&caller, &user, OLD);
+        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        let refused = nodes.one.set_web_ui_settings(&caller, "x");
+        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert_eq!(nodes.one.users().unwrap().len(), 1);
+    }
+
+    fn an_expired_key_changes_nothing_before_it_is_swept_and_is_gone_after(nodes: Nodes) {
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        nodes.database.execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00'");
+        let refused = nodes.one.change_password(&caller, None, NEW, KeysAfterChange::Ended);
+        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert_eq!(nodes.one.sweep_expired_keys().unwrap(), 1);
+        assert_eq!(nodes.keys_in_the_database(), 0);
+    }
+
+    fn to_revoke_all_keys_waits_for_one_that_is_being_made_and_ends_it(nodes: Nodes) {
+        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        log_in(&nodes.one, OLD).unwrap();
+        let (locked, is_locked) = mpsc::channel();
+        thread::scope(|scope| {
+            let making = scope.spawn(|| {
+                nodes.one.store.write(|db| {
+                    db.lock_credential(checked.user_id)?;
+                    locked.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    let other = Name::parse("other").unwrap();
+                    nodes.one.find_or_make_key(db, &checked, &other, None)
+                })
+            });
+            is_locked.recv().unwrap();
+            assert_eq!(nodes.two.revoke_keys_of(&admin(), None).unwrap(), 2);
+            assert!(making.join().unwrap().is_ok());
+        });
+        assert_eq!(nodes.keys_in_the_database(), 0);
     }
 }

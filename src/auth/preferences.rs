@@ -1,7 +1,9 @@
 //! Small values of the whole server that clients keep here.
 
 use super::Auth;
+use super::account::still_is_admin;
 use crate::error::Result;
+use crate::model::Caller;
 
 /// Shoko's web UI keeps all its settings in one text.
 const WEB_UI: &str = "webui";
@@ -13,8 +15,11 @@ impl Auth {
         Ok(stored.unwrap_or_default())
     }
 
-    /// Stores the web UI's settings, for everybody.
-    pub fn set_web_ui_settings(&self, text: &str) -> Result<()> {
-        self.store.write(|db| db.set_preference(WEB_UI, text))
+    /// Stores the web UI's settings, for everybody; for an administrator.
+    pub fn set_web_ui_settings(&self, caller: &Caller, text: &str) -> Result<()> {
+        self.store.write(|db| {
+            still_is_admin(db, caller)?;
+            db.set_preference(WEB_UI, text)
+        })
     }
 }

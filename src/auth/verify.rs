@@ -35,12 +35,14 @@ impl Auth {
             {
                 return Ok(());
             }
-            // The caller's key may have been revoked meanwhile, and whoever did that meant it.
-            if let (Some(caller), Some(device)) = (caller, &device)
-                && db.has_key(caller.key_id)?
-                && db.delete_keys_of_device(caller.user_id, device)? > 0
-            {
-                return Ok(());
+            if let (Some(caller), Some(device)) = (caller, &device) {
+                // A key that is being made now is there when the user's row is free; and the caller's own may have been
+                // revoked meanwhile, which whoever did it meant.
+                db.lock_credential(caller.user_id)?;
+                let works = db.caller_by_key_id(caller.key_id, now())?.is_some();
+                if works && db.delete_keys_of_device(caller.user_id, device)? > 0 {
+                    return Ok(());
+                }
             }
             Err(AuthError::UnknownKey)
         })

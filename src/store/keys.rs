@@ -136,10 +136,17 @@ impl DbConnection {
         Ok(diesel::delete(api_keys::table.find(key_id)).execute(self)? > 0)
     }
 
-    /// Whether this key is still there.
-    pub fn has_key(&mut self, key_id: i64) -> Result<bool> {
-        let found: i64 = api_keys::table.find(key_id).count().get_result(self)?;
-        Ok(found > 0)
+    /// The same for a key that was looked up before: who presents it, if it still works.
+    pub fn caller_by_key_id(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Caller>> {
+        let hash: Option<Vec<u8>> = api_keys::table
+            .find(key_id)
+            .select(api_keys::hash)
+            .first(self)
+            .optional()?;
+        match hash.as_deref().and_then(|hash| hash.try_into().ok()) {
+            Some(hash) => self.caller(hash, now),
+            None => Ok(None),
+        }
     }
 
     /// Ends the key with this hash. `false`: there is none.

@@ -79,12 +79,15 @@ impl Store {
     }
 
     /// Runs queries in one transaction: all of what they wrote is there afterwards when `Ok`, nothing when `Err`.
-    pub fn write<T>(&self, queries: impl FnOnce(&mut DbConnection) -> Result<T>) -> Result<T> {
+    pub fn write<T, E: From<AuthError>>(
+        &self,
+        queries: impl FnOnce(&mut DbConnection) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
         let mut connection = self.connection()?;
-        connection.begin_write()?;
+        connection.begin_write().map_err(AuthError::from)?;
         match queries(&mut connection) {
             Ok(value) => {
-                connection.commit()?;
+                connection.commit().map_err(AuthError::from)?;
                 Ok(value)
             }
             Err(error) => {

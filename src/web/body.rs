@@ -63,7 +63,7 @@ impl Body {
     pub async fn value<T: DeserializeOwned>(self, what: &str) -> Result<T, Problem> {
         let text = self.read().await?;
         let value = parse(&text)?.ok_or_else(no_body)?;
-        from_raw(value).map_err(|e| Problem::invalid("", format!("The body must be {what}: {e}.")))
+        from_raw(value).map_err(|_| Problem::invalid("", format!("The body must be {what}.")))
     }
 
     /// A text, or another scalar taken as text; `None` when there is no body, or a `null`.
@@ -109,10 +109,8 @@ pub fn read_object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let members: Members = from_raw(value).map_err(|_| Problem::invalid("", "The body must be a JSON object."))?;
     serde_path_to_error::deserialize(&members).map_err(|e| {
         let member = e.path().to_string();
-        Problem::invalid(
-            &member,
-            format!("The value of '{member}' is not valid: {}.", e.into_inner()),
-        )
+        // Not what the library says: it may quote the value.
+        Problem::invalid(&member, "The value is of another type than it must be.")
     })
 }
 

@@ -1,7 +1,5 @@
 //! Is the process alive, and can it serve?
 
-use std::time::Duration;
-
 use actix_web::Responder;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
@@ -9,11 +7,8 @@ use actix_web::web::{Data, ServiceConfig};
 use super::answer::Json;
 use super::problem::Problem;
 use super::process::Process;
-use super::{call_within, readable};
+use super::{ping, readable};
 use crate::auth::Auth;
-
-/// Who asks whether we are ready has not much time.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// `/health/…`
 pub fn routes(config: &mut ServiceConfig) {
@@ -38,6 +33,6 @@ async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responde
             "The server is stopping.",
         ));
     }
-    call_within(PATIENCE, &auth, Auth::ping).await?;
+    ping(&auth).await?;
     Ok(Json(Health { status: "ready" }))
 }

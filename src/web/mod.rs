@@ -18,31 +18,30 @@ use actix_web::web::{self, Data, block};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use crate::auth::Auth;
-use crate::error::{AuthError, Result};
+use crate::error::AuthError;
 
 /// How long a call may take before its client is told to try again: a database that hangs says nothing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Calls the service on a thread that may block, off the event loop.
-pub async fn call<T: Send + 'static>(
-    auth: &Data<Auth>,
-    deed: impl FnOnce(&Auth) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    call_within(CALL_TIMEOUT, auth, deed).await
+pub async fn call<T, E>(auth: &Data<Auth>, deed: impl FnOnce(&Auth) -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<AuthError> + Send + 'static,
+{
+    let auth = auth.clone();
+    match timeout(CALL_TIMEOUT, block(move || deed(&auth))).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(AuthError::Internal("the thread that did it panicked".to_owned()).into()),
+        Err(_) => Err(AuthError::Unavailable(format!("it took longer than {CALL_TIMEOUT:?}")).into()),
+    }
 }
 
-/// The same, with less patience.
-pub async fn call_within<T: Send + 'static>(
-    patience: Duration,
-    auth: &Data<Auth>,
-    deed: impl FnOnce(&Auth) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let auth = auth.clone();
-    match timeout(patience, block(move || deed(&auth))).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(_)) => Err(AuthError::Internal("the thread that did it panicked".to_owned())),
-        Err(_) => Err(AuthError::Unavailable(format!("it took longer than {patience:?}"))),
-    }
+/// Whether the database answers, for somebody who has not much time.
+pub async fn ping(auth: &Data<Auth>) -> Result<(), AuthError> {
+    let late = |_| AuthError::Unavailable(format!("it took longer than {PING_TIMEOUT:?}"));
+    timeout(PING_TIMEOUT, call(auth, Auth::ping)).await.map_err(late)?
 }
 
 /// A resource that is only read: with GET, and with HEAD where that is asked for.

@@ -43,6 +43,9 @@ on_both_databases! {
             {"op": "add", "path": "/CommunitySites/-", "value": "Plex"}, {"op": "test", "path": "/Username", "value": "Rob"}]);
         let patched = ok(&send(&app, "PATCH", "/2", &key, &patch));
         assert_eq!((&patched["IsAdmin"], &patched["CommunitySites"]), (&json!(true), &json!(["AniDB", "Plex"])));
+        let emptied = json!([{"op": "remove", "path": "/avatar"}, {"op": "remove", "path": "/CommunitySites/0"}]);
+        let emptied = ok(&send(&app, "PATCH", "/2", &key, &emptied));
+        assert_eq!((&emptied["Avatar"], &emptied["CommunitySites"]), (&json!(""), &json!(["Plex"])));
         let robs = app.key("rob", "Bassoon-hill", "phone");
         let deleted = send(&app, "DELETE", "/2", &key, &Value::Null);
         assert_eq!((deleted.status, deleted.text().as_str()), (200, ""));
@@ -58,6 +61,7 @@ on_both_databases! {
         let key = app.admin_key();
         let post = |body: Value| send(&app, "POST", "", &key, &body);
         assert_eq!(error(&post(json!({"Username": "x"})), "Password"), json!(["Password is required"]));
+        assert_eq!(post(json!({})).problem(400)["errors"], json!({"Password": ["Password is required"]}));
         let none = json!(["A new user must have a username set."]);
         assert_eq!(error(&post(json!({"Password": "Bassoon-hill"})), "Username"), none);
         let blank = json!(["A new user must have a username set.", "Username cannot be empty or only white-spaces."]);
@@ -75,9 +79,24 @@ on_both_databases! {
             json!([{"op": "replace", "path": "/IsAdmin", "value": "perhaps"}]),
             json!([{"op": "test", "path": "/Username", "value": "somebody else"}]),
             json!({"op": "replace"}),
+            json!([{"op": "replace", "path": "/Avatar", "value": "x"}, {"op": "test", "path": "/Avatar", "value": "y"}]),
+            json!([{"op": "copy", "from": "/CommunitySites", "path": "/CommunitySites/-"}]),
+            json!([{"op": "move", "from": "/CommunitySites/0", "path": "/CommunitySites"}]),
+            json!([{"op": "add", "path": "/CommunitySites/0/x", "value": 1}]),
+            json!([{"op": "replace", "path": "/ID", "value": 7}]),
+            json!([{"op": "replace", "path": "/Avatar/", "value": "x"}]),
+            json!([{"op": "remove", "path": "/Username"}]),
+            json!([{"op": "remove", "path": "/IsAdmin"}]),
+            json!([{"op": "replace", "path": "/Avatar", "value": "a\0b"}]),
+            json!(vec![json!({"op": "replace", "path": "/Avatar", "value": "x"}); 101]),
         ] {
             send(&app, "PATCH", "/1", &key, &patch).problem(400);
         }
+        assert!(error(&send(&app, "PUT", "/1", &key, &json!({"Password": "Oboe-n-harbour"})), "Password").is_array());
+        assert!(error(&send(&app, "PUT", "/1", &key, &json!({"PlexUsernames": "a\0"})), "PlexUsernames").is_array());
+        assert_eq!(ok(&send(&app, "GET", "/1", &key, &Value::Null))["Avatar"], "", "nothing has changed");
+        let quoted = send(&app, "PUT", "/1", &key, &json!({"IsAdmin": "hunter22"}));
+        assert!(!quoted.text().contains("hunter22"), "{}", quoted.text());
     }
 
     fn a_user_changes_the_own_profile_and_nothing_that_others_trust(app: TestApp) {
@@ -93,8 +112,15 @@ on_both_databases! {
             ("CommunitySites", json!(["AniDB"])),
             ("RestrictedTags", json!([1])),
         ] {
-            assert!(error(&send(&app, "PUT", "/Current", &key, &json!({member: value})), member).is_array());
+            assert!(error(&send(&app, "PUT", "/Current", &key, &json!({member.to_lowercase(): value})), member).is_array());
+            for op in ["add", "replace"] {
+                let patch = json!([{"op": op, "path": format!("/{member}"), "value": value}]);
+                assert!(error(&send(&app, "PATCH", "/Current", &key, &patch), member).is_array());
+            }
         }
+        let expected = json!({"ID": 2, "Username": "bob", "IsAdmin": false, "CommunitySites": [], "RestrictedTags": [],
+            "Avatar": "data:,", "PlexUsernames": "b,c"});
+        assert_eq!(ok(&send(&app, "GET", "/Current", &key, &Value::Null)), expected);
         for (method, path) in [("GET", ""), ("POST", ""), ("GET", "/1"), ("PUT", "/1"), ("PATCH", "/1"), ("DELETE", "/1")] {
             send(&app, method, path, &key, &json!({})).problem(403);
         }
@@ -174,6 +200,7 @@ on_both_databases! {
             json!([{"op": "replace", "path": "/FirstRun", "value": true}]),
             json!([{"op": "remove", "path": "/WebUI_Settings"}]),
             json!([{"op": "replace", "path": "/WebUI_Settings", "value": {}}]),
+            json!([{"op": "replace", "path": "/WebUI_Settings", "value": "a\0b"}]),
             json!({}),
         ] {
             patch(&admin, refused).problem(400);

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use crate::auth::Auth;
 use crate::model::Caller;
 use crate::web::answer::Json;
-use crate::web::call;
 use crate::web::caller::MaybeCaller;
+use crate::web::ping;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
 use crate::web::responses::{InternalError, Unauthorized, Unavailable};
@@ -79,14 +79,15 @@ struct DatabaseBlocked {
     security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<MaybeCaller, Problem>) -> impl Responder {
-    let signed_in = caller.is_ok_and(|caller| caller.0.is_some());
+    // Whose key could be looked up has shown that the database is there; whose key could not, that it is not.
+    let (signed_in, reachable) = match caller {
+        Ok(MaybeCaller(Some(_))) => (true, true),
+        Ok(MaybeCaller(None)) => (false, ping(&auth).await.is_ok()),
+        Err(_) => (false, false),
+    };
     let started_at = process.started_at().to_rfc3339_opts(SecondsFormat::Secs, true);
     Json(ServerStatus {
-        state: if is_reachable(&auth).await {
-            "Started"
-        } else {
-            "Starting"
-        },
+        state: if reachable { "Started" } else { "Starting" },
         startup_message: None,
         details: signed_in.then(|| StatusDetails {
             can_shutdown: false,
@@ -161,7 +162,7 @@ pub async fn in_use() -> impl Responder {
     security(()),
 )]
 pub async fn status_v2(auth: Data<Auth>, process: Data<Process>) -> impl Responder {
-    Json(old_status(is_reachable(&auth).await, &uptime(&process)))
+    Json(old_status(ping(&auth).await.is_ok(), &uptime(&process)))
 }
 
 fn old_status(started: bool, uptime: &str) -> Value {
@@ -221,7 +222,7 @@ fn old_versions() -> Value {
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
-pub async fn ping(_caller: Caller) -> impl Responder {
+pub async fn check_key(_caller: Caller) -> impl Responder {
     Json(json!({"response": "pong"}))
 }
 
@@ -244,10 +245,6 @@ pub async fn ping(_caller: Caller) -> impl Responder {
 )]
 pub async fn my_id(caller: Caller) -> impl Responder {
     Json(json!({"userid": caller.user_id}))
-}
-
-async fn is_reachable(auth: &Data<Auth>) -> bool {
-    call(auth, Auth::ping).await.is_ok()
 }
 
 /// As .NET writes a time span, without days: nobody reads it but people.

@@ -25,7 +25,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .configure(auth_routes)
         .service(web::resource("/api/init/status").route(get().to(init::status_v2)))
         .service(web::resource("/api/version").route(get().to(init::version_v2)))
-        .service(web::resource("/api/ping").route(get().to(init::ping)))
+        .service(web::resource("/api/ping").route(get().to(init::check_key)))
         .service(web::resource("/api/myid/get").route(get().to(init::my_id)))
         .service(
             web::scope("/api/v3")

@@ -63,11 +63,11 @@ pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, P
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
-pub async fn patch(auth: Data<Auth>, _admin: Admin, body: Body) -> Result<impl Responder, Problem> {
+pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let patch: Patch = body.large().value("a JSON Patch").await?;
     let stored = patch.0.iter().map(web_ui_value).collect::<Result<Vec<_>, _>>()?;
     if let Some(text) = stored.last().map(|text| (*text).to_owned()) {
-        call(&auth, move |auth| auth.set_web_ui_settings(&text)).await?;
+        call(&auth, move |auth| auth.set_web_ui_settings(&admin.0, &text)).await?;
     }
     Ok(HttpResponse::Ok())
 }
@@ -85,6 +85,6 @@ fn web_ui_value(operation: &PatchOperation) -> Result<&str, Problem> {
             format!("There is no setting '{path}' here; only '/WebUI_Settings'."),
         ));
     }
-    let text = value.as_str();
-    text.ok_or_else(|| Problem::invalid("WebUI_Settings", "The value must be a text."))
+    let text = value.as_str().filter(|text| !text.contains('\0'));
+    text.ok_or_else(|| Problem::invalid("WebUI_Settings", "The value must be a text without NUL characters."))
 }

@@ -1,8 +1,9 @@
 //! Users on Shoko's wire.
 
-use json_patch::{Patch, PatchOperation};
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{Patch, PatchOperation, ReplaceOperation};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::auth::KeysAfterChange;
@@ -80,16 +81,16 @@ impl UserBody {
     /// A new user and the password.
     pub fn check_new(mut self) -> Result<(NewUser, SecretText), Problem> {
         let mut errors = Errors::default();
+        // Shoko looks at the name only when the rest is there.
+        let Some(password) = self.password.take().map(|text| SecretText::new(text.0)) else {
+            return Err(Problem::invalid("Password", "Password is required"));
+        };
         if self.username.as_ref().is_none_or(|text| text.0.trim().is_empty()) {
             errors.add("Username", "A new user must have a username set.");
         }
-        let password = self.password.take().map(|text| SecretText::new(text.0));
-        if password.is_none() {
-            errors.add("Password", "Password is required");
-        }
         let change = self.check(&mut errors);
-        match (change.name, password) {
-            (Some(name), Some(password)) if errors.is_empty() => {
+        match change.name {
+            Some(name) if errors.is_empty() => {
                 let is_admin = change.is_admin.unwrap_or(false);
                 let profile = change.profile;
                 Ok((
@@ -109,6 +110,9 @@ impl UserBody {
     /// What shall be different.
     pub fn check_change(self) -> Result<UserChange, Problem> {
         let mut errors = Errors::default();
+        if self.password.is_some() {
+            errors.add("Password", "The password of a user is changed at ChangePassword.");
+        }
         let change = self.check(&mut errors);
         if errors.is_empty() {
             Ok(change)
@@ -126,6 +130,11 @@ impl UserBody {
                 })
                 .ok()
         });
+        for (member, text) in [("Avatar", &self.avatar), ("PlexUsernames", &self.plex_usernames)] {
+            if text.as_ref().is_some_and(|text| text.contains('\0')) {
+                errors.add(member, "The text must not contain NUL characters.");
+            }
+        }
         let list = |items: Vec<Value>| Value::from(items).to_string();
         UserChange {
             name,
@@ -144,21 +153,23 @@ impl UserBody {
     }
 
     /// What is different about `user` after `patch`. Members match in any case.
-    pub fn patched(user: model::User, mut patch: Patch) -> Result<Self, Problem> {
-        let invalid = |text: String| Problem::invalid("", text);
-        let before = serde_json::to_value(User::from(user)).map_err(|e| invalid(e.to_string()))?;
-        for operation in &mut patch.0 {
-            match_case(operation, &before)?;
+    ///
+    /// Only what a user needs: a few operations on a member or on an item of one, and none that could make a small
+    /// patch a large user.
+    pub fn patched(user: &model::User, patch: Patch) -> Result<Self, Problem> {
+        let invalid = |text: &str| Problem::invalid("", text);
+        if patch.0.len() > MAX_OPERATIONS {
+            return Err(invalid("The JSON Patch has too many operations."));
         }
+        let before = serde_json::to_value(User::from(user.clone())).map_err(|e| invalid(&e.to_string()))?;
+        let operations = patch.0.into_iter().map(|operation| fit(operation, &before));
+        let patch = Patch(operations.collect::<Result<_, _>>()?);
         let mut after = before.clone();
-        json_patch::patch(&mut after, &patch).map_err(|e| invalid(format!("The JSON Patch does not fit: {e}.")))?;
-        let Value::Object(after) = after else {
-            return Err(invalid("The JSON Patch leaves no object.".to_owned()));
-        };
-        let changed = after
-            .into_iter()
-            .filter(|(name, value)| before.get(name) != Some(value))
-            .collect();
+        // It is a copy: what a patch that fails has done to it is nobody's concern.
+        json_patch::patch_unsafe(&mut after, &patch).map_err(|_| invalid("The JSON Patch does not fit the user."))?;
+        let members = after.as_object().into_iter().flatten();
+        let changed = members.filter(|(name, value)| before.get(name) != Some(value));
+        let changed = changed.map(|(name, value)| (name.clone(), value.clone())).collect();
         read_object(&Value::Object(changed).to_string())
     }
 
@@ -175,29 +186,50 @@ impl UserBody {
     }
 }
 
-/// Gives a path's first member the spelling it has in `document`.
-fn match_case(operation: &mut PatchOperation, document: &Value) -> Result<(), Problem> {
-    let path = match operation {
+/// More than anybody needs for a user.
+const MAX_OPERATIONS: usize = 100;
+
+/// Gives a path's first member the spelling it has in `document`. A member cannot be removed, only emptied.
+fn fit(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation, Problem> {
+    let path = match &mut operation {
         PatchOperation::Add(add) => &mut add.path,
         PatchOperation::Remove(remove) => &mut remove.path,
         PatchOperation::Replace(replace) => &mut replace.path,
-        PatchOperation::Move(to) => &mut to.path,
-        PatchOperation::Copy(to) => &mut to.path,
         PatchOperation::Test(test) => &mut test.path,
+        PatchOperation::Move(_) | PatchOperation::Copy(_) => {
+            return Err(Problem::invalid(
+                "",
+                "Only add, remove, replace and test are possible here.",
+            ));
+        }
     };
-    let text = path.as_str().to_owned();
-    let (first, rest) = text[1.min(text.len())..]
-        .split_once('/')
-        .unwrap_or((&text[1.min(text.len())..], ""));
-    let names = document.as_object().into_iter().flat_map(|members| members.keys());
-    let Some(name) = names.into_iter().find(|name| name.eq_ignore_ascii_case(first)) else {
-        return Err(Problem::invalid("", format!("There is no member '{first}'.")));
+    let tokens: Vec<String> = path.tokens().map(|token| token.decoded().into_owned()).collect();
+    let names = document.as_object().into_iter().flat_map(Map::keys);
+    let first = tokens.first().map(String::as_str).unwrap_or_default();
+    let name = names
+        .into_iter()
+        .find(|name| *name != "ID" && name.eq_ignore_ascii_case(first))
+        .cloned();
+    let (Some(name), 1 | 2) = (name, tokens.len()) else {
+        return Err(Problem::invalid(
+            "",
+            "A path of the JSON Patch leads to nothing that can be changed.",
+        ));
     };
-    let slash = if rest.is_empty() { "" } else { "/" };
-    *path = format!("/{name}{slash}{rest}")
-        .parse()
-        .map_err(|_| Problem::invalid("", "The path is not valid."))?;
-    Ok(())
+    *path = PointerBuf::from_tokens(std::iter::once(name.as_str()).chain(tokens.get(1).map(String::as_str)));
+    let whole = tokens.len() == 1;
+    match (operation, document.get(&name)) {
+        (PatchOperation::Remove(remove), Some(Value::String(_))) if whole && name != "Username" => {
+            let (path, value) = (remove.path, Value::from(""));
+            Ok(PatchOperation::Replace(ReplaceOperation { path, value }))
+        }
+        (PatchOperation::Remove(remove), Some(Value::Array(_))) if whole => {
+            let (path, value) = (remove.path, json!([]));
+            Ok(PatchOperation::Replace(ReplaceOperation { path, value }))
+        }
+        (PatchOperation::Remove(_), _) if whole => Err(Problem::invalid(&name, "This cannot be removed.")),
+        (operation, _) => Ok(operation),
+    }
 }
 
 /// A new password.

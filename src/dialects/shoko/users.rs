@@ -64,11 +64,13 @@ pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Pro
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
-pub async fn create(auth: Data<Auth>, _admin: Admin, body: Body) -> Result<impl Responder, Problem> {
+pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let (user, password) = body.large().json::<UserBody>().await?.check_new()?;
-    let made = call(&auth, move |auth| auth.create_user(&user, password.expose()))
-        .await
-        .map_err(refused)?;
+    let made = call(&auth, move |auth| {
+        auth.create_user_for(&admin.0, &user, password.expose())
+    })
+    .await
+    .map_err(refused)?;
     Ok(Json(User::from(made)))
 }
 
@@ -215,20 +217,42 @@ pub async fn change_password(
 
 pub(super) async fn replace(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
     let change = body.large().json::<UserBody>().await?.check_change()?;
-    let user = call(&auth, move |auth| auth.change_user(&caller, id, &change))
-        .await
-        .map_err(refused)?;
-    Ok(Json(User::from(user)))
+    let user = call(&auth, move |auth| {
+        auth.change_user(&caller, id, |_| Ok::<_, AuthError>(change))
+    })
+    .await;
+    Ok(Json(User::from(user.map_err(refused)?)))
 }
 
 pub(super) async fn patched(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
     let patch: Patch = body.large().value("a JSON Patch").await?;
-    let user = call(&auth, move |auth| auth.user(id)).await.map_err(refused)?;
-    let change = UserBody::patched(user, patch)?.check_change()?;
-    let user = call(&auth, move |auth| auth.change_user(&caller, id, &change))
-        .await
-        .map_err(refused)?;
-    Ok(Json(User::from(user)))
+    let user = call(&auth, move |auth| {
+        auth.change_user(&caller, id, |user| {
+            Ok::<_, PatchRefused>(UserBody::patched(user, patch)?.check_change()?)
+        })
+    });
+    Ok(Json(User::from(user.await.map_err(|error| match error {
+        PatchRefused::ByAuth(error) => refused(error),
+        PatchRefused::ByPatch(problem) => problem,
+    })?)))
+}
+
+/// Why a JSON Patch was not applied.
+enum PatchRefused {
+    ByAuth(AuthError),
+    ByPatch(Problem),
+}
+
+impl From<AuthError> for PatchRefused {
+    fn from(error: AuthError) -> Self {
+        Self::ByAuth(error)
+    }
+}
+
+impl From<Problem> for PatchRefused {
+    fn from(problem: Problem) -> Self {
+        Self::ByPatch(problem)
+    }
 }
 
 pub(super) async fn change_password_of(
