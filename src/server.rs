@@ -26,8 +26,9 @@ use actix_web::{App, Error, HttpResponse};
 use crate::auth::Auth;
 use crate::dialects::{gateway, shoko};
 use crate::openapi::{self, Swagger};
-use crate::settings::Settings;
+use crate::settings::{CorsOrigins, Settings};
 use crate::web::call;
+use crate::web::cors::cors;
 use crate::web::health;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
@@ -66,6 +67,7 @@ pub fn run(
         auth: Data::new(auth),
         process: process.clone(),
         swagger: Data::new(Swagger::new(&settings.base_path)?),
+        cors_origins: settings.cors_origins.clone(),
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
     let auth = routes.auth.clone();
@@ -141,6 +143,7 @@ struct Routes {
     auth: Data<Auth>,
     process: Data<Process>,
     swagger: Data<Swagger>,
+    cors_origins: CorsOrigins,
     prefix: String,
 }
 
@@ -160,6 +163,7 @@ impl Routes {
             .app_data(self.auth.clone())
             .app_data(self.process.clone())
             .app_data(self.swagger.clone())
+            .wrap(cors(&self.cors_origins))
             .wrap(from_fn(surface))
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(

@@ -17,6 +17,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the service is mounted.
     pub base_path: BasePath,
+    /// Whose pages may call from a browser.
+    pub cors_origins: CorsOrigins,
     /// How long the server is not ready, but still serves, before it stops.
     pub shutdown_grace: Duration,
     /// What the core needs to know.
@@ -143,6 +145,45 @@ impl FromStr for BasePath {
     }
 }
 
+/// Which web pages, from elsewhere, a browser lets call this server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// None.
+    #[default]
+    None,
+    /// All: `*`.
+    Any,
+    /// These: scheme, host and port, as a browser sends them.
+    Listed(Vec<String>),
+}
+
+impl FromStr for CorsOrigins {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let origins: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        match origins[..] {
+            [] => return Ok(Self::None),
+            ["*"] => return Ok(Self::Any),
+            _ => {}
+        }
+        let read = |origin: &&str| {
+            let origin = Url::parse(origin).ok().map(|url| url.origin());
+            origin
+                .filter(url::Origin::is_tuple)
+                .map(|origin| origin.ascii_serialization())
+        };
+        let listed: Option<Vec<String>> = origins.iter().map(read).collect();
+        listed
+            .map(Self::Listed)
+            .ok_or("`*`, or origins such as https://example.org, with commas between them")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,5 +220,19 @@ mod tests {
         assert_eq!("/".parse(), Ok(BasePath::default()));
         assert_eq!("a/b/".parse(), Ok(BasePath("/a/b".to_owned())));
         assert!("/a b".parse::<BasePath>().is_err());
+    }
+
+    #[test]
+    fn origins_are_all_or_a_list_as_browsers_send_them() {
+        assert_eq!("".parse(), Ok(CorsOrigins::None));
+        assert_eq!(" * ".parse(), Ok(CorsOrigins::Any));
+        let listed = vec!["https://example.org".to_owned(), "http://localhost:5173".to_owned()];
+        assert_eq!(
+            "https://Example.org/, http://localhost:5173".parse(),
+            Ok(CorsOrigins::Listed(listed))
+        );
+        for text in ["example.org", "https://a,*", "file:///x", "null"] {
+            assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
+        }
     }
 }

@@ -141,7 +141,7 @@ fn in_quotes(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{Name, SecretText};
-    use crate::settings::{CoreSettings, FirstAdmin};
+    use crate::settings::{CoreSettings, CorsOrigins, FirstAdmin};
 
     #[test]
     fn a_database_that_stays_away_is_given_up_after_some_time() {
@@ -149,6 +149,7 @@ mod tests {
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
+            cors_origins: CorsOrigins::None,
             shutdown_grace: Duration::ZERO,
             core: CoreSettings {
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),

@@ -12,7 +12,7 @@ use super::CliError;
 use super::log::LogFormat;
 use crate::model::{Name, NameFault, SecretText};
 use crate::secret::password::Passwords;
-use crate::settings::{BasePath, CoreSettings, Database, FirstAdmin, Settings};
+use crate::settings::{BasePath, CoreSettings, CorsOrigins, Database, FirstAdmin, Settings};
 
 #[derive(Args)]
 #[command(next_help_heading = "Settings")]
@@ -46,6 +46,16 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_ADMIN_USER", default_value = "Default", value_name = "NAME",
           value_parser = parse_name)]
     admin_user: Name,
+    /// Whose pages may call from a browser: origins with commas between them, or `*`.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
+    cors_origins: CorsOrigins,
     /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
@@ -81,6 +91,7 @@ impl Flags {
         Ok(Settings {
             listen: self.listen,
             base_path: self.base_path,
+            cors_origins: self.cors_origins,
             shutdown_grace: self.shutdown_grace,
             core: CoreSettings {
                 database,

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod body;
 pub mod caller;
+pub mod cors;
 pub mod health;
 pub mod problem;
 pub mod process;

@@ -1,13 +1,15 @@
 //! `MvcProblemDetails`: the one form of every error on the Shoko surface (RFC 9457, as ASP.NET Core writes it).
 //!
 //! A handler returns a [`Problem`]; what the request has to say about it, its trace id and the media type it
-//! can read, is added at the surface by [`Problem::answer`].
+//! can read, is added at the surface by [`Problem::fill_in`].
 
 use std::collections::BTreeMap;
 
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, Accept, Header};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::http::header::{self, Accept, Header, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -19,7 +21,7 @@ const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
 const RETRY_AFTER: &str = "1";
 
 /// Why a request was not done, for the client; and for the log, when it is the server's fault.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
     detail: Option<String>,
@@ -64,23 +66,16 @@ impl Problem {
         self.cause.as_deref()
     }
 
-    /// The answer to `request`, whose trace id is `trace`.
+    /// Gives the answer that was made from this problem, or from nothing but a status, what the request has to say:
+    /// its trace id, and a type that its client can read.
     #[must_use]
-    pub fn answer(&self, request: &HttpRequest, trace: &TraceId) -> HttpResponse {
-        let mut response = self.response();
-        response.insert_header((header::CONTENT_TYPE, media_type(request)));
-        response.body(serde_json::to_string(&self.details(trace)).unwrap_or_default())
-    }
-
-    fn response(&self) -> HttpResponseBuilder {
-        let mut response = HttpResponse::build(self.status);
-        if let Some(challenge) = self.challenge {
-            response.insert_header((header::WWW_AUTHENTICATE, challenge));
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
-        }
-        response
+    pub fn fill_in(&self, answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
+        let body = serde_json::to_string(&self.details(trace)).unwrap_or_default();
+        let media_type = HeaderValue::from_static(media_type(answer.request()));
+        let (request, response) = answer.into_parts();
+        let mut response = response.set_body(BoxBody::new(body));
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        ServiceResponse::new(request, response)
     }
 
     fn details(&self, trace: &TraceId) -> MvcProblemDetails {
@@ -109,7 +104,14 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.response().finish()
+        let mut response = HttpResponse::build(self.status);
+        if let Some(challenge) = self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+        }
+        response.finish()
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
+use actix_cors::CorsError;
+use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::uri::{PathAndQuery, Uri};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpResponse};
 use log::Level;
 
 use super::problem::Problem;
@@ -34,6 +35,10 @@ pub async fn surface(
         answer = with_problem(answer, &trace);
     } else if log::log_enabled!(target: LOG, Level::Debug) {
         log_request(&answer, start, &TraceId::of(answer.request()));
+    }
+    // Only a preflight is answered so, by what handles CORS; it has nothing to say.
+    if answer.request().method() == Method::OPTIONS && answer.status() == StatusCode::OK {
+        *answer.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
     let process = answer.request().app_data::<Data<Process>>();
     if process.is_some_and(|process| process.is_stopping()) {
@@ -71,23 +76,15 @@ fn log_request(answer: &ServiceResponse, start: Instant, trace: &TraceId) {
 /// What a handler refuses, it refuses with a [`Problem`]. What never reached one (no such route, wrong method)
 /// has an empty body up to here. A dialect with errors of its own has given them a body and a type.
 fn with_problem(answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
-    let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
-    let rendered = match problem {
-        Some(problem) => problem.answer(answer.request(), trace),
-        None if answer.headers().contains_key(CONTENT_TYPE) => return answer,
-        None => {
-            let mut rendered = Problem::new(answer.status()).answer(answer.request(), trace);
-            keep_headers(&answer, &mut rendered);
-            rendered
-        }
-    };
-    answer.into_response(rendered)
-}
-
-/// `Allow` and the like.
-fn keep_headers(from: &ServiceResponse, to: &mut HttpResponse) {
-    for (name, value) in from.headers() {
-        to.headers_mut().append(name.clone(), value.clone());
+    let error = answer.response().error();
+    let problem = error.and_then(|error| {
+        let refused = |error: &CorsError| Problem::with_detail(answer.status(), error.to_string());
+        error.as_error().cloned().or_else(|| error.as_error().map(refused))
+    });
+    match problem {
+        Some(problem) => problem.fill_in(answer, trace),
+        None if answer.headers().contains_key(CONTENT_TYPE) => answer,
+        None => Problem::new(answer.status()).fill_in(answer, trace),
     }
 }
 

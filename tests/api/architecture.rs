@@ -25,6 +25,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         &["web/", "dialects/", "openapi.rs", "server", "cli/serve.rs"],
     ),
     ("actix_http::", &["server"]),
+    ("actix_cors::", &["web/"]),
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
     ("tokio::", &["server/", "cli/serve.rs"]),

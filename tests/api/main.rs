@@ -12,6 +12,8 @@ mod cases;
 mod change_password;
 /// The command line.
 mod command_line;
+/// Pages from elsewhere.
+mod cors;
 mod database;
 /// The OpenAPI document and Swagger UI.
 mod document;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use shoko_auth::auth::Auth;
 use shoko_auth::model::{Name, SecretText};
 use shoko_auth::server;
-use shoko_auth::settings::{FirstAdmin, Settings};
+use shoko_auth::settings::{CorsOrigins, FirstAdmin, Settings};
 use ureq::http;
 
 pub(crate) use crate::database::on_both_databases;
@@ -42,6 +42,7 @@ impl TestDatabase {
         Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
+            cors_origins: CorsOrigins::None,
             shutdown_grace: Duration::ZERO,
             core: self.settings(),
             first_admin: FirstAdmin {

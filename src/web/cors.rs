@@ -1,0 +1,29 @@
+//! Which pages a browser lets call this server. Never with credentials: a key is sent by the page, not by the browser.
+
+use actix_cors::Cors;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::middleware::Condition;
+
+use crate::settings::CorsOrigins;
+
+/// How long a browser may remember the answer to a preflight, in seconds.
+const MAX_AGE: usize = 600;
+
+/// The middleware; none, when no page may.
+#[must_use]
+pub fn cors(origins: &CorsOrigins) -> Condition<Cors> {
+    let cors = Cors::default()
+        .block_on_origin_mismatch(false)
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
+        .allow_any_header()
+        .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE])
+        .max_age(MAX_AGE);
+    match origins {
+        CorsOrigins::None => Condition::new(false, cors),
+        CorsOrigins::Any => Condition::new(true, cors.allow_any_origin().send_wildcard().disable_vary_header()),
+        CorsOrigins::Listed(listed) => Condition::new(
+            true,
+            listed.iter().fold(cors, |cors, origin| cors.allowed_origin(origin)),
+        ),
+    }
+}
