@@ -13,7 +13,7 @@ use crate::settings::FirstAdmin;
 use database::{Backend, TestDatabase, on_both_databases};
 
 #[path = "../../tests/api/database.rs"]
-#[allow(dead_code, reason = "the API tests use more of it")]
+#[expect(dead_code, reason = "the API tests use more of it")]
 mod database;
 
 const OLD: &str = "Tr0mbone-lake";

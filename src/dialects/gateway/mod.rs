@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use crate::model::Caller;
 use crate::web::problem::Problem;
 use crate::web::readable;
-use crate::web::responses::{InternalError, Unauthorized, Unavailable};
+use crate::web::responses::{Failed, Unauthorized};
 
 /// What a header must not hold as it is; and the percent sign, so that the encoding can be undone.
 const NOT_PLAIN: &AsciiSet = &CONTROLS.add(b'%');
@@ -35,8 +35,7 @@ pub fn routes(config: &mut ServiceConfig) {
             ("Remote-Device" = String, description = "The device the key was made for."),
         )),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]

@@ -15,9 +15,7 @@ use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{
-    BadRequest, Forbidden, InternalError, TooLarge, Unauthorized, Unavailable, UnsupportedType,
-};
+use crate::web::responses::{BodyRefused, Failed, Forbidden, Unauthorized};
 
 /// Log in: the API key of a device.
 ///
@@ -37,12 +35,9 @@ use crate::web::responses::{
             (ApikeyResult = "application/json", example = json!(ApikeyResult::example())),
             (ApikeyResult = "text/json", example = json!(ApikeyResult::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(()),
 )]
@@ -72,11 +67,8 @@ pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Prob
     ),
     responses(
         (status = 200, description = "The key is ended."),
-        (status = 400, response = BadRequest),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        BodyRefused,
+        Failed,
     ),
     security((), ("ApiKey" = []), ("Bearer" = [])),
 )]
@@ -122,13 +114,10 @@ pub async fn revoke(
     ),
     responses(
         (status = 200, description = "The password is changed, and all keys of the user are ended."),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -169,8 +158,7 @@ pub(super) fn change_refused(error: AuthError, unknown_user: &str) -> Problem {
             (Vec<ListedToken> = "text/json", example = json!(ListedToken::examples())),
         )),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -193,12 +181,9 @@ pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
             (String = "application/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
             (String = "text/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]

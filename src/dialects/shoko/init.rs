@@ -16,7 +16,7 @@ use crate::web::caller::MaybeCaller;
 use crate::web::ping;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
-use crate::web::responses::{InternalError, Unauthorized, Unavailable};
+use crate::web::responses::{Failed, InternalError, Unauthorized};
 
 /// What we say to be: the only spelling that both Shoko's web UI and Shokofin accept.
 const SHOKO_VERSION: &str = "6.0.0";
@@ -217,8 +217,7 @@ fn old_versions() -> Value {
             (Value = "text/json", example = json!({"response": "pong"})),
         )),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -238,8 +237,7 @@ pub async fn check_key(_caller: Caller) -> impl Responder {
             (Value = "text/json", example = json!({"userid": 1})),
         )),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]

@@ -11,7 +11,7 @@ use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::{BadRequest, InternalError, TooLarge, Unauthorized, Unavailable, UnsupportedType};
+use crate::web::responses::{BodyRefused, Failed, Unauthorized};
 
 /// Who am I?
 #[utoipa::path(
@@ -25,8 +25,7 @@ use crate::web::responses::{BadRequest, InternalError, TooLarge, Unauthorized, U
             (User = "text/json", example = json!(User::example())),
         )),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -47,12 +46,9 @@ pub async fn read(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
             (User = "application/json", example = json!(User::example())),
             (User = "text/json", example = json!(User::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -74,12 +70,9 @@ pub async fn put(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Re
             (User = "application/json", example = json!(User::example())),
             (User = "text/json", example = json!(User::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -98,12 +91,9 @@ pub async fn patch(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl 
         example = json!(ChangePasswordRequest::example())),
     responses(
         (status = 200, description = "The password is changed."),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]

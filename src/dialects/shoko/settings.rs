@@ -12,9 +12,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::Admin;
 use crate::web::problem::Problem;
-use crate::web::responses::{
-    BadRequest, Forbidden, InternalError, TooLarge, Unauthorized, Unavailable, UnsupportedType,
-};
+use crate::web::responses::{BodyRefused, Failed, Forbidden, Unauthorized};
 
 fn settings(web_ui: &str) -> Value {
     // Without an `AniDb` object the web UI's settings pages crash.
@@ -33,8 +31,7 @@ fn settings(web_ui: &str) -> Value {
             (Value = "text/json", example = json!(settings(""))),
         )),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -53,13 +50,10 @@ pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, P
         example = json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),
     responses(
         (status = 200, description = "Stored."),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]

@@ -15,9 +15,7 @@ use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{
-    BadRequest, Forbidden, InternalError, TooLarge, Unauthorized, Unavailable, UnsupportedType,
-};
+use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, Unauthorized};
 
 /// Log in: a key that may expire.
 ///
@@ -34,12 +32,9 @@ use crate::web::responses::{
             (AuthToken = "application/json", example = json!(AuthToken::example())),
             (AuthToken = "text/json", example = json!(AuthToken::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(()),
 )]
@@ -64,12 +59,9 @@ pub async fn sign_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Pro
             (AuthToken = "application/json", example = json!(AuthToken::example())),
             (AuthToken = "text/json", example = json!(AuthToken::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -95,8 +87,7 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
         )),
         (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -117,8 +108,7 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
     responses(
         (status = 200, description = "The key is ended."),
         (status = 400, response = BadRequest),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -148,13 +138,10 @@ pub async fn invalidate(auth: Data<Auth>, caller: MaybeCaller, query: Query) -> 
         example = json!("correct horse battery")),
     responses(
         (status = 200, description = "The password is changed, and all keys of the user are ended."),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]

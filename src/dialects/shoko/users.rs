@@ -14,9 +14,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::Admin;
 use crate::web::problem::Problem;
-use crate::web::responses::{
-    BadRequest, Forbidden, InternalError, NotFound, TooLarge, Unauthorized, Unavailable, UnsupportedType,
-};
+use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, NotFound, Unauthorized};
 
 /// All users.
 #[utoipa::path(
@@ -31,8 +29,7 @@ use crate::web::responses::{
         )),
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -54,13 +51,10 @@ pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Pro
             (User = "application/json", example = json!(User::example())),
             (User = "text/json", example = json!(User::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -90,8 +84,7 @@ pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl R
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -114,14 +107,11 @@ pub async fn read(auth: Data<Auth>, _admin: Admin, id: Path<String>) -> Result<i
             (User = "application/json", example = json!(User::example())),
             (User = "text/json", example = json!(User::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -143,14 +133,11 @@ pub async fn put(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body) -
             (User = "application/json", example = json!(User::example())),
             (User = "text/json", example = json!(User::example())),
         )),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -171,8 +158,7 @@ pub async fn patch(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body)
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
@@ -195,14 +181,11 @@ pub async fn delete(auth: Data<Auth>, admin: Admin, id: Path<String>) -> Result<
         example = json!(ChangePasswordRequest::example())),
     responses(
         (status = 200, description = "The password is changed."),
-        (status = 400, response = BadRequest),
+        BodyRefused,
         (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        (status = 413, response = TooLarge),
-        (status = 415, response = UnsupportedType),
-        (status = 500, response = InternalError),
-        (status = 503, response = Unavailable),
+        Failed,
     ),
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
