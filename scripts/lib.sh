@@ -101,7 +101,7 @@ as_postgres() (
 # After find_postgres: starts a new server on a socket that only its user and root reach, and sets TEST_DATABASE_URL.
 start_postgres() {
   # Not in TMPDIR: a socket's path has at most 107 bytes, and the server's user must be able to go there.
-  postgres_dir=$(mktemp -d /tmp/shoko-auth-test.XXXXXX)
+  postgres_dir=$(TMPDIR=/tmp mktemp -d)
   if ((EUID == 0)); then
     postgres_user=$(id -un postgres 2>/dev/null || echo nobody)
     chown "$postgres_user" "$postgres_dir"
