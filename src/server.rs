@@ -53,8 +53,8 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Files that are no connections: database, log, and so on.
 const OTHER_FILES: u64 = 100;
 
-/// A server on `listener`, which runs when it is awaited. When `stop` is done it says that it is not ready, serves on for the grace time of the
-/// settings, takes no more connections, finishes running requests and ends.
+/// A server on `listener`, which runs when it is awaited. When `stop` is done it says that it is not ready, serves on
+/// for the grace time of the settings, takes no more connections, finishes running requests and ends.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,

@@ -69,6 +69,8 @@ impl Auth {
         self.passwords.check_new(password, user.name.shown())?;
         let hash = self.passwords.hash(password)?;
         self.store.write(|db| {
+            // Before the question, so that nobody takes the right away after it.
+            db.lock_users()?;
             still_is_admin(db, caller)?;
             insert_user(db, user, &hash)
         })
@@ -274,9 +276,7 @@ fn user_id_of(db: &mut DbConnection, name: &Name) -> Result<i32> {
 /// The caller as he is now, if he may still change user `target`: his key works, and he is an administrator where he
 /// must be.
 fn still_may_change(db: &mut DbConnection, caller: &Caller, target: i32) -> Result<Caller> {
-    let current = db
-        .caller_by_key_id(caller.key_id, now())?
-        .ok_or(AuthError::InvalidKey)?;
+    let current = db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
     let allowed = target == current.user_id || current.is_admin;
     if allowed {
         Ok(current)
@@ -287,9 +287,7 @@ fn still_may_change(db: &mut DbConnection, caller: &Caller, target: i32) -> Resu
 
 /// The same for what only an administrator may do.
 pub(super) fn still_is_admin(db: &mut DbConnection, caller: &Caller) -> Result<()> {
-    let current = db
-        .caller_by_key_id(caller.key_id, now())?
-        .ok_or(AuthError::InvalidKey)?;
+    let current = db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
     if current.is_admin {
         Ok(())
     } else {

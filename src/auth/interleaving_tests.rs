@@ -5,7 +5,7 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{Auth, KeysAfterChange, LogIn};
+use super::{Auth, KeysAfterChange, LogIn, now};
 use crate::error::AuthError;
 use crate::model::{Expiry, Name, NewUser, ProfileChange, SecretText};
 use crate::secret::key::Key;
@@ -267,5 +267,54 @@ on_both_databases! {
             assert!(making.join().unwrap().is_ok());
         });
         assert_eq!(nodes.keys_in_the_database(), 0);
+    }
+
+    fn to_revoke_a_key_waits_for_what_is_being_done_with_it(nodes: Nodes) {
+        let key = log_in(&nodes.one, OLD).unwrap();
+        let caller = nodes.one.verify(std::slice::from_ref(&key)).unwrap().unwrap();
+        let (checked, is_checked) = mpsc::channel();
+        let about_to_commit = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let change = scope.spawn(|| {
+                nodes.one.store.write(|db| {
+                    let found = db.lock_caller(caller.key_id, now())?;
+                    checked.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    about_to_commit.store(true, Ordering::SeqCst);
+                    Ok::<_, AuthError>(found.is_some())
+                })
+            });
+            is_checked.recv().unwrap();
+            nodes.two.revoke_key(&key.expose()).unwrap();
+            assert!(about_to_commit.load(Ordering::SeqCst), "the revocation has waited");
+            assert!(change.join().unwrap().unwrap());
+        });
+    }
+
+    fn to_make_a_user_waits_for_a_demotion_that_is_under_way_and_is_then_refused(nodes: Nodes) {
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let user = NewUser {
+            name: Name::parse("other").unwrap(),
+            email: None,
+            is_admin: true,
+            profile: ProfileChange::default(),
+        };
+        let (demoted, is_demoted) = mpsc::channel();
+        thread::scope(|scope| {
+            let demotion = scope.spawn(|| {
+                nodes.two.store.write(|db| {
+                    db.lock_users()?;
+                    db.set_admin(caller.user_id, false)?;
+                    demoted.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    Ok::<_, AuthError>(())
+                })
+            });
+            is_demoted.recv().unwrap();
+            let refused = nodes.one.create_user_for(&caller, &user, OLD);
+            assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
+            demotion.join().unwrap().unwrap();
+        });
+        assert_eq!(nodes.one.users().unwrap().len(), 1);
     }
 }

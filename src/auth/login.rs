@@ -68,7 +68,7 @@ impl Auth {
         let key = self.store.write(|db| {
             let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
             match credential {
-                Some(credential) if db.caller_by_key_id(caller.key_id, now())?.is_some() => {
+                Some(credential) if db.lock_caller(caller.key_id, now())?.is_some() => {
                     self.find_or_make_key(db, &credential, device, expires_at)
                 }
                 _ => Err(AuthError::InvalidKey),

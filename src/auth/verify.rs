@@ -39,7 +39,7 @@ impl Auth {
                 // A key that is being made now is there when the user's row is free; and the caller's own may have been
                 // revoked meanwhile, which whoever did it meant.
                 db.lock_credential(caller.user_id)?;
-                let works = db.caller_by_key_id(caller.key_id, now())?.is_some();
+                let works = db.lock_caller(caller.key_id, now())?.is_some();
                 if works && db.delete_keys_of_device(caller.user_id, device)? > 0 {
                     return Ok(());
                 }

@@ -136,13 +136,16 @@ impl DbConnection {
         Ok(diesel::delete(api_keys::table.find(key_id)).execute(self)? > 0)
     }
 
-    /// The same for a key that was looked up before: who presents it, if it still works.
-    pub fn caller_by_key_id(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Caller>> {
-        let hash: Option<Vec<u8>> = api_keys::table
-            .find(key_id)
-            .select(api_keys::hash)
-            .first(self)
-            .optional()?;
+    /// The same for a key that was looked up before: who presents it, if it still works. It cannot be ended then until
+    /// the transaction ends, so that whoever ends it knows that nothing more is done with it.
+    pub fn lock_caller(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Caller>> {
+        let hash = api_keys::table.find(key_id).select(api_keys::hash);
+        let hash: Option<Vec<u8>> = match self {
+            Self::Postgres(c) => hash.for_share().first(c),
+            // The transaction holds the one writer's lock.
+            Self::Sqlite(c) => hash.first(c),
+        }
+        .optional()?;
         match hash.as_deref().and_then(|hash| hash.try_into().ok()) {
             Some(hash) => self.caller(hash, now),
             None => Ok(None),
