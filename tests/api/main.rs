@@ -33,6 +33,8 @@ mod login;
 mod operations;
 /// What real clients send, byte for byte.
 mod real_clients;
+/// What Shoko's own controllers answered, in `tests/contract/recorded-*.json`.
+mod recorded;
 /// Ending a key.
 mod revoke;
 mod serving;

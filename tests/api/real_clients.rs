@@ -1,31 +1,10 @@
 use serde_json::json;
 
-use shoko_auth::model::SecretText;
+use crate::recorded::{PASSWORD, Recorded};
+use crate::support::{ADMIN, Answer, Backend, Request, on_both_databases};
 
-use crate::support::{ADMIN, Answer, Backend, Request, TestApp, on_both_databases};
-
-const PASSWORD: &str = "correct horse battery";
 /// What axios sends with every call of the web UI.
 const AXIOS: &str = "application/json, text/plain, */*";
-
-/// A server whose administrator has the password of the recordings.
-pub struct Recorded(TestApp);
-
-impl Recorded {
-    pub fn on(backend: Backend) -> Self {
-        Self(TestApp::with(backend, |settings| {
-            settings.first_admin.password = Some(SecretText::new(PASSWORD.to_owned()));
-        }))
-    }
-}
-
-impl std::ops::Deref for Recorded {
-    type Target = TestApp;
-
-    fn deref(&self) -> &TestApp {
-        &self.0
-    }
-}
 
 fn apikey(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text());
