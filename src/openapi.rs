@@ -51,6 +51,8 @@ use crate::web::responses::Problems;
         shoko::init::version_v2,
         shoko::init::check_key,
         shoko::init::my_id,
+        shoko::v1::list,
+        shoko::v1::log_in,
         gateway::verify,
     ),
     tags(
@@ -58,6 +60,7 @@ use crate::web::responses::Problems;
         (name = "User", description = "Users."),
         (name = "Settings", description = "What Shoko's web UI keeps here."),
         (name = "Init", description = "Is somebody there, and which version?"),
+        (name = "Desktop", description = "Shoko Desktop's login, where it is switched on."),
         (name = "Gateway", description = "For reverse proxies that guard other services."),
     ),
     modifiers(&SecuritySchemes),

@@ -24,6 +24,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
 
 use crate::auth::Auth;
+use crate::dialects::shoko::web_ui::{self, WebUi};
 use crate::dialects::{gateway, shoko};
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Settings};
@@ -68,6 +69,8 @@ pub fn run(
         process: process.clone(),
         swagger: Data::new(Swagger::new(&settings.base_path)?),
         cors_origins: settings.cors_origins.clone(),
+        web_ui: settings.web_ui.clone().map(|folder| Data::new(WebUi::new(folder))),
+        v1_login: settings.v1_login,
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
     let auth = routes.auth.clone();
@@ -144,6 +147,8 @@ struct Routes {
     process: Data<Process>,
     swagger: Data<Swagger>,
     cors_origins: CorsOrigins,
+    web_ui: Option<Data<WebUi>>,
+    v1_login: bool,
     prefix: String,
 }
 
@@ -168,7 +173,18 @@ impl Routes {
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(
                 web::scope(&self.prefix)
+                    .configure(|config| {
+                        // First, because `/` leads there when it is there.
+                        if let Some(web_ui) = &self.web_ui {
+                            config.configure(|config| web_ui::routes(config, web_ui));
+                        }
+                    })
                     .configure(shoko::routes)
+                    .configure(|config| {
+                        if self.v1_login {
+                            config.configure(shoko::v1::routes);
+                        }
+                    })
                     .configure(gateway::routes)
                     .configure(health::routes)
                     .configure(openapi::routes),

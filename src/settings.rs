@@ -19,6 +19,10 @@ pub struct Settings {
     pub base_path: BasePath,
     /// Whose pages may call from a browser.
     pub cors_origins: CorsOrigins,
+    /// Whether Shoko Desktop can log in, which shows the names of all users to anybody.
+    pub v1_login: bool,
+    /// The folder of a built Shoko web UI to serve at `/webui/`.
+    pub web_ui: Option<PathBuf>,
     /// How long the server is not ready, but still serves, before it stops.
     pub shutdown_grace: Duration,
     /// What the core needs to know.

@@ -4,7 +4,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Caller, Expiry, Name, SecretText};
+use crate::model::{Caller, Expiry, Name, SecretText, User};
 use crate::secret::key::Key;
 use crate::store::{Credential, DbConnection, StoredKey};
 
@@ -45,9 +45,7 @@ impl Auth {
         let credential = self.check_password(&login.user, login.password.expose())?;
         let expires_at = resolve(login.expiry)?;
         let key = self.key_for(&credential, &login.device, expires_at)?;
-        if let Err(error) = self.rehash(&credential, login.password.expose()) {
-            log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");
-        }
+        self.raise_rounds(&credential, login.password.expose());
         Ok(IssuedKey {
             key,
             user_id: credential.user_id,
@@ -55,6 +53,14 @@ impl Auth {
             device: login.device.clone(),
             expires_at,
         })
+    }
+
+    /// Who somebody is who shows name and password, and wants no key.
+    pub fn check_login(&self, user: &Name, password: &SecretText) -> Result<User> {
+        let credential = self.check_password(user, password.expose())?;
+        self.raise_rounds(&credential, password.expose());
+        let user = self.store.read(|db| db.user(credential.user_id))?;
+        user.ok_or(AuthError::WrongCredentials)
     }
 
     /// A key for another device of the caller's. A session that ends makes none that outlives it.
@@ -155,6 +161,13 @@ impl Auth {
             now(),
         )?;
         Ok(key)
+    }
+
+    /// A login does not fail because of it.
+    fn raise_rounds(&self, credential: &Credential, password: &str) {
+        if let Err(error) = self.rehash(credential, password) {
+            log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");
+        }
     }
 
     /// Hashes the password anew when the rounds setting has risen since it was stored.

@@ -150,6 +150,8 @@ mod tests {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
             cors_origins: CorsOrigins::None,
+            v1_login: false,
+            web_ui: None,
             shutdown_grace: Duration::ZERO,
             core: CoreSettings {
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),

@@ -3,10 +3,10 @@
 use std::env::{self, VarError};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::CliError;
 use super::log::LogFormat;
@@ -56,6 +56,18 @@ pub struct Flags {
         value_name = "ORIGINS"
     )]
     cors_origins: CorsOrigins,
+    /// Whether Shoko Desktop can log in: shows the names of all users to anybody.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_V1_LOGIN",
+        default_value = "off",
+        value_name = "SWITCH"
+    )]
+    v1_login: Switch,
+    /// Folder of a built Shoko web UI, to be served at `/webui/`. Not together with a base path.
+    #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR")]
+    webui: Option<PathBuf>,
     /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
@@ -79,6 +91,13 @@ pub struct Flags {
     password_min_length: u16,
 }
 
+/// Whether something is there.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
 impl Flags {
     /// The settings, with the secrets from the environment.
     pub fn settings(self) -> Result<Settings, CliError> {
@@ -88,10 +107,16 @@ impl Flags {
                 .map_err(|fault| CliError::Usage(format!("DATABASE_URL: {fault}")))?,
             None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
         };
+        let web_ui = self.webui.filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = &web_ui {
+            check_web_ui(folder, &self.base_path)?;
+        }
         Ok(Settings {
             listen: self.listen,
             base_path: self.base_path,
             cors_origins: self.cors_origins,
+            v1_login: self.v1_login == Switch::On,
+            web_ui,
             shutdown_grace: self.shutdown_grace,
             core: CoreSettings {
                 database,
@@ -111,6 +136,18 @@ impl Flags {
     pub fn local_url(&self) -> String {
         local_url(self.listen, &self.base_path)
     }
+}
+
+/// Whether the folder can be served as Shoko's web UI.
+fn check_web_ui(folder: &Path, base_path: &BasePath) -> Result<(), CliError> {
+    let fault = if *base_path != BasePath::default() {
+        "Shoko's web UI calls absolute paths, so there can be no base path with it".to_owned()
+    } else if let Err(error) = fs::File::open(folder.join("index.html")) {
+        format!("{}: {error}", folder.join("index.html").display())
+    } else {
+        return Ok(());
+    };
+    Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {fault}")))
 }
 
 /// The URL of a server that listens at `address`: on loopback when it listens everywhere.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
+use super::query::Query;
 
 /// The longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -80,7 +81,19 @@ impl Body {
         text.ok_or_else(|| Problem::invalid("", format!("The {name} field is required.")))
     }
 
-    async fn read(mut self) -> Result<String, Problem> {
+    /// The fields of a form.
+    pub async fn form(self) -> Result<Query, Problem> {
+        let types = "application/x-www-form-urlencoded";
+        let text = self.read_as(|mime| mime == &mime::APPLICATION_WWW_FORM_URLENCODED, types);
+        Ok(Query::parse(&text.await?))
+    }
+
+    async fn read(self) -> Result<String, Problem> {
+        let types = "application/json, text/json or application/*+json, in UTF-8";
+        self.read_as(is_json, types).await
+    }
+
+    async fn read_as(mut self, accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
         let mut bytes = BytesMut::new();
         if announced_length(&self.request) > self.limit {
             return Err(too_large(self.limit));
@@ -93,10 +106,10 @@ impl Body {
             }
             bytes.extend_from_slice(&chunk);
         }
-        if !bytes.is_empty() && !is_json(&self.request) {
+        if !bytes.is_empty() && !content_type(&self.request).is_some_and(|mime| accepted(&mime)) {
             return Err(Problem::with_detail(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The Content-Type must be application/json, text/json or application/*+json, in UTF-8.",
+                format!("The Content-Type must be {types}."),
             ));
         }
         String::from_utf8(bytes.into()).map_err(|_| Problem::invalid("", "The body is not valid UTF-8."))
@@ -132,15 +145,12 @@ fn announced_length(request: &HttpRequest) -> usize {
     header.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-/// Whether the Content-Type says JSON in UTF-8.
-fn is_json(request: &HttpRequest) -> bool {
-    let header = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let Some(mime) = header.and_then(|value| value.parse::<Mime>().ok()) else {
-        return false;
-    };
+fn content_type(request: &HttpRequest) -> Option<Mime> {
+    request.headers().get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether it is JSON in UTF-8.
+fn is_json(mime: &Mime) -> bool {
     let charset = mime.get_param(mime::CHARSET);
     let json = match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
         ("application" | "text", "json", None) => true,

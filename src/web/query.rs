@@ -1,4 +1,4 @@
-//! The query, as Shoko's clients send it: names match without regard to case.
+//! The query, or a form, as Shoko's clients send it: names match without regard to case.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -8,7 +8,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 
 use super::problem::Problem;
 
-/// The decoded pairs of a query, in order.
+/// The decoded pairs of a query, or of a form, in order.
 #[derive(Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
@@ -16,7 +16,13 @@ impl Query {
     /// Of this request.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        let pairs = web::Query::from_query(request.query_string());
+        Self::parse(request.query_string())
+    }
+
+    /// Of `application/x-www-form-urlencoded` text.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let pairs = web::Query::from_query(text);
         Self(pairs.map(web::Query::into_inner).unwrap_or_default())
     }
 

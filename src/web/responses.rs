@@ -43,7 +43,7 @@ problems! {
     Forbidden: StatusCode::FORBIDDEN, "The caller may not do this.",
         json!({"detail": "Only an administrator may do this."}), None;
     /// 404.
-    NotFound: StatusCode::NOT_FOUND, "There is no such user.",
+    NotFound: StatusCode::NOT_FOUND, "There is nothing at this address, or no such user.",
         json!({"detail": "An user by the given `userID` doesn't exist."}), None;
     /// 413.
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",

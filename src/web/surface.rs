@@ -88,10 +88,20 @@ fn with_problem(answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
     }
 }
 
+/// Below this path are files, whose names have a case.
+const FILES: &str = "/webui/";
+
 /// Lower case, and without a slash at the end; below `/swagger/` that slash is a page of its own.
 fn normalise_path(request: &mut ServiceRequest) {
-    let mut path = request.path().to_ascii_lowercase();
-    if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
+    let mut path = request.path().to_owned();
+    let folded = match path.get_mut(..FILES.len()) {
+        Some(start) if start.eq_ignore_ascii_case(FILES) => start,
+        _ => path.as_mut_str(),
+    };
+    folded.make_ascii_lowercase();
+    if path.starts_with(FILES) {
+        // A slash at its end is the file's own affair.
+    } else if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
         path.pop();
     }
     if path == request.path() {

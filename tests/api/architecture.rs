@@ -26,6 +26,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ),
     ("actix_http::", &["server"]),
     ("actix_cors::", &["web/"]),
+    ("actix_files::", &["dialects/shoko/web_ui.rs"]),
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
     ("tokio::", &["server/", "cli/serve.rs"]),

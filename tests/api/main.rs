@@ -15,6 +15,8 @@ mod command_line;
 /// Pages from elsewhere.
 mod cors;
 mod database;
+/// Shoko Desktop's login.
+mod desktop;
 /// The OpenAPI document and Swagger UI.
 mod document;
 /// Paths, methods, media types, sizes: what holds for every route.
@@ -47,3 +49,5 @@ mod tokens;
 mod users;
 /// Forward-auth, and who the caller is.
 mod verify;
+/// Shoko's web UI: its files, and its journey through the API.
+mod web_ui;

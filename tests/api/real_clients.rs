@@ -3,50 +3,12 @@ use serde_json::json;
 use crate::recorded::{PASSWORD, Recorded};
 use crate::support::{ADMIN, Answer, Backend, Request, on_both_databases};
 
-/// What axios sends with every call of the web UI.
-const AXIOS: &str = "application/json, text/plain, */*";
-
 fn apikey(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["apikey"].as_str().unwrap().to_owned()
 }
 
 on_both_databases! {
-    fn the_web_ui_logs_in_and_ends_keys_by_device(app: Recorded) {
-        let post = |password: &str| {
-            let origin = app.url.clone();
-            let headers = [
-                ("Accept", AXIOS),
-                ("apikey", ""),
-                ("Content-Type", "application/json"),
-                ("Origin", &origin),
-                ("Sec-Fetch-Site", "same-origin"),
-            ];
-            let body = format!(r#"{{"user":"Default","pass":"{password}","device":"web-ui"}}"#);
-            app.post("/api/auth").headers(&headers).body(body).send()
-        };
-        post("certainly wrong").problem(401);
-        let key = apikey(&post(PASSWORD));
-        let headers = [("Accept", AXIOS), ("apikey", key.as_str())];
-        let me = app.get("/api/v3/User/Current").headers(&headers).send();
-        assert_eq!((me.status, &me.json()["Username"]), (200, &json!("Default")));
-        for path in ["/api/v3/WebUI/Theme.css", "/api/v3/Image/Random/Backdrop/Metadata", "/api/v3/ManagedFolder"] {
-            assert_eq!(app.get(path).headers(&headers).send().status, 404, "{path}");
-        }
-        let list = app.get("/api/auth").headers(&headers).send().json();
-        assert_eq!(list[0]["Username"], ADMIN, "as it was typed at the login");
-        let typed = [("Content-Type", "application/json")];
-        for body in ["123", r#""Living room TV""#, "true"] {
-            let made = app.post("/api/auth/apikey").headers(&headers).headers(&typed).body(body).send();
-            assert_eq!(made.header("content-type").as_deref(), Some("text/plain; charset=utf-8"), "{body}");
-            assert!(app.accepts(&made.text()), "{body}");
-            let ended = app.delete("/api/auth").headers(&headers).headers(&typed).body(body).send();
-            assert_eq!(ended.status, 200, "{body}");
-            assert!(!app.accepts(&made.text()) && app.accepts(&key), "{body}");
-        }
-        assert_eq!(apikey(&post(PASSWORD)), key, "a second browser gets the key again");
-    }
-
     fn shokofin_escapes_what_it_can(app: Recorded) {
         app.add_user("jellyfin", "bär & co+1");
         let body = r#"{"user":"jellyfin","pass":"b\u00E4r \u0026 co\u002B1","device":"Shoko Jellyfin Plugin (Shokofin)"}"#;

@@ -43,6 +43,8 @@ impl TestDatabase {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
             cors_origins: CorsOrigins::None,
+            v1_login: false,
+            web_ui: None,
             shutdown_grace: Duration::ZERO,
             core: self.settings(),
             first_admin: FirstAdmin {

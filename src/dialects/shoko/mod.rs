@@ -11,6 +11,8 @@ pub mod tokens;
 pub mod types;
 mod user_types;
 pub mod users;
+pub mod v1;
+pub mod web_ui;
 
 use actix_web::Error;
 use actix_web::body::MessageBody;

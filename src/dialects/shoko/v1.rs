@@ -1,0 +1,144 @@
+//! `/v1/User`: the login of Shoko Desktop, which knows no keys. It shows the names of all users to anybody, so it is
+//! there only where it was asked for; the rest of v1 is not there at all.
+
+use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::{Either, HttpResponse, Responder};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::auth::Auth;
+use crate::error::AuthError;
+use crate::model::{Name, SecretText, User};
+use crate::web::answer::Json;
+use crate::web::body::Body;
+use crate::web::call;
+use crate::web::problem::Problem;
+use crate::web::responses::{BodyRefused, Failed, NotFound};
+
+/// The two routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/v1/user").route(web::get().to(list)))
+        .service(web::resource("/v1/user/{name}").route(web::post().to(log_in)));
+}
+
+/// A user, as Shoko Desktop knows it. Flags are 0 or 1.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct JMMUser {
+    /// The id.
+    #[serde(rename = "JMMUserID")]
+    id: i32,
+    /// The name.
+    username: String,
+    /// Always empty.
+    password: &'static str,
+    /// May manage others.
+    is_admin: u8,
+    /// Whether `AniDB` is one of the user's community sites.
+    #[serde(rename = "IsAniDBUser")]
+    is_anidb_user: u8,
+    /// Whether `Trakt` is one of them.
+    is_trakt_user: u8,
+    /// Always empty.
+    hide_categories: &'static str,
+    /// The same as `IsAdmin`.
+    can_edit_server_settings: u8,
+    /// Always empty.
+    plex_users: &'static str,
+    /// Always empty.
+    plex_token: &'static str,
+}
+
+impl JMMUser {
+    /// For the document.
+    #[must_use]
+    pub fn example() -> Value {
+        json!({"JMMUserID": 1, "Username": "Default", "Password": "", "IsAdmin": 1, "IsAniDBUser": 0,
+            "IsTraktUser": 0, "HideCategories": "", "CanEditServerSettings": 1, "PlexUsers": "", "PlexToken": ""})
+    }
+}
+
+impl From<User> for JMMUser {
+    fn from(user: User) -> Self {
+        let sites: Vec<String> = serde_json::from_str(&user.profile.community_sites).unwrap_or_default();
+        let has = |name: &str| u8::from(sites.iter().any(|site| site == name));
+        Self {
+            id: user.id,
+            username: user.name,
+            password: "",
+            is_admin: user.is_admin.into(),
+            is_anidb_user: has("AniDB"),
+            is_trakt_user: has("Trakt"),
+            hide_categories: "",
+            can_edit_server_settings: user.is_admin.into(),
+            plex_users: "",
+            plex_token: "",
+        }
+    }
+}
+
+/// Who can log in. Only with `SHOKO_AUTH_V1_LOGIN=on`.
+#[utoipa::path(
+    get,
+    path = "/v1/User",
+    operation_id = "v1UserGet",
+    tag = "Desktop",
+    responses(
+        (status = 200, description = "The users who are not disabled.", content(
+            (Vec<JMMUser> = "application/json", example = json!([JMMUser::example()])),
+            (Vec<JMMUser> = "text/json", example = json!([JMMUser::example()])),
+        )),
+        (status = 404, response = NotFound),
+        Failed,
+    ),
+    security(()),
+)]
+pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
+    let users = call(&auth, Auth::users).await?.into_iter();
+    let users = users.filter(|user| !user.is_disabled);
+    Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
+}
+
+/// Is this the user's password? Only with `SHOKO_AUTH_V1_LOGIN=on`.
+#[utoipa::path(
+    post,
+    path = "/v1/User/{name}",
+    operation_id = "v1UserNamePost",
+    tag = "Desktop",
+    params(("name" = String, Path, description = "The user's name; a `+` in it is a blank.", example = "Default")),
+    request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "It is: the user.", content(
+            (JMMUser = "application/json", example = json!(JMMUser::example())),
+            (JMMUser = "text/json", example = json!(JMMUser::example())),
+        )),
+        (status = 204, description = "It is not, or there is no such user."),
+        BodyRefused,
+        (status = 404, response = NotFound),
+        Failed,
+    ),
+    security(()),
+)]
+pub async fn log_in(auth: Data<Auth>, name: Path<String>, body: Body) -> Result<impl Responder, Problem> {
+    let refused = || Either::Right(HttpResponse::NoContent());
+    let form = body.form().await?;
+    let password = SecretText::new(form.all("password").last().unwrap_or_default().to_owned());
+    let Ok(name) = Name::parse(&name.replace('+', " ")) else {
+        return Ok(refused());
+    };
+    match call(&auth, move |auth| auth.check_login(&name, &password)).await {
+        Ok(user) => Ok(Either::Left(Json(JMMUser::from(user)))),
+        Err(AuthError::WrongCredentials) => Ok(refused()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The form that Shoko Desktop sends.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only for the document")]
+pub struct DesktopLogin {
+    /// The password, exactly.
+    password: String,
+}
