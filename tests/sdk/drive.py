@@ -7,8 +7,17 @@ It says one line a step and stops at the first that fails.
 import sys
 from contextlib import contextmanager
 
-from shoko_auth_client import ApiClient, AuthApi, Configuration, CoreAuthUser, MvcProblemDetails, UserApi
-from shoko_auth_client.exceptions import BadRequestException, UnauthorizedException
+from shoko_auth_client import (
+    ApiClient,
+    AuthApi,
+    Configuration,
+    CoreAuthUser,
+    GenerateTokenRequest,
+    MvcProblemDetails,
+    UserApi,
+    UserBody,
+)
+from shoko_auth_client.exceptions import BadRequestException, NotFoundException, UnauthorizedException
 
 USER = "Default"
 URL, FIRST_PASSWORD = sys.argv[1:]
@@ -123,6 +132,29 @@ with step("a login with the new password gives a new key"):
     fresh = log_in(SECOND_PASSWORD, "laptop")
     check(fresh not in (laptop, phone), "it is an old key")
     current_user(fresh)
+
+with step("a key for another device can be made, is listed, and ends by the device's name"):
+    script = AuthApi(client(fresh)).api_auth_apikey_post("my script")
+    current_user(script)
+    devices = [key.device for key in AuthApi(client(fresh)).api_auth_get()]
+    check(sorted(devices) == ["laptop", "my script"], f"the devices are {devices}")
+    AuthApi(client(fresh)).api_auth_delete(body="my script")
+    unauthorized(current_user, script)
+
+with step("a key can be made that expires"):
+    made = AuthApi(client(fresh)).api_v3_auth_generate_token_post(GenerateTokenRequest(device="an hour", expires="1h"))
+    check(made.expires_at is not None, "it does not")
+    AuthApi(client(fresh)).api_v3_auth_invalidate_token_delete(token=str(made.token))
+    unauthorized(current_user, str(made.token))
+
+with step("a user can be made, is listed, changed and deleted"):
+    users = UserApi(client(fresh))
+    bob = users.api_v3_user_post(UserBody(username="bob", password="bobs long password"))
+    check("bob" in [user.username for user in users.api_v3_user_get()], "bob is not listed")
+    patch = [{"op": "replace", "path": "/Username", "value": "rob"}]
+    check(users.api_v3_user_by_user_id_patch(bob.id, patch).username == "rob", "the name is the old one")
+    users.api_v3_user_by_user_id_delete(bob.id)
+    refused(NotFoundException, 404, users.api_v3_user_by_user_id_get, bob.id)
 
 with step("the key can be deleted"):
     log_out(fresh)

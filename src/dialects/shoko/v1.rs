@@ -105,7 +105,7 @@ pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
 #[utoipa::path(
     post,
     path = "/v1/User/{name}",
-    operation_id = "v1UserNamePost",
+    operation_id = "v1UserByNamePost",
     tag = "Desktop",
     params(("name" = String, Path, description = "The user's name; a `+` in it is a blank.", example = "Default")),
     request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
