@@ -8,6 +8,7 @@ mod deadline;
 use std::future::{Future, ready};
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_http::{HttpService, Protocol};
@@ -24,7 +25,6 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
 
 use crate::auth::Auth;
-use crate::dialects::shoko::web_ui::{self, WebUi};
 use crate::dialects::{gateway, shoko};
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Settings};
@@ -69,7 +69,7 @@ pub fn run(
         process: process.clone(),
         swagger: Data::new(Swagger::new(&settings.base_path)?),
         cors_origins: settings.cors_origins.clone(),
-        web_ui: settings.web_ui.clone().map(|folder| Data::new(WebUi::new(folder))),
+        web_ui: settings.web_ui.clone(),
         v1_login: settings.v1_login,
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
@@ -147,7 +147,7 @@ struct Routes {
     process: Data<Process>,
     swagger: Data<Swagger>,
     cors_origins: CorsOrigins,
-    web_ui: Option<Data<WebUi>>,
+    web_ui: Option<PathBuf>,
     v1_login: bool,
     prefix: String,
 }
@@ -173,16 +173,14 @@ impl Routes {
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(
                 web::scope(&self.prefix)
-                    .configure(|config| {
-                        // First, because `/` leads there when it is there.
-                        if let Some(web_ui) = &self.web_ui {
-                            config.configure(|config| web_ui::routes(config, web_ui));
-                        }
-                    })
                     .configure(shoko::routes)
                     .configure(|config| {
+                        // Before `openapi`, because `/` leads here when there is a web UI.
+                        if let Some(folder) = &self.web_ui {
+                            shoko::web_ui::routes(config, folder);
+                        }
                         if self.v1_login {
-                            config.configure(shoko::v1::routes);
+                            shoko::v1::routes(config);
                         }
                     })
                     .configure(gateway::routes)

@@ -163,7 +163,7 @@ impl Auth {
         Ok(key)
     }
 
-    /// A login does not fail because of it.
+    /// [`Self::rehash`], without a failure that anybody sees: the login itself has succeeded.
     fn raise_rounds(&self, credential: &Credential, password: &str) {
         if let Err(error) = self.rehash(credential, password) {
             log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");

@@ -2,6 +2,7 @@
 //! when there is something to serve, and nobody is made, and greeted, by a start that then fails.
 
 use std::env;
+use std::fs::File;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::thread::sleep;
@@ -16,7 +17,7 @@ use super::{CliError, print};
 use crate::auth::{Auth, FirstAdminMade, OpenError};
 use crate::error::AuthError;
 use crate::server;
-use crate::settings::{Database, Settings};
+use crate::settings::{BasePath, Database, Settings};
 
 /// How long the start waits for a database that cannot be reached.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -24,6 +25,7 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the process is told to stop.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
+    check_web_ui(settings)?;
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the limit of open files stays as it is: {error}");
     }
@@ -55,6 +57,20 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("stopped");
         Ok(())
     })
+}
+
+/// Whether there is a web UI to serve, where one is wanted.
+fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
+    let Some(folder) = &settings.web_ui else { return Ok(()) };
+    let index = folder.join("index.html");
+    let fault = if settings.base_path != BasePath::default() {
+        "Shoko's web UI calls absolute paths, so there can be no base path with it".to_owned()
+    } else if let Err(error) = File::open(&index) {
+        format!("{}: {error}", index.display())
+    } else {
+        return Ok(());
+    };
+    Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {fault}")))
 }
 
 /// Opens the database and brings it up to date. Tries again for some time when PostgreSQL cannot be reached: after a

@@ -3,7 +3,7 @@
 use std::env::{self, VarError};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -91,7 +91,7 @@ pub struct Flags {
     password_min_length: u16,
 }
 
-/// Whether something is there.
+/// A setting that is on or off.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
@@ -108,9 +108,6 @@ impl Flags {
             None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
         };
         let web_ui = self.webui.filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = &web_ui {
-            check_web_ui(folder, &self.base_path)?;
-        }
         Ok(Settings {
             listen: self.listen,
             base_path: self.base_path,
@@ -136,18 +133,6 @@ impl Flags {
     pub fn local_url(&self) -> String {
         local_url(self.listen, &self.base_path)
     }
-}
-
-/// Whether the folder can be served as Shoko's web UI.
-fn check_web_ui(folder: &Path, base_path: &BasePath) -> Result<(), CliError> {
-    let fault = if *base_path != BasePath::default() {
-        "Shoko's web UI calls absolute paths, so there can be no base path with it".to_owned()
-    } else if let Err(error) = fs::File::open(folder.join("index.html")) {
-        format!("{}: {error}", folder.join("index.html").display())
-    } else {
-        return Ok(());
-    };
-    Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {fault}")))
 }
 
 /// The URL of a server that listens at `address`: on loopback when it listens everywhere.

@@ -1,5 +1,6 @@
 //! JSON bodies as Shoko's clients send them: member names in any case, the last of several wins, unknown ones are
-//! ignored, and a number or a boolean where a text is due is taken as it stands. Otherwise JSON is strict.
+//! ignored, and a number or a boolean where a text is due is taken as it stands. Otherwise JSON is strict. Shoko Desktop
+//! sends a form.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -83,9 +84,8 @@ impl Body {
 
     /// The fields of a form.
     pub async fn form(self) -> Result<Query, Problem> {
-        let types = "application/x-www-form-urlencoded";
-        let text = self.read_as(|mime| mime == &mime::APPLICATION_WWW_FORM_URLENCODED, types);
-        Ok(Query::parse(&text.await?))
+        let text = self.read_as(is_form, "application/x-www-form-urlencoded").await?;
+        Ok(Query::parse(&text))
     }
 
     async fn read(self) -> Result<String, Problem> {
@@ -147,6 +147,10 @@ fn announced_length(request: &HttpRequest) -> usize {
 
 fn content_type(request: &HttpRequest) -> Option<Mime> {
     request.headers().get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
+}
+
+fn is_form(mime: &Mime) -> bool {
+    mime.essence_str() == mime::APPLICATION_WWW_FORM_URLENCODED
 }
 
 /// Whether it is JSON in UTF-8.

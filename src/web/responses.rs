@@ -49,7 +49,7 @@ problems! {
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",
         json!({"detail": "The body may have at most 16384 bytes."}), None;
     /// 415.
-    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type than JSON in UTF-8.",
+    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type than this operation takes.",
         json!({"detail": "The Content-Type must be application/json, text/json or application/*+json, in UTF-8."}),
         None;
     /// 500.

@@ -91,19 +91,22 @@ fn with_problem(answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
 /// Below this path are files, whose names have a case.
 const FILES: &str = "/webui/";
 
-/// Lower case, and without a slash at the end; below `/swagger/` that slash is a page of its own.
-fn normalise_path(request: &mut ServiceRequest) {
-    let mut path = request.path().to_owned();
-    let folded = match path.get_mut(..FILES.len()) {
-        Some(start) if start.eq_ignore_ascii_case(FILES) => start,
-        _ => path.as_mut_str(),
-    };
-    folded.make_ascii_lowercase();
-    if path.starts_with(FILES) {
-        // A slash at its end is the file's own affair.
-    } else if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
+/// Lower case, and without a slash at the end: but not what names a file, nor the page `/swagger/`.
+fn normalised(path: &str) -> String {
+    if let Some((start, file)) = path.split_at_checked(FILES.len())
+        && start.eq_ignore_ascii_case(FILES)
+    {
+        return format!("{FILES}{file}");
+    }
+    let mut path = path.to_ascii_lowercase();
+    if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
         path.pop();
     }
+    path
+}
+
+fn normalise_path(request: &mut ServiceRequest) {
+    let path = normalised(request.path());
     if path == request.path() {
         return;
     }

@@ -3,20 +3,8 @@ use serde_json::json;
 use crate::support::{ADMIN_PASSWORD, Answer, Backend, Client, TestApp, on_both_databases};
 
 /// A server that Shoko Desktop can log in to.
-struct WithV1(TestApp);
-
-impl WithV1 {
-    fn on(backend: Backend) -> Self {
-        Self(TestApp::with(backend, |settings| settings.v1_login = true))
-    }
-}
-
-impl std::ops::Deref for WithV1 {
-    type Target = TestApp;
-
-    fn deref(&self) -> &TestApp {
-        &self.0
-    }
+fn with_v1(backend: Backend) -> TestApp {
+    TestApp::with(backend, |settings| settings.v1_login = true)
 }
 
 fn log_in(server: &Client, name: &str, form: &str) -> Answer {
@@ -33,7 +21,8 @@ on_both_databases! {
         log_in(&app, "Default", &format!("password={ADMIN_PASSWORD}")).problem(404);
     }
 
-    fn shoko_desktop_lists_the_users_and_logs_one_in(app: WithV1) {
+    fn shoko_desktop_lists_the_users_and_logs_one_in(backend: Backend) {
+        let app = with_v1(backend);
         app.add_user("golden bob", "bob+s & password");
         app.add_user("gone", "bobs long password");
         assert!(app.database.run(&["user", "disable", "gone"], "").status.success());
@@ -48,7 +37,8 @@ on_both_databases! {
         }
     }
 
-    fn shoko_desktop_is_told_nothing_when_the_password_is_wrong(app: WithV1) {
+    fn shoko_desktop_is_told_nothing_when_the_password_is_wrong(backend: Backend) {
+        let app = with_v1(backend);
         app.add_user("gone", "bobs long password");
         assert!(app.database.run(&["user", "disable", "gone"], "").status.success());
         let long = format!("password={}", "x".repeat(2000));
@@ -76,7 +66,7 @@ on_both_databases! {
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
 fn shoko_desktop_is_told_to_wait_while_the_database_is_away() {
-    let app = WithV1::on(Backend::Postgres);
+    let app = with_v1(Backend::Postgres);
     app.database.go_away();
     app.get("/v1/User").send().problem(503);
     log_in(&app, "Default", &format!("password={ADMIN_PASSWORD}")).problem(503);

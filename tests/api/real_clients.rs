@@ -1,7 +1,6 @@
 use serde_json::json;
 
-use crate::recorded::{PASSWORD, Recorded};
-use crate::support::{ADMIN, Answer, Backend, Request, on_both_databases};
+use crate::support::{ADMIN, Answer, Backend, RECORDED_PASSWORD as PASSWORD, Recorded, Request, on_both_databases};
 
 fn apikey(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text());

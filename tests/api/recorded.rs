@@ -9,31 +9,8 @@ use fancy_regex::Regex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use shoko_auth::model::SecretText;
 
-use crate::support::{Answer, Backend, TestApp, on_both_databases};
-
-/// The administrator's password in the recordings.
-pub const PASSWORD: &str = "correct horse battery";
-
-/// A server whose administrator has the password of the recordings.
-pub struct Recorded(TestApp);
-
-impl Recorded {
-    pub fn on(backend: Backend) -> Self {
-        Self(TestApp::with(backend, |settings| {
-            settings.first_admin.password = Some(SecretText::new(PASSWORD.to_owned()));
-        }))
-    }
-}
-
-impl std::ops::Deref for Recorded {
-    type Target = TestApp;
-
-    fn deref(&self) -> &TestApp {
-        &self.0
-    }
-}
+use crate::support::{Answer, Backend, Recorded, on_both_databases};
 
 /// One request of the run, and what Shoko answered.
 #[derive(Deserialize)]
@@ -79,10 +56,12 @@ on_both_databases! {
             for step in &steps {
                 let (shoko, here) = (facts_of_shoko(step), facts(&run.play(step)));
                 for (fact, theirs) in &shoko {
+                    // What is missing here shows in the members, or in the number of items.
                     let Some(ours) = here.get(fact).filter(|ours| *ours != theirs) else { continue };
-                    let explained = explain(&listed, recording, &step.name, [fact, theirs, ours]);
+                    let changes = [format!("{fact}: {theirs} -> {ours}"), format!("{fact}: * -> {ours}"), "*".to_owned()];
+                    let explained = explain(&listed, recording, &step.name, &changes);
                     if explained.is_empty() {
-                        unexplained.push(format!("{recording}, {}: {fact}: {theirs} -> {ours}", step.name));
+                        unexplained.push(format!("{recording}, {}: {}", step.name, changes[0]));
                     }
                     used.extend(explained);
                 }
@@ -105,25 +84,22 @@ fn entries(listed: &[Difference]) -> impl Iterator<Item = Entry> {
     })
 }
 
-/// What in the list allows that a fact of this step is not as in Shoko.
-fn explain(listed: &[Difference], recording: &str, step: &str, [fact, theirs, ours]: [&str; 3]) -> Vec<Entry> {
-    let changes = [
-        format!("{fact}: {theirs} -> {ours}"),
-        format!("{fact}: * -> {ours}"),
-        "*".to_owned(),
-    ];
+/// What in the list allows a change in this step; `changes` are the ways in which it may be listed.
+fn explain(listed: &[Difference], recording: &str, step: &str, changes: &[String]) -> Vec<Entry> {
     let mut found = Vec::new();
     for (number, difference) in listed.iter().enumerate() {
         let everywhere = difference.steps.is_empty();
-        let here = (everywhere || difference.steps.iter().any(|name| name == step))
-            && difference.recording.as_deref().is_none_or(|name| name == recording);
-        if let Some(change) = difference
-            .changes
-            .iter()
-            .find(|change| here && changes.contains(change))
-        {
+        if !everywhere && !difference.steps.iter().any(|name| name == step) {
+            continue;
+        }
+        if difference.recording.as_deref().is_some_and(|name| name != recording) {
+            continue;
+        }
+        if let Some(change) = difference.changes.iter().find(|change| changes.contains(change)) {
             found.push((number, change.clone()));
-            found.extend((!everywhere).then(|| (number, step.to_owned())));
+            if !everywhere {
+                found.push((number, step.to_owned()));
+            }
         }
     }
     found

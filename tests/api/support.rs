@@ -258,6 +258,28 @@ impl std::ops::Deref for TestApp {
     }
 }
 
+/// The administrator's password in the recordings.
+pub const RECORDED_PASSWORD: &str = "correct horse battery";
+
+/// A server whose administrator has the password of the recordings.
+pub struct Recorded(TestApp);
+
+impl Recorded {
+    pub fn on(backend: Backend) -> Self {
+        Self(TestApp::with(backend, |settings| {
+            settings.first_admin.password = Some(SecretText::new(RECORDED_PASSWORD.to_owned()));
+        }))
+    }
+}
+
+impl std::ops::Deref for Recorded {
+    type Target = TestApp;
+
+    fn deref(&self) -> &TestApp {
+        &self.0
+    }
+}
+
 /// A request that is sent as it is told, header by header.
 #[derive(Clone)]
 pub struct Request {

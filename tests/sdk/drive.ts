@@ -12,6 +12,7 @@ import {
   UserApi,
 } from './sdk';
 
+// Instead of @types/node.
 declare const process: { argv: string[]; exit(code: number): never };
 
 const USER = 'Default';
@@ -48,7 +49,7 @@ async function logIn(user: string, pass: string, device: string): Promise<string
 /** The problem with which the server refuses the call. */
 async function refused(status: number, call: Promise<unknown>): Promise<MvcProblemDetails> {
   const answer = await call.catch((error: unknown) => error);
-  if (!(answer instanceof ResponseError)) throw new Error(`expected ${status}, got ${JSON.stringify(answer)}`);
+  if (!(answer instanceof ResponseError)) throw new Error(`expected ${status}, got ${answer}`);
   const problem = MvcProblemDetailsFromJSON(await answer.response.json());
   check(answer.response.status === status && problem.status === status, `the problem is ${JSON.stringify(problem)}`);
   check(!!problem.title && !!problem.traceId, 'the problem has no title or no trace id');

@@ -1,5 +1,7 @@
 //! Shoko's v3 API. Find a route by its URL here; the handlers are in one file a resource.
 //!
+//! What has to be switched on, `v1` and `web_ui`, lists its own.
+//!
 //! The paths are written in lower case: the surface has lower-cased what was asked for.
 
 pub mod auth;

@@ -1,4 +1,4 @@
-//! `/v1/User`: the login of Shoko Desktop, which knows no keys. It shows the names of all users to anybody, so it is
+//! `/v1/User`: the login of Shoko Desktop, which knows no keys. It shows the names of the users to anybody, so it is
 //! there only where it was asked for; the rest of v1 is not there at all.
 
 use actix_web::web::{self, Data, Path, ServiceConfig};
@@ -36,10 +36,10 @@ pub struct JMMUser {
     password: &'static str,
     /// May manage others.
     is_admin: u8,
-    /// Whether `AniDB` is one of the user's community sites.
+    /// Always 0: there is no AniDB here.
     #[serde(rename = "IsAniDBUser")]
     is_anidb_user: u8,
-    /// Whether `Trakt` is one of them.
+    /// Always 0: there is no Trakt here.
     is_trakt_user: u8,
     /// Always empty.
     hide_categories: &'static str,
@@ -62,15 +62,13 @@ impl JMMUser {
 
 impl From<User> for JMMUser {
     fn from(user: User) -> Self {
-        let sites: Vec<String> = serde_json::from_str(&user.profile.community_sites).unwrap_or_default();
-        let has = |name: &str| u8::from(sites.iter().any(|site| site == name));
         Self {
             id: user.id,
             username: user.name,
             password: "",
             is_admin: user.is_admin.into(),
-            is_anidb_user: has("AniDB"),
-            is_trakt_user: has("Trakt"),
+            is_anidb_user: 0,
+            is_trakt_user: 0,
             hide_categories: "",
             can_edit_server_settings: user.is_admin.into(),
             plex_users: "",
@@ -125,6 +123,7 @@ pub async fn log_in(auth: Data<Auth>, name: Path<String>, body: Body) -> Result<
     let refused = || Either::Right(HttpResponse::NoContent());
     let form = body.form().await?;
     let password = SecretText::new(form.all("password").last().unwrap_or_default().to_owned());
+    // By a `+` Shoko, and so Desktop, means a blank: who has a real one in the name cannot log in here.
     let Ok(name) = Name::parse(&name.replace('+', " ")) else {
         return Ok(refused());
     };

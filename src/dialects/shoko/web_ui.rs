@@ -1,6 +1,6 @@
 //! A built Shoko web UI from a folder, so that one process is enough for a person with a browser.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use actix_files::{NamedFile, PathBufWrap};
 use actix_web::http::StatusCode;
@@ -14,21 +14,11 @@ use crate::web::readable;
 const INDEX: &str = "index.html";
 
 /// Where the files are.
-pub struct WebUi {
-    folder: PathBuf,
-}
-
-impl WebUi {
-    /// In this folder.
-    #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
-    }
-}
+struct Folder(PathBuf);
 
 /// `/webui/`, and the way there from `/`.
-pub fn routes(config: &mut ServiceConfig, web_ui: &Data<WebUi>) {
-    config.app_data(web_ui.clone());
+pub fn routes(config: &mut ServiceConfig, folder: &Path) {
+    config.app_data(Data::new(Folder(folder.to_owned())));
     for path in ["", "/", "/webui"] {
         config.service(readable(path, lead_there));
     }
@@ -40,11 +30,12 @@ async fn lead_there() -> impl Responder {
 }
 
 /// The file; for any other path the page, whose script knows what the path means.
-async fn serve_file(request: HttpRequest, web_ui: Data<WebUi>) -> Result<HttpResponse, Problem> {
-    // Still encoded where it matters: what would lead out of the folder, or to a hidden file, names none.
+async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpResponse, Problem> {
+    // `PathBufWrap` refuses what leads out of the folder or names a hidden file: such a path is no file, like the
+    // empty one that stands for it then.
     let path = request.match_info().query("file").parse::<PathBufWrap>();
-    let path = path.map(|path| web_ui.folder.join(path)).unwrap_or_default();
-    let index = web_ui.folder.join(INDEX);
+    let path = path.map(|path| folder.0.join(path)).unwrap_or_default();
+    let index = folder.0.join(INDEX);
     if path != index
         && path.is_file()
         && let Ok(file) = NamedFile::open(path)
