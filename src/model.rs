@@ -75,7 +75,7 @@ pub fn fold(text: &str) -> String {
 /// Somebody who can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Shoko's `UserID`. Never given out twice.
+    /// Shoko's `UserID`. Never given out twice, but to whom an import brings with it.
     pub id: i32,
     /// The name, as typed.
     pub name: String,
@@ -85,10 +85,23 @@ pub struct User {
     pub is_admin: bool,
     /// Keeps password and keys, but none of them works.
     pub is_disabled: bool,
+    /// The administrator that the first start made, as long as nobody has logged in as him.
+    pub is_automatic: bool,
     /// When the user was made.
     pub created_at: NaiveDateTime,
     /// What Shoko's clients keep with the user.
     pub profile: Profile,
+}
+
+/// Who somebody is, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Shoko's `UserID`.
+    pub user_id: i32,
+    /// The name, as typed.
+    pub name: String,
+    /// May manage others.
+    pub is_admin: bool,
 }
 
 /// What Shoko's clients keep with a user and give no meaning to this service.

@@ -75,9 +75,10 @@ pub fn run(
     };
     let auth = routes.auth.clone();
     let address = listener.local_addr()?;
+    let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(max_connections(workers)?)
+        .max_concurrent_connections(max_connections(workers, files_each)?)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
         .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
@@ -133,10 +134,10 @@ async fn sweep(auth: Data<Auth>) {
     }
 }
 
-/// Each worker's share of the connections that the limit of open files allows.
-fn max_connections(workers: usize) -> io::Result<usize> {
+/// Each worker's share of the connections that the limit of open files allows, when each may need so many.
+fn max_connections(workers: usize, files_each: u64) -> io::Result<usize> {
     let (open_files, _) = rlimit::Resource::NOFILE.get()?;
-    let all = open_files.saturating_sub(OTHER_FILES).clamp(1, MAX_CONNECTIONS);
+    let all = (open_files.saturating_sub(OTHER_FILES) / files_each).clamp(1, MAX_CONNECTIONS);
     Ok(usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Attribute, Caller, KeyInfo, Name, NewUser, ProfileChange, SecretText, User, UserChange};
+use crate::model::{Account, Attribute, Caller, KeyInfo, Name, NewUser, ProfileChange, SecretText, User, UserChange};
 use crate::secret::key::random;
 use crate::settings::FirstAdmin;
 use crate::store::DbConnection;
@@ -50,6 +50,7 @@ impl Auth {
                 profile,
             };
             let user = insert_user(db, &admin, &hash)?;
+            db.set_automatic(user.id, true)?;
             Ok(Some(FirstAdminMade {
                 user,
                 generated_password,
@@ -74,6 +75,11 @@ impl Auth {
             still_is_admin(db, caller)?;
             insert_user(db, user, &hash)
         })
+    }
+
+    /// Who can log in.
+    pub fn accounts(&self) -> Result<Vec<Account>> {
+        self.store.read(DbConnection::accounts)
     }
 
     /// All users, by id.
@@ -360,7 +366,7 @@ fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str) -> Result<User
     if taken {
         return Err(AuthError::NameTaken);
     }
-    db.insert_user(user, hash, now())
+    db.insert_user(None, user, hash, now())
 }
 
 /// 100 random bits in groups of letters and digits that nobody mistakes for one another.

@@ -4,7 +4,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Caller, Expiry, Name, SecretText, User};
+use crate::model::{Account, Caller, Expiry, Name, SecretText};
 use crate::secret::key::Key;
 use crate::store::{Credential, DbConnection, StoredKey};
 
@@ -44,6 +44,7 @@ impl Auth {
     pub fn log_in(&self, login: &LogIn) -> Result<IssuedKey> {
         let credential = self.check_password(&login.user, login.password.expose())?;
         let expires_at = resolve(login.expiry)?;
+        self.note_first_login(&credential)?;
         let key = self.key_for(&credential, &login.device, expires_at)?;
         self.raise_rounds(&credential, login.password.expose());
         Ok(IssuedKey {
@@ -56,11 +57,15 @@ impl Auth {
     }
 
     /// Who somebody is who shows name and password, and wants no key.
-    pub fn check_login(&self, user: &Name, password: &SecretText) -> Result<User> {
+    pub fn check_login(&self, user: &Name, password: &SecretText) -> Result<Account> {
         let credential = self.check_password(user, password.expose())?;
+        self.note_first_login(&credential)?;
         self.raise_rounds(&credential, password.expose());
-        let user = self.store.read(|db| db.user(credential.user_id))?;
-        user.ok_or(AuthError::WrongCredentials)
+        Ok(Account {
+            user_id: credential.user_id,
+            name: credential.name,
+            is_admin: credential.is_admin,
+        })
     }
 
     /// A key for another device of the caller's. A session that ends makes none that outlives it.
@@ -87,6 +92,17 @@ impl Auth {
             device: device.clone(),
             expires_at,
         })
+    }
+
+    /// From now on the administrator that the first start made is somebody's, and no import removes him.
+    fn note_first_login(&self, credential: &Credential) -> Result<()> {
+        let still_there =
+            !credential.is_automatic || self.store.write(|db| db.set_automatic(credential.user_id, false))?;
+        if still_there {
+            Ok(())
+        } else {
+            Err(AuthError::WrongCredentials)
+        }
     }
 
     /// What the password was checked against, if it is right. Takes the same time whatever is wrong.

@@ -2,6 +2,7 @@
 //! Synchronous, and without a word of HTTP. The methods are in the files of this folder, by subject.
 
 mod account;
+mod import;
 mod login;
 mod open;
 mod preferences;
@@ -13,6 +14,7 @@ mod interleaving_tests;
 use chrono::{NaiveDateTime, SubsecRound, Utc};
 
 pub use account::{FirstAdminMade, KeysAfterChange};
+pub use import::{Done, ImportMode, ImportReport, RowReport, Table, Tally};
 pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
 

@@ -1,4 +1,4 @@
-//! Lists: a table for people, JSON for programs.
+//! Lists, a table for people and JSON for programs; and how other things are written.
 
 use chrono::{NaiveDateTime, SecondsFormat};
 use comfy_table::{Table, presets};
@@ -35,4 +35,9 @@ pub fn time(time: NaiveDateTime) -> String {
 /// A mark in a table.
 pub fn mark(set: bool) -> String {
     if set { "yes" } else { "" }.to_owned()
+}
+
+/// As a shell takes it literally.
+pub fn in_quotes(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -3,6 +3,7 @@
 //! A command returns what there is to print; only `serve` prints by itself, because it does not return.
 
 mod healthcheck;
+mod import;
 mod key;
 mod list;
 mod log;
@@ -51,6 +52,9 @@ enum Command {
     /// See and end keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Take over users and keys from elsewhere.
+    #[command(subcommand)]
+    Import(import::Command),
     /// Print the OpenAPI document.
     Openapi,
     /// Ask the server at the configured address whether it can serve.
@@ -105,6 +109,7 @@ fn run(cli: Cli) -> Result<String, CliError> {
         Command::Serve => serve::run(&flags.settings()?).map(|()| String::new()),
         Command::User(command) => user::run(&open(flags)?, command),
         Command::Key(command) => key::run(&open(flags)?, command),
+        Command::Import(command) => import::run(|| open(flags), command),
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),
         Command::Completions { shell } => {

@@ -12,6 +12,7 @@ use actix_web::rt::System;
 use futures_util::future::select;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::list::in_quotes;
 use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, FirstAdminMade, OpenError};
@@ -65,6 +66,8 @@ fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
     let index = folder.join("index.html");
     let fault = if settings.base_path != BasePath::default() {
         "Shoko's web UI calls absolute paths, so there can be no base path with it".to_owned()
+    } else if !index.is_file() {
+        format!("{}: there is no such file", index.display())
     } else if let Err(error) = File::open(&index) {
         format!("{}: {error}", index.display())
     } else {
@@ -146,11 +149,6 @@ fn greeting(made: &FirstAdminMade, url: &str) -> String {
         in_quotes(&body),
         in_quotes(name),
     )
-}
-
-/// As a shell takes it literally.
-fn in_quotes(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

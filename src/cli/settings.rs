@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::CliError;
@@ -62,11 +63,13 @@ pub struct Flags {
         global = true,
         env = "SHOKO_AUTH_V1_LOGIN",
         default_value = "off",
+        ignore_case = true,
         value_name = "SWITCH"
     )]
     v1_login: Switch,
     /// Folder of a built Shoko web UI, to be served at `/webui/`. Not together with a base path.
-    #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR")]
+    #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR",
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     webui: Option<PathBuf>,
     /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
@@ -95,6 +98,7 @@ pub struct Flags {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
+    #[value(alias = "")]
     Off,
 }
 

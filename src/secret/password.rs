@@ -3,18 +3,26 @@
 //! A check that fails costs the same whatever the reason, so that the time of a 401 tells nobody which
 //! users exist: where there is no hash to check against, or one of fewer rounds, the rounds are done for nothing.
 
+use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pbkdf2::password_hash::phc::PasswordHash;
 use pbkdf2::password_hash::{CustomizedPasswordHasher, PasswordHasher, PasswordVerifier};
 use pbkdf2::{Algorithm, Params, Pbkdf2};
+use sha2::{Digest, Sha512};
 
 use crate::error::{AuthError, PasswordFault, Result};
 use crate::model::fold;
 
 /// The commonest passwords in lower case, one a line. The comment at the top names source and licence.
 const COMMON: &str = include_str!("common-passwords.txt");
+
+/// Stands before the PHC string of an imported hash: what was hashed there is not the password, but what Shoko kept of
+/// it, its SHA-512 without salt in upper-case hex. The first login puts a hash of the password in its place.
+const OF_SHOKO: &str = "$shoko-sha512";
+/// Stands where a hash would: the user cannot log in until somebody sets a password.
+pub const NO_PASSWORD: &str = "!";
 
 /// How passwords are hashed and which new ones are taken.
 #[derive(Debug)]
@@ -79,6 +87,11 @@ impl Passwords {
         Ok(hash.to_string())
     }
 
+    /// The same of what Shoko kept of a password, so that nobody who finds the database finds that.
+    pub fn wrap(&self, kept: &ShokoHash) -> Result<String> {
+        self.hash(&kept.0).map(|hash| format!("{OF_SHOKO}{hash}"))
+    }
+
     /// Whether `password` is the one that `stored` was made from; never, when nothing is stored.
     /// A `false` takes the same time in every case.
     #[must_use]
@@ -87,11 +100,22 @@ impl Passwords {
         let possible = password.len() <= Self::MAX_BYTES && !password.contains('\0');
         let stored = stored.filter(|_| possible);
         let done = stored.as_ref().map_or(0, |s| s.rounds);
-        if stored.is_some_and(|s| self.hasher.verify_password(password.as_bytes(), &s.hash).is_ok()) {
+        if stored.is_some_and(|stored| self.matches(password, &stored)) {
             return true;
         }
         self.spend(self.missing(done));
         false
+    }
+
+    /// Shoko hashed some passwords as they were typed and some trimmed. To try both takes twice as long; that tells who
+    /// was imported and has not logged in since, and no more.
+    fn matches(&self, password: &str, stored: &Stored) -> bool {
+        let is = |text: &str| self.hasher.verify_password(text.as_bytes(), &stored.hash).is_ok();
+        if !stored.of_shoko {
+            return is(password);
+        }
+        let trimmed = password.trim();
+        is(&ShokoHash::of(password).0) || (trimmed != password && is(&ShokoHash::of(trimmed).0))
     }
 
     /// Does `rounds` rounds for nothing but the time they take, by the same code as a check. The library does at least
@@ -114,10 +138,10 @@ impl Passwords {
         self.dearest.fetch_max(done, Ordering::Relaxed).max(done) - done
     }
 
-    /// Whether `stored` was made with fewer rounds than new hashes are.
+    /// Whether `stored` was made with fewer rounds than new hashes are, or from what Shoko kept.
     #[must_use]
     pub fn needs_rehash(&self, stored: &str) -> bool {
-        Stored::parse(stored).is_none_or(|s| s.rounds < self.rounds)
+        Stored::parse(stored).is_none_or(|s| s.of_shoko || s.rounds < self.rounds)
     }
 }
 
@@ -125,20 +149,54 @@ impl Passwords {
 struct Stored {
     hash: PasswordHash,
     rounds: u32,
+    of_shoko: bool,
 }
 
 impl Stored {
     /// `None`, and a line in the log, when the text is no hash of ours: somebody edited the database.
     fn parse(text: &str) -> Option<Self> {
+        let (text, of_shoko) = match text.strip_prefix(OF_SHOKO) {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
         let hash = PasswordHash::new(text).ok();
         let parsed = hash.and_then(|hash| {
             let rounds = Params::try_from(&hash).ok()?.rounds();
-            (hash.algorithm == Algorithm::Pbkdf2Sha256.into()).then_some(Self { hash, rounds })
+            let ours = hash.algorithm == Algorithm::Pbkdf2Sha256.into();
+            ours.then_some(Self { hash, rounds, of_shoko })
         });
-        if parsed.is_none() {
+        if parsed.is_none() && text != NO_PASSWORD {
             log::error!("a stored password is not a PBKDF2-SHA256 PHC string; its user cannot log in");
         }
         parsed
+    }
+}
+
+/// What Shoko keeps of a password: its SHA-512, without salt, in upper-case hex.
+#[derive(Clone)]
+pub struct ShokoHash(String);
+
+impl ShokoHash {
+    /// Reads what stands in Shoko's database. Lower case is none: there, too, nobody can log in with it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+        (text.len() == 128 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+
+    fn of(password: &str) -> Self {
+        let digest = Sha512::digest(password.as_bytes());
+        Self(
+            digest
+                .iter()
+                .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}")),
+        )
+    }
+}
+
+impl fmt::Debug for ShokoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShokoHash([secret])")
     }
 }
 
@@ -180,6 +238,32 @@ mod tests {
         ] {
             assert!(!passwords.verify("Trombone", Some(stored)), "{stored}");
         }
+    }
+
+    #[test]
+    fn what_shoko_kept_is_wrapped_and_wants_a_rehash() {
+        // Of "password".
+        let sha512 = "B109F3BBBC244EB82441917ED06D618B9008DD09B3BEFD1B5E07394C706A8BB9\
+                      80B1D7785E5976EC049B46DF5F1326AF5A2EA6D103FD07C95385FFAB0CACBC86";
+        let passwords = Passwords::new(1000, 8).unwrap();
+        let hash = passwords.wrap(&ShokoHash::parse(sha512).unwrap()).unwrap();
+        assert!(!hash.contains(sha512) && passwords.needs_rehash(&hash), "{hash}");
+        for password in ["password", " password\t"] {
+            assert!(passwords.verify(password, Some(&hash)), "{password}");
+        }
+        for password in ["", " ", "Password", sha512] {
+            assert!(!passwords.verify(password, Some(&hash)), "{password}");
+        }
+        for text in [
+            "",
+            "B109",
+            &sha512.to_lowercase(),
+            &format!("{sha512}0"),
+            &sha512.replace('B', "X"),
+        ] {
+            assert!(ShokoHash::parse(text).is_none(), "{text}");
+        }
+        assert!(!passwords.verify("password", Some(NO_PASSWORD)) && !passwords.verify(NO_PASSWORD, Some(NO_PASSWORD)));
     }
 
     #[test]

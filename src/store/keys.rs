@@ -1,5 +1,7 @@
 //! Queries on `api_keys`.
 
+use std::collections::HashMap;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
@@ -23,6 +25,35 @@ pub struct StoredKey<'a> {
     pub sealed: Option<Vec<u8>>,
     /// When it stops working; `None`: never by itself.
     pub expires_at: Option<NaiveDateTime>,
+}
+
+/// How many rows one statement is about at most.
+const BATCH: usize = 500;
+
+#[derive(Insertable)]
+#[diesel(table_name = api_keys)]
+struct NewKeyRow<'a> {
+    user_id: i32,
+    device: &'a str,
+    device_folded: &'a str,
+    hash: &'a [u8],
+    sealed: Option<&'a [u8]>,
+    created_at: NaiveDateTime,
+    expires_at: Option<NaiveDateTime>,
+}
+
+impl<'a> NewKeyRow<'a> {
+    fn of(key: &'a StoredKey<'_>, now: NaiveDateTime) -> Self {
+        Self {
+            user_id: key.user_id,
+            device: key.device.shown(),
+            device_folded: key.device.folded(),
+            hash: &key.hash,
+            sealed: key.sealed.as_deref(),
+            created_at: now,
+            expires_at: key.expires_at,
+        }
+    }
 }
 
 impl DbConnection {
@@ -82,18 +113,49 @@ impl DbConnection {
 
     /// Adds a key.
     pub fn insert_key(&mut self, key: &StoredKey<'_>, now: NaiveDateTime) -> Result<()> {
-        diesel::insert_into(api_keys::table)
-            .values((
-                api_keys::user_id.eq(key.user_id),
-                api_keys::device.eq(key.device.shown()),
-                api_keys::device_folded.eq(key.device.folded()),
-                api_keys::hash.eq(key.hash.as_slice()),
-                api_keys::sealed.eq(key.sealed.as_deref()),
-                api_keys::created_at.eq(now),
-                api_keys::expires_at.eq(key.expires_at),
-            ))
-            .execute(self)?;
+        self.insert_keys(std::slice::from_ref(key), now)
+    }
+
+    /// Adds many keys at once.
+    pub fn insert_keys(&mut self, keys: &[StoredKey<'_>], now: NaiveDateTime) -> Result<()> {
+        for batch in keys.chunks(BATCH) {
+            let rows: Vec<NewKeyRow<'_>> = batch.iter().map(|key| NewKeyRow::of(key, now)).collect();
+            let insert = diesel::insert_into(api_keys::table).values(&rows);
+            match self {
+                Self::Postgres(c) => insert.execute(c),
+                Self::Sqlite(c) => insert.execute(c),
+            }?;
+        }
         Ok(())
+    }
+
+    /// Which of these keys there are, and whose.
+    pub fn owners_of_keys(&mut self, hashes: &[KeyHash]) -> Result<HashMap<KeyHash, i32>> {
+        let mut owners = HashMap::new();
+        for batch in hashes.chunks(BATCH) {
+            let batch = batch.iter().map(KeyHash::as_slice);
+            let found = api_keys::table.select((api_keys::hash, api_keys::user_id));
+            let found = found.filter(api_keys::hash.eq_any(batch));
+            let found: Vec<(Vec<u8>, i32)> = match self {
+                Self::Postgres(c) => found.load(c),
+                Self::Sqlite(c) => found.load(c),
+            }?;
+            owners.extend(
+                found
+                    .into_iter()
+                    .filter_map(|(hash, user)| Some((hash.try_into().ok()?, user))),
+            );
+        }
+        Ok(owners)
+    }
+
+    /// The folded names of the user's devices that have a key to be handed out again.
+    pub fn sealed_devices(&mut self, user_id: i32) -> Result<Vec<String>> {
+        Ok(api_keys::table
+            .filter(api_keys::user_id.eq(user_id))
+            .filter(api_keys::sealed.is_not_null())
+            .select(api_keys::device_folded)
+            .load(self)?)
     }
 
     /// All keys that have not expired, or those of one user: by user, device and age.

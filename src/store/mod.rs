@@ -7,6 +7,7 @@ mod connection;
 mod keys;
 mod preferences;
 mod schema;
+mod shoko;
 mod users;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 pub use connection::DbConnection;
 use connection::Manager;
 pub use keys::StoredKey;
+pub use shoko::{ShokoData, ShokoFault, ShokoKey, ShokoUser};
 pub use users::Credential;
 
 use crate::error::{AuthError, Result};

@@ -16,6 +16,7 @@ diesel::table! {
         restricted_tags -> Text,
         avatar -> Text,
         plex_usernames -> Text,
+        is_automatic -> Bool,
     }
 }
 

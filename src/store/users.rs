@@ -2,11 +2,12 @@
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 
 use super::DbConnection;
 use super::schema::users;
 use crate::error::{AuthError, Result};
-use crate::model::{Name, NewUser, Profile, ProfileChange, User};
+use crate::model::{Account, Name, NewUser, Profile, ProfileChange, User};
 
 /// What a login is checked against.
 #[derive(Queryable, Selectable)]
@@ -21,8 +22,12 @@ pub struct Credential {
     pub password: String,
     /// Rises whenever the password changes, and not when the same password is hashed anew.
     pub password_version: i32,
+    /// Whether the user may manage others.
+    pub is_admin: bool,
     /// Whether the user may not log in at all.
     pub is_disabled: bool,
+    /// Whether nobody has logged in yet as the administrator that the first start made.
+    pub is_automatic: bool,
 }
 
 #[derive(Queryable, Selectable)]
@@ -33,6 +38,7 @@ struct UserRow {
     email: Option<String>,
     is_admin: bool,
     is_disabled: bool,
+    is_automatic: bool,
     created_at: NaiveDateTime,
     community_sites: String,
     restricted_tags: String,
@@ -48,6 +54,7 @@ impl From<UserRow> for User {
             email: row.email,
             is_admin: row.is_admin,
             is_disabled: row.is_disabled,
+            is_automatic: row.is_automatic,
             created_at: row.created_at,
             profile: Profile {
                 community_sites: row.community_sites,
@@ -106,6 +113,21 @@ impl DbConnection {
         Ok(rows.into_iter().map(User::from).collect())
     }
 
+    /// Who is not disabled, by id: no more of them than this, so that it costs little.
+    pub fn accounts(&mut self) -> Result<Vec<Account>> {
+        let rows: Vec<(i32, String, bool)> = users::table
+            .filter(users::is_disabled.eq(false))
+            .order(users::id)
+            .select((users::id, users::name, users::is_admin))
+            .load(self)?;
+        let account = |(user_id, name, is_admin)| Account {
+            user_id,
+            name,
+            is_admin,
+        };
+        Ok(rows.into_iter().map(account).collect())
+    }
+
     /// Whether anybody may manage others.
     pub fn has_admin(&mut self) -> Result<bool> {
         let admins: i64 = users::table.filter(users::is_admin.eq(true)).count().get_result(self)?;
@@ -148,10 +170,11 @@ impl DbConnection {
         Ok(holders > 0)
     }
 
-    /// Adds a user; the caller has seen to it that the names are free.
-    pub fn insert_user(&mut self, user: &NewUser, password: &str, now: NaiveDateTime) -> Result<User> {
+    /// Adds a user with this id, or the next one; the caller has seen to it that id and names are free.
+    pub fn insert_user(&mut self, id: Option<i32>, user: &NewUser, password: &str, now: NaiveDateTime) -> Result<User> {
         diesel::insert_into(users::table)
             .values((
+                id.map(|id| users::id.eq(id)),
                 users::name.eq(user.name.shown()),
                 users::name_folded.eq(user.name.folded()),
                 users::email.eq(user.email.as_ref().map(Name::shown)),
@@ -166,6 +189,38 @@ impl DbConnection {
         let user_id = made(self.user_by_name(&user.name)?)?.id;
         self.change_profile(user_id, &user.profile)?;
         made(self.user(user_id)?)
+    }
+
+    /// The id of the next user who is added without one.
+    pub fn next_user_id(&mut self) -> Result<i64> {
+        #[derive(QueryableByName)]
+        struct Next {
+            #[diesel(sql_type = BigInt)]
+            id: i64,
+        }
+        let sql = match self {
+            Self::Postgres(_) => "SELECT last_value + is_called::int AS id FROM users_id_seq",
+            Self::Sqlite(_) => "SELECT coalesce(max(seq), 0) + 1 AS id FROM sqlite_sequence WHERE name = 'users'",
+        };
+        let next: Next = diesel::sql_query(sql).get_result(self)?;
+        Ok(next.id)
+    }
+
+    /// Lets the next user who is added without an id have this one. SQLite goes on behind the greatest by itself.
+    pub fn set_next_user_id(&mut self, id: i64) -> Result<()> {
+        if let Self::Postgres(c) = self {
+            diesel::sql_query(format!("ALTER SEQUENCE users_id_seq RESTART WITH {id}")).execute(c)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the administrator that the first start makes, or that somebody has logged in as him. `false`: there is no
+    /// such user.
+    pub fn set_automatic(&mut self, user_id: i32, automatic: bool) -> Result<bool> {
+        let changed = diesel::update(users::table.find(user_id))
+            .set(users::is_automatic.eq(automatic))
+            .execute(self)?;
+        Ok(changed > 0)
     }
 
     /// Renames a user; the caller has seen to it that the name is free.

@@ -31,6 +31,9 @@ on_both_databases! {
             "IsTraktUser": 0, "HideCategories": "", "CanEditServerSettings": 1, "PlexUsers": "", "PlexToken": ""});
         assert_eq!((&users[0], users.as_array().unwrap().len()), (&default, 2), "a disabled user cannot log in");
         assert_eq!((&users[1]["Username"], &users[1]["IsAdmin"]), (&json!("golden bob"), &json!(0)));
+        let charset = ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8");
+        let form = "password=bob%2Bs+%26+password";
+        assert_eq!(app.post("/v1/User/golden+bob").headers(&[charset]).body(form).send().status, 200);
         for name in ["golden+bob", "GOLDEN%20Bob", "golden%2Bbob"] {
             let answer = log_in(&app, name, "password=bob%2Bs+%26+password");
             assert_eq!((answer.status, &answer.json()["JMMUserID"]), (200, &json!(2)), "{name}");

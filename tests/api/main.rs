@@ -23,6 +23,8 @@ mod document;
 mod habits;
 /// Health.
 mod health;
+/// Moving in: somebody else's users and keys.
+mod import;
 /// What clients ask before they log in.
 mod init;
 /// Stopping, and a database that comes and goes.
@@ -40,6 +42,7 @@ mod recorded;
 /// Ending a key.
 mod revoke;
 mod serving;
+mod shoko_database;
 /// The first start, several nodes, the command that checks a server.
 mod start;
 mod support;

@@ -1,4 +1,6 @@
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use shoko_auth::model::SecretText;
@@ -13,6 +15,7 @@ const PAGE: &str = "<!doctype html><title>Shoko</title>";
 /// A server with a folder that holds what a built web UI does.
 struct WithWebUi {
     app: TestApp,
+    folder: PathBuf,
     _around: TempDir,
 }
 
@@ -27,9 +30,13 @@ impl WithWebUi {
         fs::write(around.path().join("outside.txt"), "secret").unwrap();
         let app = TestApp::with(backend, |settings| {
             settings.first_admin.password = Some(SecretText::new(PASSWORD.to_owned()));
-            settings.web_ui = Some(folder);
+            settings.web_ui = Some(folder.clone());
         });
-        Self { app, _around: around }
+        Self {
+            app,
+            folder,
+            _around: around,
+        }
     }
 }
 
@@ -221,6 +228,26 @@ on_both_databases! {
         assert_eq!(app.get("/swagger/").send().status, 200, "is where it was");
     }
 
+    fn odd_files_hold_nobody_up(app: WithWebUi) {
+        let file = |name: &str| app.folder.join(name);
+        fs::write(file("empty.css"), "").unwrap();
+        for range in ["bytes=-2", "bytes=0-", "bytes=0-0"] {
+            let answer = app.get("/webui/empty.css").header("Range", range).send();
+            assert_eq!((answer.status, answer.body.len()), (200, 0), "{range}");
+        }
+        assert!(Command::new("mkfifo").arg(file("pipe.js")).status().unwrap().success());
+        assert_eq!(app.get("/webui/pipe.js").send().text(), PAGE);
+        fs::remove_file(file("index.html")).unwrap();
+        app.get("/webui/").send().problem(404);
+        assert!(Command::new("mkfifo").arg(file("index.html")).status().unwrap().success());
+        for _ in 0..20 {
+            app.get("/webui/").send().problem(404);
+        }
+        fs::remove_file(file("index.html")).unwrap();
+        fs::write(file("index.html"), PAGE).unwrap();
+        assert_eq!(app.get("/webui/").send().text(), PAGE);
+    }
+
     fn no_path_leads_out_of_the_folder_or_to_a_hidden_file(app: WithWebUi) {
         for path in [
             "/webui/../outside.txt",
@@ -274,6 +301,17 @@ fn a_folder_without_a_web_ui_and_a_base_path_beside_it_are_refused_at_the_start(
     list.env("SHOKO_AUTH_WEBUI", folder.path())
         .env("SHOKO_AUTH_DATA_DIR", folder.path());
     assert!(list.output().unwrap().status.success(), "only the server needs it");
+    assert!(
+        list.env("SHOKO_AUTH_WEBUI", "")
+            .env("SHOKO_AUTH_V1_LOGIN", "")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    fs::create_dir(folder.path().join("index.html")).unwrap();
+    assert_eq!(fails("/").0, Some(2), "a folder is no page");
+    fs::remove_dir(folder.path().join("index.html")).unwrap();
     fs::write(folder.path().join("index.html"), PAGE).unwrap();
     let (code, error) = fails("/auth");
     assert!(code == Some(2) && error.contains("base path"), "{error}");

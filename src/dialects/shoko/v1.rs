@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Name, SecretText, User};
+use crate::model::{Account, Name, SecretText};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
@@ -36,7 +36,7 @@ pub struct JMMUser {
     password: &'static str,
     /// May manage others.
     is_admin: u8,
-    /// Always 0: there is no AniDB here.
+    /// Always 0: there is no `AniDB` here.
     #[serde(rename = "IsAniDBUser")]
     is_anidb_user: u8,
     /// Always 0: there is no Trakt here.
@@ -60,10 +60,10 @@ impl JMMUser {
     }
 }
 
-impl From<User> for JMMUser {
-    fn from(user: User) -> Self {
+impl From<Account> for JMMUser {
+    fn from(user: Account) -> Self {
         Self {
-            id: user.id,
+            id: user.user_id,
             username: user.name,
             password: "",
             is_admin: user.is_admin.into(),
@@ -94,8 +94,7 @@ impl From<User> for JMMUser {
     security(()),
 )]
 pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
-    let users = call(&auth, Auth::users).await?.into_iter();
-    let users = users.filter(|user| !user.is_disabled);
+    let users = call(&auth, Auth::accounts).await?.into_iter();
     Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
 }
 

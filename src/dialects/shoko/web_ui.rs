@@ -1,17 +1,16 @@
 //! A built Shoko web UI from a folder, so that one process is enough for a person with a browser.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use actix_files::{NamedFile, PathBufWrap};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, LOCATION};
-use actix_web::web::{Data, ServiceConfig};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
+use actix_web::web::{Data, ServiceConfig, block};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 
 use crate::web::problem::Problem;
 use crate::web::readable;
-
-const INDEX: &str = "index.html";
 
 /// Where the files are.
 struct Folder(PathBuf);
@@ -29,24 +28,55 @@ async fn lead_there() -> impl Responder {
     HttpResponse::Found().insert_header((LOCATION, "/webui/")).finish()
 }
 
-/// The file; for any other path the page, whose script knows what the path means.
-async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpResponse, Problem> {
-    // `PathBufWrap` refuses what leads out of the folder or names a hidden file: such a path is no file, like the
-    // empty one that stands for it then.
-    let path = request.match_info().query("file").parse::<PathBufWrap>();
-    let path = path.map(|path| folder.0.join(path)).unwrap_or_default();
-    let index = folder.0.join(INDEX);
-    if path != index
-        && path.is_file()
-        && let Ok(file) = NamedFile::open(path)
-    {
-        return Ok(file.disable_content_disposition().into_response(&request));
+/// A file, and whether it is the page.
+struct Found {
+    file: NamedFile,
+    is_page: bool,
+}
+
+impl Folder {
+    /// The file; for any other path the page, whose script knows what the path means.
+    fn open(&self, path: &Path) -> io::Result<Found> {
+        let (path, page) = (self.0.join(path), self.0.join("index.html"));
+        let path = if path.is_file() { path } else { page.clone() };
+        // What is none, a pipe for example, may never open.
+        if !path.is_file() {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let is_page = path == page;
+        let file = NamedFile::open(path)?;
+        Ok(Found { file, is_page })
     }
-    let page = NamedFile::open(index).map_err(|error| {
-        log::error!("the web UI cannot be read: {error}");
-        Problem::with_detail(StatusCode::NOT_FOUND, "The web UI is not where it was.")
-    })?;
-    let page = page.disable_content_disposition().prefer_utf8(true);
-    let page = page.customize().insert_header((CACHE_CONTROL, "no-cache"));
-    Ok(page.respond_to(&request).map_into_boxed_body())
+}
+
+async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpResponse, Problem> {
+    // `PathBufWrap` refuses what leads out of the folder or names a hidden file: such a path is no file, and gets the
+    // page. Links in the folder are followed.
+    let path = request.match_info().query("file").parse::<PathBufWrap>();
+    let path = path.map(|path| path.as_ref().to_owned()).unwrap_or_default();
+    let opened = block(move || folder.open(&path)).await;
+    let Found { file, is_page } = opened
+        .unwrap_or_else(|e| Err(io::Error::other(e)))
+        .map_err(|e| refused(&e))?;
+    let file = file.disable_content_disposition();
+    // The library fails at a range of nothing.
+    let mut answer = if file.metadata().len() == 0 {
+        HttpResponse::Ok().content_type(file.content_type().clone()).finish()
+    } else {
+        file.into_response(&request)
+    };
+    if is_page {
+        let headers = answer.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    }
+    Ok(answer)
+}
+
+fn refused(error: &io::Error) -> Problem {
+    log::debug!("a file of the web UI cannot be read: {error}");
+    match error.kind() {
+        ErrorKind::NotFound => Problem::with_detail(StatusCode::NOT_FOUND, "The web UI is not where it was."),
+        _ => Problem::with_detail(StatusCode::SERVICE_UNAVAILABLE, "The file cannot be read now."),
+    }
 }

@@ -1,0 +1,118 @@
+//! Databases as Shoko makes them, version by version, with what a test wants in them.
+
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use sha2::{Digest, Sha512};
+
+/// A version whose tables differ from the others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    V4_2,
+    V5_3,
+    V6_0,
+}
+
+impl Generation {
+    pub const ALL: [Self; 3] = [Self::V4_2, Self::V5_3, Self::V6_0];
+
+    fn tables(self) -> String {
+        let (user, key) = match self {
+            Self::V4_2 => (", IsTraktUser INTEGER NOT NULL", ""),
+            Self::V5_3 => (
+                ", IsTraktUser INTEGER NOT NULL, AvatarImageBlob BLOB NULL, AvatarImageMetadata VARCHAR(128) NULL",
+                "",
+            ),
+            Self::V6_0 => ("", ", ExpiresAt DATETIME NULL"),
+        };
+        format!(
+            "CREATE TABLE Versions (VersionsID INTEGER PRIMARY KEY AUTOINCREMENT, VersionType TEXT, VersionValue TEXT);
+             CREATE TABLE JMMUser (JMMUserID INTEGER PRIMARY KEY AUTOINCREMENT, Username TEXT NULL, Password TEXT NULL,
+                 IsAdmin INTEGER NOT NULL, IsAniDBUser INTEGER NOT NULL, HideCategories TEXT,
+                 CanEditServerSettings INTEGER NULL, PlexUsers TEXT NULL, PlexToken TEXT NULL{user});
+             CREATE TABLE AuthTokens (AuthID INTEGER PRIMARY KEY AUTOINCREMENT, UserID INTEGER NOT NULL,
+                 DeviceName TEXT NOT NULL, Token TEXT NOT NULL{key});"
+        )
+    }
+}
+
+/// A file with Shoko's tables.
+pub struct ShokoDatabase {
+    pub file: PathBuf,
+    generation: Generation,
+    connection: SqliteConnection,
+}
+
+impl ShokoDatabase {
+    pub fn create(folder: &Path, generation: Generation) -> Self {
+        let name = if generation == Generation::V6_0 {
+            "Shoko.db3"
+        } else {
+            "JMMServer.db3"
+        };
+        let file = folder.join(name);
+        let connection = SqliteConnection::establish(&file.to_string_lossy()).unwrap();
+        let mut database = Self {
+            file,
+            generation,
+            connection,
+        };
+        database.execute(&generation.tables());
+        database
+    }
+
+    pub fn execute(&mut self, sql: &str) {
+        self.connection.batch_execute(sql).expect(sql);
+    }
+
+    /// A row of `JMMUser`; `None` is NULL.
+    pub fn user(&mut self, id: i64, name: Option<&str>, password: Option<&str>, is_admin: bool) {
+        let trakt = if self.generation == Generation::V6_0 {
+            ("", "")
+        } else {
+            (", IsTraktUser", ", 0")
+        };
+        self.execute(&format!(
+            "INSERT INTO JMMUser (JMMUserID, Username, Password, IsAdmin, IsAniDBUser{}) VALUES ({id}, {}, {}, {}, 1{})",
+            trakt.0,
+            literal(name),
+            literal(password),
+            i32::from(is_admin),
+            trakt.1
+        ));
+    }
+
+    /// A row of `AuthTokens`.
+    pub fn key(&mut self, id: i64, user: i64, device: &str, token: &str) {
+        let (device, token) = (literal(Some(device)), literal(Some(token)));
+        self.execute(&format!(
+            "INSERT INTO AuthTokens (AuthID, UserID, DeviceName, Token) VALUES ({id}, {user}, {device}, {token})"
+        ));
+    }
+
+    /// The same with a time in local time; 6.0 only.
+    pub fn expiring_key(&mut self, id: i64, user: i64, device: &str, token: &str, expires_at: &str) {
+        self.key(id, user, device, token);
+        self.execute(&format!(
+            "UPDATE AuthTokens SET ExpiresAt = '{expires_at}' WHERE AuthID = {id}"
+        ));
+    }
+}
+
+fn literal(text: Option<&str>) -> String {
+    text.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")))
+}
+
+/// What Shoko keeps of a password.
+pub fn sha512(password: &str) -> String {
+    let digest = Sha512::digest(password);
+    digest
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"))
+}
+
+/// A key like no other.
+pub fn key(number: u32) -> String {
+    format!("{number:08x}-1f6b-4a0e-8c7d-64a2b1e0f933")
+}
