@@ -1,6 +1,8 @@
 //! What can go wrong, in no dialect's words. No HTTP in here: every dialect matches [`AuthError`]
 //! exhaustively and says it in its own way, so that a new error breaks the build where it must be answered.
 
+use std::time::Duration;
+
 use crate::model::Attribute;
 
 /// Why a text cannot be a new password.
@@ -30,6 +32,30 @@ pub enum PasswordFault {
     /// The user's own name.
     #[error("The password must not be the user's name.")]
     UserName,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Failures from one client network.
+    Network,
+    /// Failures in a row for one account.
+    Account,
+}
+
+/// Why nobody may try now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttled {
+    /// Which count is full.
+    pub axis: Axis,
+    /// After which time one may.
+    pub retry_after: Duration,
+}
+
+/// A time to wait as clients are told it: at least a second.
+#[must_use]
+pub fn whole_seconds(time: &Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 /// Why the service did not do what it was asked.
@@ -74,6 +100,18 @@ pub enum AuthError {
     /// A new password that breaks the rules for new passwords.
     #[error("{0}")]
     BadPassword(#[from] PasswordFault),
+    /// Too many wrong passwords: nobody tries again before that time, not even with the right one.
+    #[error("Too many tries. Try again in {} seconds.", whole_seconds(&.0.retry_after))]
+    Throttled(Throttled),
+    /// More passwords are to be checked than can be in a sensible time.
+    #[error("Too many logins at once. Try again in {} seconds.", whole_seconds(.retry_after))]
+    Busy {
+        /// After which another try may succeed.
+        retry_after: Duration,
+    },
+    /// The client has gone away before it was its turn.
+    #[error("The client has gone away.")]
+    Gone,
     /// The database is away, busy or full. Another try, later, may succeed.
     #[error("The database cannot be used now: {0}")]
     Unavailable(String),

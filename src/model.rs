@@ -3,8 +3,12 @@
 //! Times are UTC without an offset, because that is what both databases store.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::NaiveDateTime;
+use ipnet::IpNet;
 use unicode_normalization::UnicodeNormalization;
 
 /// A user's name, a device's name or an e-mail address: trimmed, of a sane length,
@@ -167,8 +171,69 @@ pub struct NewUser {
     pub profile: ProfileChange,
 }
 
+/// Where a deed comes from: a request, or, when nothing is known, the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The id of the request.
+    pub trace: Option<TraceId>,
+    /// Set when nobody waits for the answer any more.
+    pub gone: Arc<AtomicBool>,
+}
+
+impl Origin {
+    /// Whether the client has gone away.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+}
+
+/// The id under which clients, proxies and logs know a request (W3C Trace Context, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId {
+    /// Of the whole chain of requests.
+    pub trace: u128,
+    /// Of this one.
+    pub span: u64,
+    /// As they came.
+    pub flags: u8,
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+/// The network of a client: what is counted together, because one party has all of it. An IPv4 address, or the
+/// 64 bits of an IPv6 address that a subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// That an address is in.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let bits = match address.to_canonical() {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 64,
+        };
+        // The number of bits is never too great.
+        let net = IpNet::new(address.to_canonical(), bits).unwrap_or_else(|_| address.to_canonical().into());
+        Self(net.trunc())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Who makes a request: the user and the device that a working key stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     /// Which key it is; not the key.
     pub key_id: i64,
@@ -182,6 +247,8 @@ pub struct Caller {
     pub device: String,
     /// When the key stops working; `None`: never by itself.
     pub expires_at: Option<NaiveDateTime>,
+    /// Where the request comes from.
+    pub origin: Origin,
 }
 
 /// When a key shall end, as a client asked for it.
@@ -246,6 +313,17 @@ mod tests {
         let composed = Name::parse(" Jo\u{308}RG\t").unwrap();
         assert_eq!(composed.shown(), "Jo\u{308}RG");
         assert_eq!(composed.folded(), Name::parse("jörg").unwrap().folded());
+    }
+
+    #[test]
+    fn a_network_is_an_ipv4_address_or_64_bits_of_an_ipv6_address() {
+        for (address, network) in [
+            ("203.0.113.7", "203.0.113.7/32"),
+            ("::ffff:203.0.113.7", "203.0.113.7/32"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ] {
+            assert_eq!(Network::of(address.parse().unwrap()).to_string(), network);
+        }
     }
 
     #[test]

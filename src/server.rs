@@ -15,7 +15,7 @@ use actix_http::{HttpService, Protocol};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::MessageBody;
-use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::rt::net::TcpStream;
@@ -28,6 +28,7 @@ use crate::auth::Auth;
 use crate::dialects::{gateway, shoko};
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Settings};
+use crate::web::address::{Departure, TrustedProxies};
 use crate::web::call;
 use crate::web::cors::cors;
 use crate::web::health;
@@ -67,6 +68,7 @@ pub fn run(
     let routes = Routes {
         auth: Data::new(auth),
         process: process.clone(),
+        proxies: Data::new(TrustedProxies::new(settings.trusted_proxies.clone())),
         swagger: Data::new(Swagger::new(&settings.base_path)?),
         cors_origins: settings.cors_origins.clone(),
         web_ui: settings.web_ui.clone(),
@@ -98,6 +100,9 @@ pub fn run(
                     let shutdown = shutdown.clone();
                     async move { shutdown.notified().await }
                 })
+                .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
+                    data.insert(Departure(stream.gone()));
+                })
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
                 .keep_alive(KEEP_ALIVE)
@@ -122,13 +127,16 @@ pub fn run(
     Ok(server)
 }
 
-/// Removes expired keys now and then. That they do not work does not depend on it.
+/// Removes expired keys, and failures of long ago, now and then. That they do not count does not depend on it.
 async fn sweep(auth: Data<Auth>) {
     loop {
         match call(&auth, Auth::sweep_expired_keys).await {
             Ok(0) => {}
             Ok(ended) => log::debug!("removed {ended} expired keys"),
             Err(error) => log::debug!("removing expired keys, to be tried again: {error}"),
+        }
+        if let Err(error) = call(&auth, Auth::sweep_throttle).await {
+            log::debug!("forgetting failures of long ago, to be tried again: {error}");
         }
         sleep(SWEEP_PAUSE).await;
     }
@@ -146,6 +154,7 @@ fn max_connections(workers: usize, files_each: u64) -> io::Result<usize> {
 struct Routes {
     auth: Data<Auth>,
     process: Data<Process>,
+    proxies: Data<TrustedProxies>,
     swagger: Data<Swagger>,
     cors_origins: CorsOrigins,
     web_ui: Option<PathBuf>,
@@ -168,6 +177,7 @@ impl Routes {
         App::new()
             .app_data(self.auth.clone())
             .app_data(self.process.clone())
+            .app_data(self.proxies.clone())
             .app_data(self.swagger.clone())
             .wrap(cors(&self.cors_origins))
             .wrap(from_fn(surface))

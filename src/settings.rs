@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::model::{Name, SecretText};
@@ -19,6 +20,8 @@ pub struct Settings {
     pub base_path: BasePath,
     /// Whose pages may call from a browser.
     pub cors_origins: CorsOrigins,
+    /// Whose word about a client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether Shoko Desktop can log in, which shows the names of all users to anybody.
     pub v1_login: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
@@ -44,6 +47,8 @@ pub struct CoreSettings {
     pub pbkdf2_rounds: u32,
     /// The least length of a new password, in characters.
     pub password_min_length: usize,
+    /// Whether guessing is slowed down.
+    pub login_throttle: bool,
 }
 
 /// The administrator to make when there is none.

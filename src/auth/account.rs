@@ -1,8 +1,9 @@
 //! Users and their keys, as an administrator manages them; and changing a password.
 
+use super::audit::{self, Event};
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Account, Attribute, Caller, KeyInfo, Name, NewUser, ProfileChange, SecretText, User, UserChange};
+use crate::model::{Account, Attribute, Caller, Name, NewUser, Origin, ProfileChange, SecretText, User, UserChange};
 use crate::secret::key::random;
 use crate::settings::FirstAdmin;
 use crate::store::DbConnection;
@@ -51,6 +52,7 @@ impl Auth {
             };
             let user = insert_user(db, &admin, &hash)?;
             db.set_automatic(user.id, true)?;
+            audit::log(Event::UserMade, &user.name, "", &Origin::default());
             Ok(Some(FirstAdminMade {
                 user,
                 generated_password,
@@ -62,19 +64,23 @@ impl Auth {
     pub fn create_user(&self, user: &NewUser, password: &str) -> Result<User> {
         self.passwords.check_new(password, user.name.shown())?;
         let hash = self.passwords.hash(password)?;
-        self.store.write(|db| insert_user(db, user, &hash))
+        let made = self.store.write(|db| insert_user(db, user, &hash))?;
+        audit::log(Event::UserMade, &made.name, "", &Origin::default());
+        Ok(made)
     }
 
     /// Makes a user, for an administrator.
     pub fn create_user_for(&self, caller: &Caller, user: &NewUser, password: &str) -> Result<User> {
         self.passwords.check_new(password, user.name.shown())?;
-        let hash = self.passwords.hash(password)?;
-        self.store.write(|db| {
+        let hash = self.hash(password, &caller.origin)?;
+        let made = self.store.write(|db| {
             // Before the question, so that nobody takes the right away after it.
             db.lock_users()?;
             still_is_admin(db, caller)?;
             insert_user(db, user, &hash)
-        })
+        })?;
+        audit::log(Event::UserMade, &made.name, "", &caller.origin);
+        Ok(made)
     }
 
     /// Who can log in.
@@ -107,7 +113,7 @@ impl Auth {
         user_id: i32,
         change: impl FnOnce(&User) -> std::result::Result<UserChange, E>,
     ) -> std::result::Result<User, E> {
-        self.store.write(|db| {
+        let (before, after) = self.store.write(|db| {
             db.lock_users()?;
             let by = still_may_change(db, caller, user_id)?;
             let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
@@ -115,19 +121,32 @@ impl Auth {
             if !by.is_admin {
                 keep_what_is_an_admins(&user, &change)?;
             }
-            Ok(apply(db, &user, &change)?)
-        })
+            let after = apply(db, &user, &change)?;
+            Ok::<_, E>((user, after))
+        })?;
+        if before.name != after.name {
+            audit::log(Event::UserRenamed, &after.name, "", &caller.origin);
+        }
+        match (before.is_admin, after.is_admin) {
+            (false, true) => audit::log(Event::AdminGranted, &after.name, "", &caller.origin),
+            (true, false) => audit::log(Event::AdminRevoked, &after.name, "", &caller.origin),
+            _ => {}
+        }
+        Ok(after)
     }
 
     /// Deletes a user and all his keys, for an administrator.
     pub fn delete_user_by_id(&self, caller: &Caller, user_id: i32) -> Result<()> {
-        self.store.write(|db| {
+        let deleted = self.store.write(|db| {
             db.lock_users()?;
             still_is_admin(db, caller)?;
             let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
             keep_an_admin(db, &user)?;
-            db.delete_user(user_id)
-        })
+            db.delete_user(user_id)?;
+            Ok::<_, AuthError>(user)
+        })?;
+        audit::log(Event::UserDeleted, &deleted.name, "", &caller.origin);
+        Ok(())
     }
 
     /// Changes the caller's password, or that of user `target`, which only administrators may.
@@ -145,7 +164,7 @@ impl Auth {
         }
         let user = self.user(target)?;
         // The hash takes its time: whoever takes the caller's key or rights away meanwhile means it.
-        self.store_password(&user, password, keys, |db| {
+        self.store_password(&user, password, keys, &caller.origin, |db| {
             still_may_change(db, caller, target).map(drop)
         })
     }
@@ -156,12 +175,12 @@ impl Auth {
             .store
             .read(|db| db.user_by_name(name))?
             .ok_or(AuthError::UnknownUser)?;
-        self.store_password(&user, password, KeysAfterChange::Ended, |_| Ok(()))
+        self.store_password(&user, password, KeysAfterChange::Ended, &Origin::default(), |_| Ok(()))
     }
 
     /// Disables a user: no login, no key of his works until he is enabled again.
     pub fn disable_user(&self, name: &Name) -> Result<()> {
-        self.change_user_by_name(name, |db, user| {
+        self.change_user_by_name(Event::UserDisabled, name, |db, user| {
             keep_an_admin(db, user)?;
             db.set_disabled(user.id, true)
         })
@@ -169,12 +188,12 @@ impl Auth {
 
     /// Enables a user again, with the keys he had.
     pub fn enable_user(&self, name: &Name) -> Result<()> {
-        self.change_user_by_name(name, |db, user| db.set_disabled(user.id, false))
+        self.change_user_by_name(Event::UserEnabled, name, |db, user| db.set_disabled(user.id, false))
     }
 
     /// Deletes a user and all his keys.
     pub fn delete_user(&self, name: &Name) -> Result<()> {
-        self.change_user_by_name(name, |db, user| {
+        self.change_user_by_name(Event::UserDeleted, name, |db, user| {
             keep_an_admin(db, user)?;
             db.delete_user(user.id)
         })
@@ -182,72 +201,40 @@ impl Auth {
 
     /// Lets a user manage others.
     pub fn grant_admin(&self, name: &Name) -> Result<()> {
-        self.change_user_by_name(name, |db, user| db.set_admin(user.id, true))
+        self.change_user_by_name(Event::AdminGranted, name, |db, user| db.set_admin(user.id, true))
     }
 
     /// Lets a user manage others no more.
     pub fn revoke_admin(&self, name: &Name) -> Result<()> {
-        self.change_user_by_name(name, |db, user| {
+        self.change_user_by_name(Event::AdminRevoked, name, |db, user| {
             keep_an_admin(db, user)?;
             db.set_admin(user.id, false)
         })
     }
 
     /// Changes one user while nobody else changes any.
-    fn change_user_by_name(&self, name: &Name, change: impl Fn(&mut DbConnection, &User) -> Result<()>) -> Result<()> {
-        self.store.write(|db| {
+    fn change_user_by_name(
+        &self,
+        event: Event,
+        name: &Name,
+        change: impl Fn(&mut DbConnection, &User) -> Result<()>,
+    ) -> Result<()> {
+        let changed = self.store.write(|db| {
             db.lock_users()?;
             let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
-            change(db, &user)
-        })
+            change(db, &user)?;
+            Ok::<_, AuthError>(user)
+        })?;
+        audit::log(event, &changed.name, "", &Origin::default());
+        Ok(())
     }
 
-    /// All keys, or those of one user.
-    pub fn keys(&self, user: Option<&Name>) -> Result<Vec<KeyInfo>> {
-        self.store.read(|db| {
-            let user_id = user.map(|name| user_id_of(db, name)).transpose()?;
-            db.keys(user_id, now())
-        })
-    }
-
-    /// The keys that the caller may see: the own ones, or everybody's.
-    pub fn keys_for(&self, caller: &Caller, everybodys: bool) -> Result<Vec<KeyInfo>> {
-        let user_id = (!(everybodys && caller.is_admin)).then_some(caller.user_id);
-        self.store.read(|db| db.keys(user_id, now()))
-    }
-
-    /// Ends all keys that have expired; they do not work any more as it is. How many they were.
-    pub fn sweep_expired_keys(&self) -> Result<usize> {
-        self.store.write(|db| db.delete_expired_keys(now()))
-    }
-
-    /// Ends the key that the caller has presented.
-    pub fn revoke_own_key(&self, caller: &Caller) -> Result<()> {
-        self.store.write(|db| db.delete_key_by_id(caller.key_id)).map(drop)
-    }
-
-    /// Ends all keys of a user, or of one of his devices; how many they were, which is at least one.
-    pub fn revoke_keys_of(&self, user: &Name, device: Option<&Name>) -> Result<usize> {
+    /// Lets whoever knows the password of this user log in at once again.
+    pub fn unlock(&self, name: &Name) -> Result<()> {
         self.store.write(|db| {
-            let user_id = user_id_of(db, user)?;
-            // A key that is being made now is there when the user's row is free.
-            db.lock_credential(user_id)?;
-            let ended = match device {
-                Some(device) => db.delete_keys_of_device(user_id, device)?,
-                None => db.delete_keys_of_user(user_id)?,
-            };
-            if ended == 0 {
-                Err(AuthError::UnknownKey)
-            } else {
-                Ok(ended)
-            }
+            db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
+            db.delete_failures_of(name.folded())
         })
-    }
-
-    /// Ends the key with this id, which is not the key itself.
-    pub fn revoke_key_by_id(&self, key_id: i64) -> Result<()> {
-        let found = self.store.write(|db| db.delete_key_by_id(key_id))?;
-        if found { Ok(()) } else { Err(AuthError::UnknownKey) }
     }
 
     /// Every change of a password comes through here: the new hash and what becomes of the keys in one transaction.
@@ -256,10 +243,11 @@ impl Auth {
         user: &User,
         password: &str,
         keys: KeysAfterChange,
+        origin: &Origin,
         allowed: impl FnOnce(&mut DbConnection) -> Result<()>,
     ) -> Result<()> {
         self.passwords.check_new(password, &user.name)?;
-        let hash = self.passwords.hash(password)?;
+        let hash = self.hash(password, origin)?;
         self.store.write(|db| {
             // First the user's row, whose lock orders this against logins; then everything that depends on it.
             if !db.set_password(user.id, &hash)? {
@@ -270,13 +258,10 @@ impl Auth {
                 KeysAfterChange::Ended => db.delete_keys_of_user(user.id).map(drop),
                 KeysAfterChange::Kept => Ok(()),
             }
-        })
+        })?;
+        audit::log(Event::PasswordChanged, &user.name, "", origin);
+        Ok(())
     }
-}
-
-fn user_id_of(db: &mut DbConnection, name: &Name) -> Result<i32> {
-    let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
-    Ok(user.id)
 }
 
 /// The caller as he is now, if he may still change user `target`: his key works, and he is an administrator where he

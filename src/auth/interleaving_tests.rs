@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Auth, KeysAfterChange, LogIn, now};
 use crate::error::AuthError;
-use crate::model::{Expiry, Name, NewUser, ProfileChange, SecretText};
+use crate::model::{Expiry, Name, NewUser, Origin, ProfileChange, SecretText};
 use crate::secret::key::Key;
 use crate::settings::FirstAdmin;
 use database::{Backend, TestDatabase, on_both_databases};
@@ -55,6 +55,10 @@ fn admin() -> Name {
     Name::parse("Default").unwrap()
 }
 
+fn old() -> SecretText {
+    SecretText::new(OLD.to_owned())
+}
+
 fn device() -> Name {
     Name::parse("web-ui").unwrap()
 }
@@ -67,62 +71,62 @@ fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
         device: device(),
         expiry: Expiry::Never,
     };
-    auth.log_in(&login).map(|issued| issued.key)
+    auth.log_in(&login, &Origin::default()).map(|issued| issued.key)
 }
 
 on_both_databases! {
     fn a_login_that_checked_the_old_password_gets_no_key_after_the_change(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
-        let refused = nodes.one.key_for(&checked, &device(), None);
+        let refused = nodes.one.key_for(&checked, &device(), None, &Origin::default());
         assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn a_login_that_checked_the_old_password_gets_no_key_even_when_it_is_set_again(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
         nodes.two.set_password(&admin(), OLD).unwrap();
-        assert!(nodes.one.key_for(&checked, &device(), None).is_err());
+        assert!(nodes.one.key_for(&checked, &device(), None, &Origin::default()).is_err());
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn a_login_that_checked_the_old_password_is_not_handed_the_key_of_the_new_one(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
         let key = log_in(&nodes.two, NEW).unwrap();
-        let refused = nodes.one.key_for(&checked, &device(), None);
+        let refused = nodes.one.key_for(&checked, &device(), None, &Origin::default());
         assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
-        assert!(nodes.one.verify(&[key]).unwrap().is_some());
+        assert!(nodes.one.verify(&[key], &Origin::default()).unwrap().is_some());
     }
 
     fn a_known_devices_key_that_was_found_before_the_change_is_dead_after_it(nodes: Nodes) {
         log_in(&nodes.one, OLD).unwrap();
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
-        let key = nodes.one.key_for(&checked, &device(), None).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
+        let key = nodes.one.key_for(&checked, &device(), None, &Origin::default()).unwrap();
         nodes.two.set_password(&admin(), NEW).unwrap();
-        assert_eq!(nodes.one.verify(&[key]).unwrap(), None);
+        assert!(nodes.one.verify(&[key], &Origin::default()).unwrap().is_none());
     }
 
     fn a_rehash_does_not_put_the_old_password_back(nodes: Nodes) {
-        let checked = nodes.two.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.two.check_password(&admin(), &old(), &Origin::default()).unwrap();
         nodes.one.set_password(&admin(), NEW).unwrap();
         let changed = nodes.stored_password();
-        nodes.two.rehash(&checked, OLD).unwrap();
+        nodes.two.rehash(&checked, OLD, &Origin::default()).unwrap();
         assert_eq!(nodes.stored_password(), changed);
         assert!(log_in(&nodes.one, OLD).is_err() && log_in(&nodes.one, NEW).is_ok());
     }
 
     fn a_rehash_meanwhile_does_not_disturb_a_login(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         log_in(&nodes.two, OLD).unwrap();
         assert!(nodes.stored_password().contains("i=2000,"), "the login has rehashed");
-        assert!(nodes.one.key_for(&checked, &device(), None).is_ok());
+        assert!(nodes.one.key_for(&checked, &device(), None, &Origin::default()).is_ok());
         assert_eq!(nodes.keys_in_the_database(), 1);
     }
 
     fn a_change_waits_for_a_login_that_is_making_its_key_and_then_ends_it(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         let (locked, is_locked) = mpsc::channel();
         let about_to_commit = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -139,14 +143,14 @@ on_both_databases! {
             is_locked.recv().unwrap();
             nodes.two.set_password(&admin(), NEW).unwrap();
             assert!(about_to_commit.load(Ordering::SeqCst), "the change has waited");
-            let key = login.join().unwrap().unwrap();
-            assert_eq!(nodes.one.verify(&[key]).unwrap(), None);
+            let key = login.join().unwrap().unwrap().key;
+            assert!(nodes.one.verify(&[key], &Origin::default()).unwrap().is_none());
         });
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn a_login_waits_for_a_change_that_is_under_way_and_is_then_refused(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         let (changed, is_changed) = mpsc::channel();
         thread::scope(|scope| {
             let change = scope.spawn(|| {
@@ -158,7 +162,7 @@ on_both_databases! {
                 })
             });
             is_changed.recv().unwrap();
-            let refused = nodes.one.key_for(&checked, &device(), None);
+            let refused = nodes.one.key_for(&checked, &device(), None, &Origin::default());
             assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
             assert_eq!(change.join().unwrap().unwrap(), 0);
         });
@@ -166,7 +170,7 @@ on_both_databases! {
     }
 
     fn two_logins_of_a_new_device_that_both_found_no_key_get_the_same(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         let (locked, is_locked) = mpsc::channel();
         thread::scope(|scope| {
             let first = scope.spawn(|| {
@@ -178,14 +182,14 @@ on_both_databases! {
                 })
             });
             is_locked.recv().unwrap();
-            let second = nodes.two.key_for(&checked, &device(), None).unwrap();
-            assert!(first.join().unwrap().unwrap() == second);
+            let second = nodes.two.key_for(&checked, &device(), None, &Origin::default()).unwrap();
+            assert!(first.join().unwrap().unwrap().key == second);
         });
         assert_eq!(nodes.keys_in_the_database(), 1);
     }
 
     fn a_change_with_a_key_that_is_revoked_meanwhile_changes_nothing(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
         nodes.two.revoke_keys_of(&admin(), None).unwrap();
         let refused = nodes.one.change_password(&caller, None, NEW, KeysAfterChange::Ended);
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
@@ -195,7 +199,7 @@ on_both_databases! {
     fn a_change_for_somebody_else_by_an_administrator_who_is_one_no_more_changes_nothing(nodes: Nodes) {
         let other = NewUser { name: Name::parse("other").unwrap(), email: None, is_admin: true, profile: ProfileChange::default() };
         let other = nodes.one.create_user(&other, OLD).unwrap();
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
         nodes.two.revoke_admin(&admin()).unwrap();
         let refused = nodes.one.change_password(&caller, Some(other.id), NEW, KeysAfterChange::Ended);
         assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
@@ -224,7 +228,7 @@ on_both_databases! {
     }
 
     fn an_administrator_whose_key_is_revoked_meanwhile_makes_nobody(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
         let user = NewUser {
             name: Name::parse("other").unwrap(),
             email: None,
@@ -240,7 +244,7 @@ on_both_databases! {
     }
 
     fn an_expired_key_changes_nothing_before_it_is_swept_and_is_gone_after(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
         nodes.database.execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00'");
         let refused = nodes.one.change_password(&caller, None, NEW, KeysAfterChange::Ended);
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
@@ -249,7 +253,7 @@ on_both_databases! {
     }
 
     fn to_revoke_all_keys_waits_for_one_that_is_being_made_and_ends_it(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), OLD).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
         log_in(&nodes.one, OLD).unwrap();
         let (locked, is_locked) = mpsc::channel();
         thread::scope(|scope| {
@@ -271,7 +275,7 @@ on_both_databases! {
 
     fn to_revoke_a_key_waits_for_what_is_being_done_with_it(nodes: Nodes) {
         let key = log_in(&nodes.one, OLD).unwrap();
-        let caller = nodes.one.verify(std::slice::from_ref(&key)).unwrap().unwrap();
+        let caller = nodes.one.verify(std::slice::from_ref(&key), &Origin::default()).unwrap().unwrap();
         let (checked, is_checked) = mpsc::channel();
         let about_to_commit = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -285,14 +289,14 @@ on_both_databases! {
                 })
             });
             is_checked.recv().unwrap();
-            nodes.two.revoke_key(&key.expose()).unwrap();
+            nodes.two.revoke_key(&key.expose(), &Origin::default()).unwrap();
             assert!(about_to_commit.load(Ordering::SeqCst), "the revocation has waited");
             assert!(change.join().unwrap().unwrap());
         });
     }
 
     fn to_make_a_user_waits_for_a_demotion_that_is_under_way_and_is_then_refused(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()]).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
         let user = NewUser {
             name: Name::parse("other").unwrap(),
             email: None,

@@ -2,9 +2,11 @@
 
 use chrono::{NaiveDateTime, TimeDelta};
 
+use super::audit::{self, Event};
+use super::throttle::Outcome;
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Account, Caller, Expiry, Name, SecretText};
+use crate::model::{Account, Caller, Expiry, Name, Origin, SecretText};
 use crate::secret::key::Key;
 use crate::store::{Credential, DbConnection, StoredKey};
 
@@ -39,14 +41,31 @@ pub struct IssuedKey {
     pub expires_at: Option<NaiveDateTime>,
 }
 
+/// A device's key, and whether it was made for it just now.
+pub(super) struct FoundKey {
+    pub key: Key,
+    is_new: bool,
+}
+
+impl FoundKey {
+    /// The key, noted when it is new: to be called when it is there for good.
+    fn note(self, user: &str, device: &Name, origin: &Origin) -> Key {
+        if self.is_new {
+            audit::log(Event::KeyMade, user, device.shown(), origin);
+        }
+        self.key
+    }
+}
+
 impl Auth {
     /// The device's key, if the password is right: the one it has, or a new one. A key that expires is always new.
-    pub fn log_in(&self, login: &LogIn) -> Result<IssuedKey> {
-        let credential = self.check_password(&login.user, login.password.expose())?;
+    pub fn log_in(&self, login: &LogIn, origin: &Origin) -> Result<IssuedKey> {
+        let credential = self.check_password(&login.user, &login.password, origin)?;
         let expires_at = resolve(login.expiry)?;
         self.note_first_login(&credential)?;
-        let key = self.key_for(&credential, &login.device, expires_at)?;
-        self.raise_rounds(&credential, login.password.expose());
+        let key = self.key_for(&credential, &login.device, expires_at, origin)?;
+        audit::log(Event::LoginOk, &credential.name, login.device.shown(), origin);
+        self.raise_rounds(&credential, &login.password, origin);
         Ok(IssuedKey {
             key,
             user_id: credential.user_id,
@@ -57,10 +76,11 @@ impl Auth {
     }
 
     /// Who somebody is who shows name and password, and wants no key.
-    pub fn check_login(&self, user: &Name, password: &SecretText) -> Result<Account> {
-        let credential = self.check_password(user, password.expose())?;
+    pub fn check_login(&self, user: &Name, password: &SecretText, origin: &Origin) -> Result<Account> {
+        let credential = self.check_password(user, password, origin)?;
         self.note_first_login(&credential)?;
-        self.raise_rounds(&credential, password.expose());
+        audit::log(Event::LoginOk, &credential.name, "", origin);
+        self.raise_rounds(&credential, password, origin);
         Ok(Account {
             user_id: credential.user_id,
             name: credential.name,
@@ -76,7 +96,7 @@ impl Auth {
             (Some(session), Some(wanted)) if wanted > session => return Err(AuthError::BeyondSession),
             _ => {}
         }
-        let key = self.store.write(|db| {
+        let found = self.store.write(|db| {
             let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
             match credential {
                 Some(credential) if db.lock_caller(caller.key_id, now())?.is_some() => {
@@ -86,7 +106,7 @@ impl Auth {
             }
         })?;
         Ok(IssuedKey {
-            key,
+            key: found.note(&caller.user, device, &caller.origin),
             user_id: caller.user_id,
             user: caller.user.clone(),
             device: device.clone(),
@@ -105,14 +125,39 @@ impl Auth {
         }
     }
 
-    /// What the password was checked against, if it is right. Takes the same time whatever is wrong.
-    pub(super) fn check_password(&self, user: &Name, password: &str) -> Result<Credential> {
-        let credential = self.store.read(|db| db.credential(user))?.filter(|c| !c.is_disabled);
-        let stored = credential.as_ref().map(|c| c.password.as_str());
-        if !self.passwords.verify(password, stored) {
-            return Err(AuthError::WrongCredentials);
+    /// What the password was checked against, if it is right. Takes the same time whatever is wrong. First a place in
+    /// the queue, so that who finds it full costs nothing; then the throttle; then the hash.
+    pub(super) fn check_password(&self, user: &Name, password: &SecretText, origin: &Origin) -> Result<Credential> {
+        let place = self.hasher.place()?;
+        let credential = self.store.read(|db| db.credential(user))?;
+        let user_id = credential.as_ref().map(|credential| credential.user_id);
+        let begun = self.begin_try(user.folded(), user_id, origin).inspect_err(|error| {
+            if let AuthError::Throttled(_) = error {
+                audit::log(Event::LoginThrottled, user.shown(), "", origin);
+            }
+        })?;
+        let credential = credential.filter(|credential| !credential.is_disabled);
+        let stored = credential.as_ref().map(|credential| credential.password.clone());
+        let (passwords, password) = (self.passwords.clone(), password.clone());
+        let checked = place.run(origin, move || passwords.verify(password.expose(), stored.as_deref()));
+        let outcome = match checked {
+            Ok(true) => Outcome::Success,
+            Ok(false) => Outcome::Failure,
+            Err(_) => Outcome::Undone,
+        };
+        self.count(begun, outcome)?;
+        if checked? && let Some(credential) = credential {
+            return Ok(credential);
         }
-        credential.ok_or(AuthError::WrongCredentials)
+        audit::log(Event::LoginFailed, user.shown(), "", origin);
+        Err(AuthError::WrongCredentials)
+    }
+
+    /// Hashes a new password, when it is its turn.
+    pub(super) fn hash(&self, password: &str, origin: &Origin) -> Result<String> {
+        let place = self.hasher.place()?;
+        let (passwords, password) = (self.passwords.clone(), SecretText::new(password.to_owned()));
+        place.run(origin, move || passwords.hash(password.expose()))?
     }
 
     /// The key of a device whose user has just proved the password. Whoever changes the password meanwhile wins:
@@ -122,6 +167,7 @@ impl Auth {
         credential: &Credential,
         device: &Name,
         expires_at: Option<NaiveDateTime>,
+        origin: &Origin,
     ) -> Result<Key> {
         let user_id = credential.user_id;
         if expires_at.is_none() {
@@ -130,13 +176,14 @@ impl Auth {
                 return Ok(key);
             }
         }
-        self.store.write(|db| {
+        let issued = self.store.write(|db| {
             let current = db.lock_credential(user_id)?.filter(|now| !now.is_disabled);
             if current.is_none_or(|now| now.password_version != credential.password_version) {
                 return Err(AuthError::WrongCredentials);
             }
             self.find_or_make_key(db, credential, device, expires_at)
-        })
+        })?;
+        Ok(issued.note(&credential.name, device, origin))
     }
 
     /// With the user's row locked, so that of two logins of a new device the second finds the first one's key.
@@ -146,12 +193,12 @@ impl Auth {
         credential: &Credential,
         device: &Name,
         expires_at: Option<NaiveDateTime>,
-    ) -> Result<Key> {
+    ) -> Result<FoundKey> {
         let user_id = credential.user_id;
         let lasts = expires_at.is_none();
         if lasts && let Some(sealed) = db.sealed_key(credential, device)? {
             if let Some(key) = self.sealer.open(&sealed, user_id, device.folded()) {
-                return Ok(key);
+                return Ok(FoundKey { key, is_new: false });
             }
             log::warn!(
                 "the key of a device of user {user_id} was sealed with another secret; it still works, and the \
@@ -176,20 +223,20 @@ impl Auth {
             },
             now(),
         )?;
-        Ok(key)
+        Ok(FoundKey { key, is_new: true })
     }
 
     /// [`Self::rehash`], without a failure that anybody sees: the login itself has succeeded.
-    fn raise_rounds(&self, credential: &Credential, password: &str) {
-        if let Err(error) = self.rehash(credential, password) {
+    fn raise_rounds(&self, credential: &Credential, password: &SecretText, origin: &Origin) {
+        if let Err(error) = self.rehash(credential, password.expose(), origin) {
             log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");
         }
     }
 
     /// Hashes the password anew when the rounds setting has risen since it was stored.
-    pub(super) fn rehash(&self, credential: &Credential, password: &str) -> Result<()> {
+    pub(super) fn rehash(&self, credential: &Credential, password: &str, origin: &Origin) -> Result<()> {
         if self.passwords.needs_rehash(&credential.password) {
-            let hash = self.passwords.hash(password)?;
+            let hash = self.hash(password, origin)?;
             self.store
                 .write(|db| db.replace_hash(credential.user_id, &credential.password, &hash))?;
         }

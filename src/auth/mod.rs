@@ -2,14 +2,19 @@
 //! Synchronous, and without a word of HTTP. The methods are in the files of this folder, by subject.
 
 mod account;
+mod audit;
 mod import;
+mod keys;
 mod login;
 mod open;
 mod preferences;
+mod throttle;
 mod verify;
 
 #[cfg(test)]
 mod interleaving_tests;
+
+use std::sync::Arc;
 
 use chrono::{NaiveDateTime, SubsecRound, Utc};
 
@@ -17,17 +22,22 @@ pub use account::{FirstAdminMade, KeysAfterChange};
 pub use import::{Done, ImportMode, ImportReport, RowReport, Table, Tally};
 pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
+pub use throttle::{ACCOUNT_FAILURES, MAX_WAIT, NETWORK_FAILURES, NETWORK_WINDOW};
 
 use crate::error::Result;
+use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::store::Store;
+use throttle::Throttle;
 
 /// The service.
 pub struct Auth {
     store: Store,
-    passwords: Passwords,
+    passwords: Arc<Passwords>,
+    hasher: Hasher,
     sealer: Sealer,
+    throttle: Throttle,
 }
 
 impl Auth {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::Auth;
+use super::throttle::Throttle;
 use crate::error::AuthError;
+use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
@@ -56,8 +58,10 @@ impl Auth {
         let sealer = open_sealer(settings)?;
         Ok(Self {
             store: Store::open(&settings.database)?,
-            passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?,
+            passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
+            hasher: Hasher::start(settings.pbkdf2_rounds),
             sealer,
+            throttle: Throttle::new(settings.login_throttle),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Auth;
 use super::account::still_is_admin;
+use super::audit::{self, Event};
 use crate::error::Result;
 use crate::model::Caller;
 
@@ -20,6 +21,8 @@ impl Auth {
         self.store.write(|db| {
             still_is_admin(db, caller)?;
             db.set_preference(WEB_UI, text)
-        })
+        })?;
+        audit::log(Event::SettingsChanged, &caller.user, "", &caller.origin);
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! How log lines look: text for people, or one JSON object a line for programs.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use chrono::{SecondsFormat, Utc};
 use clap::ValueEnum;
@@ -19,13 +19,38 @@ pub enum LogFormat {
 /// malformed request.
 const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
+/// The same for a command, which says itself what it did.
+const COMMAND_FILTER: &str = "warn";
+
 /// Starts logging to standard error.
-pub fn start(format: LogFormat) {
-    let mut builder = Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER));
-    if let LogFormat::Json = format {
-        builder.format(|out, record| writeln!(out, "{}", json_line(record)));
-    }
+pub fn start(format: LogFormat, serves: bool) {
+    let filter = if serves { DEFAULT_FILTER } else { COMMAND_FILTER };
+    let mut builder = Builder::from_env(Env::default().default_filter_or(filter));
+    match format {
+        LogFormat::Text => builder.format_key_values(|out, members| {
+            members
+                .visit(&mut TextMembers(out))
+                .map_err(|error| io::Error::other(error.to_string()))
+        }),
+        LogFormat::Json => builder.format(|out, record| writeln!(out, "{}", json_line(record))),
+    };
     builder.init();
+}
+
+/// Writes ` name=value`. A text that somebody else may have chosen is quoted when it could be taken for more than one
+/// value.
+struct TextMembers<'a>(&'a mut dyn Write);
+
+impl<'kvs> VisitSource<'kvs> for TextMembers<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let is_plain =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_.:/+@".contains(c));
+        let written = match value.to_borrowed_str() {
+            Some(text) if !is_plain(text) => write!(self.0, " {key}={text:?}"),
+            _ => write!(self.0, " {key}={value}"),
+        };
+        Ok(written?)
+    }
 }
 
 fn json_line(record: &Record<'_>) -> serde_json::Value {
@@ -49,6 +74,10 @@ impl Members {
 
 impl<'kvs> VisitSource<'kvs> for Members {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        if let Some(text) = value.to_borrowed_str() {
+            self.add(key.as_str(), json!(text));
+            return Ok(());
+        }
         let json = match (value.to_u64(), value.to_f64(), value.to_bool()) {
             (Some(number), ..) => json!(number),
             (_, Some(number), _) => json!(number),

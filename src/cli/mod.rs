@@ -90,7 +90,8 @@ enum CliError {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::start(cli.flags.log_format);
+    let serves = matches!(cli.command, None | Some(Command::Serve));
+    log::start(cli.flags.log_format, serves);
     match run(cli).and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -164,6 +164,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
             cors_origins: CorsOrigins::None,
+            trusted_proxies: Vec::new(),
             v1_login: false,
             web_ui: None,
             shutdown_grace: Duration::ZERO,
@@ -173,6 +174,7 @@ mod tests {
                 secret_key: Some(SecretText::new(secret)),
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
+                login_throttle: true,
             },
             first_admin: FirstAdmin {
                 name: Name::parse("a").unwrap(),

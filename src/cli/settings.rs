@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
 use super::CliError;
 use super::log::LogFormat;
@@ -71,6 +72,26 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR",
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     webui: Option<PathBuf>,
+    /// Whether wrong passwords make everybody wait who tries again.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_LOGIN_THROTTLE",
+        default_value = "on",
+        ignore_case = true,
+        value_name = "SWITCH"
+    )]
+    login_throttle: Switch,
+    /// The proxies whose word about a client's address is taken: addresses or networks with commas between them.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "CIDRS",
+        value_parser = parse_network
+    )]
+    trusted_proxies: Vec<IpNet>,
     /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
@@ -116,6 +137,7 @@ impl Flags {
             listen: self.listen,
             base_path: self.base_path,
             cors_origins: self.cors_origins,
+            trusted_proxies: self.trusted_proxies,
             v1_login: self.v1_login == Switch::On,
             web_ui,
             shutdown_grace: self.shutdown_grace,
@@ -125,6 +147,7 @@ impl Flags {
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,
                 pbkdf2_rounds: self.pbkdf2_rounds,
                 password_min_length: usize::from(self.password_min_length),
+                login_throttle: self.login_throttle == Switch::On,
             },
             first_admin: FirstAdmin {
                 name: self.admin_user,
@@ -185,6 +208,14 @@ pub fn without_line_end(mut text: String) -> String {
 /// For clap.
 pub fn parse_name(text: &str) -> Result<Name, NameFault> {
     Name::parse(text)
+}
+
+/// For clap: a network, or an address, which is one of its own.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().or_else(|_| address());
+    network.map_err(|_| "an address or a network such as 10.0.0.0/8 is needed".to_owned())
 }
 
 #[cfg(test)]

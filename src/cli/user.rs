@@ -1,5 +1,6 @@
 //! `user`: manage users without SQL.
 
+use chrono::NaiveDateTime;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use super::settings::parse_name;
 use super::{CliError, password};
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Name, NewUser, ProfileChange, User};
+use crate::model::{Name, NewUser, ProfileChange, User, fold};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -44,6 +45,8 @@ pub enum Command {
     Enable(Named),
     /// Delete a user and all of the user's keys.
     Delete(Named),
+    /// Let a user who has to wait after too many wrong passwords log in at once.
+    Unlock(Named),
     /// Let a user manage others.
     GrantAdmin(Named),
     /// Let a user manage others no more.
@@ -84,8 +87,9 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
             Ok(format!("Made the user {} (id {}).\n", made.name, made.id))
         }
         Command::List { json } => {
-            let users = auth.users()?;
-            list::text(&users.iter().map(Row::from).collect::<Vec<_>>(), json)
+            let (users, throttled) = (auth.users()?, auth.throttled_accounts()?);
+            let rows: Vec<Row> = users.iter().map(|user| Row::of(user, &throttled)).collect();
+            list::text(&rows, json)
         }
         Command::SetPassword { user, password } => {
             let password = password::read(password.password_stdin)?;
@@ -95,6 +99,10 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
         Command::Disable(user) => report(&user.name, auth.disable_user(&user.name), "is disabled"),
         Command::Enable(user) => report(&user.name, auth.enable_user(&user.name), "is enabled"),
         Command::Delete(user) => report(&user.name, auth.delete_user(&user.name), "is deleted"),
+        Command::Unlock(user) => {
+            let done = auth.unlock(&user.name);
+            report(&user.name, done, "can log in at once")
+        }
         Command::GrantAdmin(user) => report(&user.name, auth.grant_admin(&user.name), "is an administrator"),
         Command::RevokeAdmin(user) => report(&user.name, auth.revoke_admin(&user.name), "is no administrator"),
     }
@@ -129,12 +137,14 @@ struct Row<'a> {
     is_admin: bool,
     is_disabled: bool,
     created_at: String,
-    /// Null as long as nobody is throttled.
+    /// Until when another login has to wait, at least from networks that the user has not logged in from.
     throttled_until: Option<String>,
 }
 
-impl<'a> From<&'a User> for Row<'a> {
-    fn from(user: &'a User) -> Self {
+impl<'a> Row<'a> {
+    fn of(user: &'a User, throttled: &[(String, NaiveDateTime)]) -> Self {
+        let folded = fold(&user.name);
+        let waits = throttled.iter().filter(|(account, _)| *account == folded);
         Self {
             id: user.id,
             name: &user.name,
@@ -142,13 +152,13 @@ impl<'a> From<&'a User> for Row<'a> {
             is_admin: user.is_admin,
             is_disabled: user.is_disabled,
             created_at: list::time(user.created_at),
-            throttled_until: None,
+            throttled_until: waits.map(|(_, until)| *until).max().map(list::time),
         }
     }
 }
 
 impl Listed for Row<'_> {
-    const COLUMNS: &'static [&'static str] = &["ID", "NAME", "E-MAIL", "ADMIN", "DISABLED", "CREATED"];
+    const COLUMNS: &'static [&'static str] = &["ID", "NAME", "E-MAIL", "ADMIN", "DISABLED", "CREATED", "THROTTLED"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -158,6 +168,7 @@ impl Listed for Row<'_> {
             list::mark(self.is_admin),
             list::mark(self.is_disabled),
             self.created_at.clone(),
+            self.throttled_until.clone().unwrap_or_default(),
         ]
     }
 }

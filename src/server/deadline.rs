@@ -4,10 +4,14 @@
 //! out. So from its first byte on a request must be answered within [`REQUEST_DEADLINE`], and after an answer the next
 //! request must begin within [`IDLE_DEADLINE`]. Nothing here knows where a request ends: what counts is that bytes
 //! go out.
+//!
+//! It also notes when the client has gone away, or at least says that no more comes, for who works for nobody else.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ pub struct Deadline<S> {
     timer: Pin<Box<Sleep>>,
     /// Whether the timer runs for a request that has begun.
     in_request: bool,
+    gone: Arc<AtomicBool>,
 }
 
 impl<S> Deadline<S> {
@@ -34,7 +39,13 @@ impl<S> Deadline<S> {
             stream,
             timer: Box::pin(sleep(IDLE_DEADLINE)),
             in_request: false,
+            gone: Arc::default(),
         }
+    }
+
+    /// Set when the client has gone away.
+    pub fn gone(&self) -> Arc<AtomicBool> {
+        self.gone.clone()
     }
 
     fn restart(&mut self, in_request: bool) {
@@ -52,9 +63,13 @@ impl<S> Deadline<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Deadline<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Pending => self.poll_deadline(cx).map(Err),
             read @ Poll::Ready(_) => {
+                if buffer.filled().len() == before {
+                    self.gone.store(true, Ordering::Relaxed);
+                }
                 if !self.in_request {
                     self.restart(true);
                 }
@@ -138,6 +153,19 @@ mod tests {
             let start = Instant::now();
             assert_eq!(read_until_error(&mut server).await, io::ErrorKind::TimedOut);
             assert_eq!(start.elapsed().as_secs(), REQUEST_DEADLINE.as_secs());
+        });
+    }
+
+    #[test]
+    fn who_has_gone_away_is_known_to_have() {
+        in_paused_time(async |mut server, mut client| {
+            let gone = server.gone();
+            client.write_all(b"request").await.unwrap();
+            server.read_exact(&mut [0; 7]).await.unwrap();
+            assert!(!gone.load(Ordering::Relaxed));
+            drop(client);
+            assert_eq!(server.read(&mut [0; 7]).await.unwrap(), 0);
+            assert!(gone.load(Ordering::Relaxed));
         });
     }
 

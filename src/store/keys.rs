@@ -9,7 +9,7 @@ use super::DbConnection;
 use super::schema::{api_keys, users};
 use super::users::Credential;
 use crate::error::Result;
-use crate::model::{Caller, KeyInfo, Name};
+use crate::model::{Caller, KeyInfo, Name, Origin};
 use crate::secret::key::KeyHash;
 
 /// A key to be stored.
@@ -56,6 +56,21 @@ impl<'a> NewKeyRow<'a> {
     }
 }
 
+/// Whose a key was.
+#[derive(Debug)]
+pub struct KeyOwner {
+    /// The user's name.
+    pub user: String,
+    /// The device's name.
+    pub device: String,
+}
+
+impl From<(String, String)> for KeyOwner {
+    fn from((user, device): (String, String)) -> Self {
+        Self { user, device }
+    }
+}
+
 impl DbConnection {
     /// Who presents the key with this hash, if it works now: not expired, its user not disabled.
     pub fn caller(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Caller>> {
@@ -81,6 +96,7 @@ impl DbConnection {
             is_admin,
             device,
             expires_at,
+            origin: Origin::default(),
         }))
     }
 
@@ -193,9 +209,12 @@ impl DbConnection {
         Ok(diesel::delete(api_keys::table.filter(api_keys::expires_at.le(now))).execute(self)?)
     }
 
-    /// Ends the key with this id. `false`: there is none.
-    pub fn delete_key_by_id(&mut self, key_id: i64) -> Result<bool> {
-        Ok(diesel::delete(api_keys::table.find(key_id)).execute(self)? > 0)
+    /// Ends the key with this id; whose it was, if there was one.
+    pub fn delete_key_by_id(&mut self, key_id: i64) -> Result<Option<KeyOwner>> {
+        let owner = api_keys::table.inner_join(users::table).filter(api_keys::id.eq(key_id));
+        let owner: Option<(String, String)> = owner.select((users::name, api_keys::device)).first(self).optional()?;
+        let ended = diesel::delete(api_keys::table.find(key_id)).execute(self)?;
+        Ok(owner.filter(|_| ended > 0).map(KeyOwner::from))
     }
 
     /// The same for a key that was looked up before: who presents it, if it still works. It cannot be ended then until
@@ -214,10 +233,14 @@ impl DbConnection {
         }
     }
 
-    /// Ends the key with this hash. `false`: there is none.
-    pub fn delete_key(&mut self, hash: &KeyHash) -> Result<bool> {
-        let ended = diesel::delete(api_keys::table.filter(api_keys::hash.eq(hash.as_slice()))).execute(self)?;
-        Ok(ended > 0)
+    /// Ends the key with this hash; whose it was, if there was one.
+    pub fn delete_key(&mut self, hash: &KeyHash) -> Result<Option<KeyOwner>> {
+        let key = api_keys::table.filter(api_keys::hash.eq(hash.as_slice()));
+        let key_id: Option<i64> = key.select(api_keys::id).first(self).optional()?;
+        match key_id {
+            Some(key_id) => self.delete_key_by_id(key_id),
+            None => Ok(None),
+        }
     }
 
     /// Ends all keys of the user's device; how many they were.

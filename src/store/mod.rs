@@ -8,6 +8,7 @@ mod keys;
 mod preferences;
 mod schema;
 mod shoko;
+mod throttle;
 mod users;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +21,9 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use connection::DbConnection;
 use connection::Manager;
-pub use keys::StoredKey;
+pub use keys::{KeyOwner, StoredKey};
 pub use shoko::{ShokoData, ShokoFault, ShokoKey, ShokoUser};
+pub use throttle::Failures;
 pub use users::Credential;
 
 use crate::error::{AuthError, Result};

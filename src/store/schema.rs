@@ -40,5 +40,25 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    login_failures (account, network) {
+        account -> Text,
+        network -> Text,
+        failures -> Integer,
+        first_at -> Timestamp,
+        last_at -> Timestamp,
+        pending -> Integer,
+        pending_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    known_networks (user_id, network) {
+        user_id -> Integer,
+        network -> Text,
+        last_login_at -> Timestamp,
+    }
+}
+
 diesel::joinable!(api_keys -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, api_keys);

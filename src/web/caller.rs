@@ -8,6 +8,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 
+use super::address::origin;
 use super::call;
 use super::problem::Problem;
 use super::query::Query;
@@ -60,7 +61,8 @@ async fn caller(request: HttpRequest) -> Result<Option<Caller>> {
     let auth = request
         .app_data::<Data<Auth>>()
         .expect("the server gives every route the service");
-    call(auth, move |auth| auth.verify(&keys))
+    let origin = origin(&request);
+    call(auth, move |auth| auth.verify(&keys, &origin))
         .await?
         .map(Some)
         .ok_or(AuthError::InvalidKey)

@@ -1,5 +1,6 @@
 //! HTTP pieces that every dialect shares. Knows no dialect.
 
+pub mod address;
 pub mod answer;
 pub mod body;
 pub mod caller;

@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, Accept, Header, HeaderValue};
+use actix_web::http::header::{self, Accept, Header, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::trace::TraceId;
-use crate::error::AuthError;
+use crate::auth::{ACCOUNT_FAILURES, MAX_WAIT, NETWORK_FAILURES, NETWORK_WINDOW};
+use crate::error::{AuthError, Axis, whole_seconds};
+use crate::model::TraceId;
 
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
 /// How long a client may wait, in seconds, before it tries again what the database could not do.
-const RETRY_AFTER: &str = "1";
+const RETRY_AFTER: u64 = 1;
 
 /// Why a request was not done, for the client; and for the log, when it is the server's fault.
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct Problem {
     detail: Option<String>,
     errors: Errors,
     challenge: Option<&'static str>,
+    /// In seconds.
+    retry_after: Option<u64>,
+    throttled: Option<Axis>,
     cause: Option<String>,
 }
 
@@ -39,6 +43,8 @@ impl Problem {
             detail: None,
             errors: Errors::default(),
             challenge: None,
+            retry_after: None,
+            throttled: None,
             cause: None,
         }
     }
@@ -69,7 +75,7 @@ impl Problem {
     /// Gives the answer that was made from this problem, or from nothing but a status, what the request has to say:
     /// its trace id, and a type that its client can read.
     #[must_use]
-    pub fn fill_in(&self, answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
+    pub fn fill_in(&self, answer: ServiceResponse, trace: TraceId) -> ServiceResponse {
         let body = serde_json::to_string(&self.details(trace)).unwrap_or_default();
         let media_type = HeaderValue::from_static(media_type(answer.request()));
         let (request, response) = answer.into_parts();
@@ -78,7 +84,7 @@ impl Problem {
         ServiceResponse::new(request, response)
     }
 
-    fn details(&self, trace: &TraceId) -> MvcProblemDetails {
+    fn details(&self, trace: TraceId) -> MvcProblemDetails {
         let invalid = !self.errors.is_empty();
         MvcProblemDetails {
             errors: invalid.then(|| self.errors.clone()),
@@ -108,8 +114,13 @@ impl ResponseError for Problem {
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+        let default = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        if let Some(seconds) = self.retry_after.or(default) {
+            response.insert_header((header::RETRY_AFTER, seconds));
+            if let Some(axis) = self.throttled {
+                let [policy, limit] = rate_limit(axis, seconds);
+                response.insert_header(policy).insert_header(limit);
+            }
         }
         response.finish()
     }
@@ -144,6 +155,17 @@ impl From<AuthError> for Problem {
             | AuthError::BadExpiry
             | AuthError::SessionExpires
             | AuthError::BeyondSession => Self::invalid("", text),
+            AuthError::Throttled(throttled) => Self {
+                retry_after: Some(whole_seconds(&throttled.retry_after)),
+                throttled: Some(throttled.axis),
+                ..Self::with_detail(StatusCode::TOO_MANY_REQUESTS, text)
+            },
+            AuthError::Busy { retry_after } => Self {
+                retry_after: Some(whole_seconds(&retry_after)),
+                ..Self::with_detail(StatusCode::SERVICE_UNAVAILABLE, text)
+            },
+            // Nobody sees it.
+            AuthError::Gone => Self::new(StatusCode::SERVICE_UNAVAILABLE),
             // Logged by who could not do it, once for all the requests that then have to wait.
             AuthError::Unavailable(_) => Self::with_detail(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -155,6 +177,26 @@ impl From<AuthError> for Problem {
             },
         }
     }
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) of a count that is full for so many
+/// seconds.
+#[must_use]
+pub fn rate_limit(axis: Axis, seconds: u64) -> [(HeaderName, String); 2] {
+    let policies = format!(
+        r#""network";q={NETWORK_FAILURES};w={}, "account";q={ACCOUNT_FAILURES};w={}"#,
+        NETWORK_WINDOW.num_seconds(),
+        MAX_WAIT.num_seconds()
+    );
+    let name = match axis {
+        Axis::Network => "network",
+        Axis::Account => "account",
+    };
+    let header = HeaderName::from_static;
+    [
+        (header("ratelimit-policy"), policies),
+        (header("ratelimit"), format!(r#""{name}";r=0;t={seconds}"#)),
+    ]
 }
 
 /// What is wrong with the members of a request; `""` is the request as a whole.
@@ -234,6 +276,7 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
         405 => "https://tools.ietf.org/html/rfc9110#section-15.5.6",
         413 => "https://tools.ietf.org/html/rfc9110#section-15.5.14",
         415 => "https://tools.ietf.org/html/rfc9110#section-15.5.16",
+        429 => "https://tools.ietf.org/html/rfc6585#section-4",
         500 => "https://tools.ietf.org/html/rfc9110#section-15.6.1",
         503 => "https://tools.ietf.org/html/rfc9110#section-15.6.4",
         _ => "about:blank",

@@ -52,11 +52,15 @@ problems! {
     UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type than this operation takes.",
         json!({"detail": "The Content-Type must be application/json, text/json or application/*+json, in UTF-8."}),
         None;
+    /// 429.
+    TooManyTries: StatusCode::TOO_MANY_REQUESTS, "Too many wrong passwords; not even the right one is taken now.",
+        json!({"detail": "Too many tries. Try again in 4 seconds."}),
+        Some(("Retry-After", "After how many seconds to try again."));
     /// 500.
     InternalError: StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server's; its log says more under the trace id.",
         json!({}), None;
     /// 503.
-    Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now.",
+    Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now, or too many passwords are to be checked.",
         json!({"detail": "The database cannot be used now. Try again later."}),
         Some(("Retry-After", "After how many seconds to try again."));
 }

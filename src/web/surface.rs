@@ -15,7 +15,8 @@ use log::Level;
 
 use super::problem::Problem;
 use super::process::Process;
-use super::trace::TraceId;
+use super::trace::trace_id;
+use crate::model::TraceId;
 
 /// What requests are logged under.
 const LOG: &str = "shoko_auth::web::request";
@@ -30,11 +31,11 @@ pub async fn surface(
     normalise_path(&mut request);
     let mut answer = next.call(request).await?.map_into_boxed_body();
     if answer.status().is_client_error() || answer.status().is_server_error() {
-        let trace = TraceId::of(answer.request());
-        log_request(&answer, start, &trace);
-        answer = with_problem(answer, &trace);
+        let trace = trace_id(answer.request());
+        log_request(&answer, start, trace);
+        answer = with_problem(answer, trace);
     } else if log::log_enabled!(target: LOG, Level::Debug) {
-        log_request(&answer, start, &TraceId::of(answer.request()));
+        log_request(&answer, start, trace_id(answer.request()));
     }
     // Only a preflight is answered so, by what handles CORS; it has nothing to say.
     if answer.request().method() == Method::OPTIONS && answer.status() == StatusCode::OK {
@@ -52,7 +53,7 @@ pub async fn surface(
 
 /// One line for a request, under the trace id that a problem shows: never the query, which may hold a key. Where it is
 /// our fault, why, in another.
-fn log_request(answer: &ServiceResponse, start: Instant, trace: &TraceId) {
+fn log_request(answer: &ServiceResponse, start: Instant, trace: TraceId) {
     let request = answer.request();
     let cause = answer
         .response()
@@ -75,7 +76,7 @@ fn log_request(answer: &ServiceResponse, start: Instant, trace: &TraceId) {
 
 /// What a handler refuses, it refuses with a [`Problem`]. What never reached one (no such route, wrong method)
 /// has an empty body up to here. A dialect with errors of its own has given them a body and a type.
-fn with_problem(answer: ServiceResponse, trace: &TraceId) -> ServiceResponse {
+fn with_problem(answer: ServiceResponse, trace: TraceId) -> ServiceResponse {
     let error = answer.response().error();
     let problem = error.and_then(|error| {
         let refused = |error: &CorsError| Problem::with_detail(answer.status(), error.to_string());

@@ -1,39 +1,25 @@
-//! The trace id that a problem and its log line carry: W3C Trace Context, level 1.
+//! The trace id that a problem and its log lines carry: W3C Trace Context, level 1.
 
-use std::fmt;
+use actix_web::{HttpMessage, HttpRequest};
 
+use crate::model::TraceId;
 use crate::secret::key::random;
-use actix_web::HttpRequest;
 
-/// `00-<trace>-<span>-<flags>` of one request: the trace of an incoming `traceparent`, else a new one.
-pub struct TraceId(String);
-
-impl TraceId {
-    /// For this request, with a span of its own.
-    #[must_use]
-    pub fn of(request: &HttpRequest) -> Self {
+/// Of this request: the trace of an incoming `traceparent`, else a new one, with a span of its own.
+#[must_use]
+pub fn trace_id(request: &HttpRequest) -> TraceId {
+    *request.extensions_mut().get_or_insert_with(|| {
+        let header = request.headers().get("traceparent");
+        let given = header.and_then(|value| parse(value.to_str().ok()?));
         // Nothing depends on an id: without random bytes it is zero.
         let span = u64::from_be_bytes(random().unwrap_or_default());
-        let header = request
-            .headers()
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok());
-        if let Some((trace, flags)) = header.and_then(parse) {
-            return Self(format!("00-{trace}-{span:016x}-{flags}"));
-        }
-        let trace = u128::from_be_bytes(random().unwrap_or_default());
-        Self(format!("00-{trace:032x}-{span:016x}-00"))
-    }
-}
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+        let (trace, flags) = given.unwrap_or_else(|| (u128::from_be_bytes(random().unwrap_or_default()), 0));
+        TraceId { trace, span, flags }
+    })
 }
 
 /// Trace and flags of a `traceparent` (Trace Context, section 3.2). A later version may have more members.
-fn parse(header: &str) -> Option<(&str, &str)> {
+fn parse(header: &str) -> Option<(u128, u8)> {
     let mut members = header.trim().split('-');
     let (version, trace, parent, flags) = (members.next()?, members.next()?, members.next()?, members.next()?);
     let hex = |text: &str, length: usize| {
@@ -42,7 +28,13 @@ fn parse(header: &str) -> Option<(&str, &str)> {
     let zero = |text: &str| text.bytes().all(|b| b == b'0');
     let sound = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let complete = version != "00" || members.next().is_none();
-    (sound && complete && !zero(trace) && !zero(parent)).then_some((trace, flags))
+    if !sound || !complete || zero(trace) || zero(parent) {
+        return None;
+    }
+    Some((
+        u128::from_str_radix(trace, 16).ok()?,
+        u8::from_str_radix(flags, 16).ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -59,7 +51,7 @@ mod tests {
         let request = TestRequest::default()
             .insert_header(("traceparent", header.as_str()))
             .to_http_request();
-        let id = TraceId::of(&request).to_string();
+        let id = trace_id(&request).to_string();
         assert!(
             id.starts_with(&format!("00-{TRACE}-")) && id.ends_with("-01") && id != header,
             "{id}"

@@ -93,6 +93,7 @@ impl TestDatabase {
             secret_key: Some(SecretText::new(SECRET_KEY.to_owned())),
             pbkdf2_rounds: 1000,
             password_min_length: 8,
+            login_throttle: false,
         }
     }
 

@@ -86,6 +86,41 @@ on_both_databases! {
         assert!(lines.iter().all(|line| line["time"].as_str().unwrap().ends_with('Z')));
     }
 
+    fn each_security_event_is_one_line_with_who_from_where_and_the_trace(database: TestDatabase) {
+        let log = log_of(&database, None, "json");
+        let lines = log.lines().map(|line| serde_json::from_str(line).expect(line));
+        let events: Vec<Value> = lines.filter(|line: &Value| line["target"] == "shoko_auth::audit").collect();
+        let found: Vec<String> = events
+            .iter()
+            .map(|event| format!("{} {} {} {}", event["event"], event["user"], event["device"], event["address"]))
+            .collect();
+        let expected = [
+            r#""user_made" "Default" "" "local""#,
+            r#""key_made" "Default" "d" "127.0.0.1""#,
+            r#""login_ok" "Default" "d" "127.0.0.1""#,
+            r#""login_failed" "Default" "" "127.0.0.1""#,
+            r#""key_revoked" "Default" "d" "127.0.0.1""#,
+        ];
+        assert_eq!(found, expected);
+        assert!(events.iter().skip(1).all(|event| event["trace"].as_str().unwrap().starts_with("00-")));
+    }
+
+    fn no_name_passes_for_an_address(database: TestDatabase) {
+        let mut command = database.program(&["serve"]);
+        command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+        let mut serving = Serving::start(command);
+        for name in ["bob address=192.0.2.1", "x\" address=192.0.2.1 \"", "событие", ""] {
+            serving.server().log_in(name, "wrong", "d");
+        }
+        serving.signal("TERM");
+        let (_, log) = serving.ended();
+        let failed: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once("event=login_failed ")?.1)).collect();
+        assert!(failed[0].starts_with(r#"address=127.0.0.1 user="bob address=192.0.2.1" device="" trace=00-"#), "{log}");
+        assert!(failed[1].starts_with(r#"address=127.0.0.1 user="x\" address=192.0.2.1 \"" device="#), "{log}");
+        assert!(failed[2].starts_with("address=127.0.0.1 user=событие device="), "{log}");
+        assert_eq!(failed.len(), 3);
+    }
+
     fn no_level_shows_a_secret(database: TestDatabase) {
         let log = log_of(&database, Some("trace"), "text");
         assert!(log.contains("status=401"), "{log}");
@@ -96,5 +131,7 @@ on_both_databases! {
 fn by_default_only_what_a_person_must_know_is_logged() {
     let database = TestDatabase::create(Backend::Sqlite);
     let log = log_of(&database, None, "text");
-    assert!(log.lines().count() < 8, "{log}");
+    let events = log.lines().filter(|line| line.contains("shoko_auth::audit"));
+    assert_eq!(events.count(), 5, "{log}");
+    assert!(log.lines().count() < 13, "{log}");
 }

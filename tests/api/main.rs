@@ -35,6 +35,8 @@ mod log_lines;
 mod login;
 /// The commands in the documentation.
 mod operations;
+/// More logins than can be hashed.
+mod overload;
 /// What real clients send, byte for byte.
 mod real_clients;
 /// What Shoko's own controllers answered, in `tests/contract/recorded-*.json`.
@@ -46,6 +48,8 @@ mod shoko_database;
 /// The first start, several nodes, the command that checks a server.
 mod start;
 mod support;
+/// Guessing passwords.
+mod throttle;
 /// Keys that expire, keys for other devices, lists.
 mod tokens;
 /// Users over HTTP, and the web UI's settings.

@@ -43,6 +43,7 @@ impl TestDatabase {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
             cors_origins: CorsOrigins::None,
+            trusted_proxies: Vec::new(),
             v1_login: false,
             web_ui: None,
             shutdown_grace: Duration::ZERO,

@@ -13,9 +13,10 @@ use names::{DeviceNames, Fate, fates};
 pub use report::{Done, ImportReport, RowReport, Table, Tally};
 use rows::{NewcomerKey, NewcomerUser, Newcomers};
 
+use super::audit::{self, Event};
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Name, NewUser, User};
+use crate::model::{Name, NewUser, Origin, User};
 use crate::secret::key::KeyHash;
 use crate::secret::password::NO_PASSWORD;
 use crate::store::{DbConnection, ShokoData, StoredKey};
@@ -76,7 +77,11 @@ impl Auth {
             }
         });
         match written {
-            Ok(report) | Err(Undone::DryRun(report)) => Ok(report),
+            Ok(report) => {
+                audit::log(Event::Imported, "", "", &Origin::default());
+                Ok(report)
+            }
+            Err(Undone::DryRun(report)) => Ok(report),
             Err(Undone::Failed(error)) => Err(error),
         }
     }

@@ -8,14 +8,14 @@ use super::tokens::expiry_refused;
 use super::types::{ApikeyResult, CoreAuthUser, ListedToken};
 use crate::auth::{Auth, KeysAfterChange};
 use crate::error::AuthError;
-use crate::model::{Caller, Expiry, Name, NameFault, SecretText};
+use crate::model::{Caller, Expiry, Name, NameFault, Origin, SecretText};
 use crate::web::answer::{Json, Text};
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BodyRefused, Failed, Forbidden, Unauthorized};
+use crate::web::responses::{BodyRefused, Failed, Forbidden, TooManyTries, Unauthorized};
 
 /// Log in: the API key of a device.
 ///
@@ -37,13 +37,14 @@ use crate::web::responses::{BodyRefused, Failed, Forbidden, Unauthorized};
         )),
         BodyRefused,
         (status = 401, response = Unauthorized),
+        (status = 429, response = TooManyTries),
         Failed,
     ),
     security(()),
 )]
-pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Problem> {
+pub async fn log_in(auth: Data<Auth>, origin: Origin, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<CoreAuthUser>().await?.check()?;
-    let issued = call(&auth, move |auth| auth.log_in(&login)).await?;
+    let issued = call(&auth, move |auth| auth.log_in(&login, &origin)).await?;
     Ok(Json(ApikeyResult::from(&issued)).no_store())
 }
 
@@ -75,6 +76,7 @@ pub async fn log_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Prob
 pub async fn revoke(
     auth: Data<Auth>,
     caller: MaybeCaller,
+    origin: Origin,
     query: Query,
     body: Body,
 ) -> Result<impl Responder, Problem> {
@@ -82,10 +84,10 @@ pub async fn revoke(
     let text = body.scalar().await?;
     let ended = match (text, query.one("apikey")?.map(str::to_owned)) {
         (Some(text), _) if !text.trim().is_empty() => {
-            call(&auth, move |auth| auth.revoke(caller.0.as_ref(), &text)).await
+            call(&auth, move |auth| auth.revoke(caller.0.as_ref(), &text, &origin)).await
         }
         // The answer does not tell whether there was such a key.
-        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key)).await {
+        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &origin)).await {
             Err(AuthError::UnknownKey) => Ok(()),
             ended => ended,
         },

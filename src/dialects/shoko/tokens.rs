@@ -8,14 +8,14 @@ use super::auth::change_refused;
 use super::types::{AuthToken, GenerateTokenRequest, ListedToken, SignInRequest};
 use crate::auth::{Auth, KeysAfterChange};
 use crate::error::AuthError;
-use crate::model::{Caller, SecretText};
+use crate::model::{Caller, Origin, SecretText};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, Unauthorized};
+use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, TooManyTries, Unauthorized};
 
 /// Log in: a key that may expire.
 ///
@@ -34,13 +34,14 @@ use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, Unauthor
         )),
         BodyRefused,
         (status = 401, response = Unauthorized),
+        (status = 429, response = TooManyTries),
         Failed,
     ),
     security(()),
 )]
-pub async fn sign_in(auth: Data<Auth>, body: Body) -> Result<impl Responder, Problem> {
+pub async fn sign_in(auth: Data<Auth>, origin: Origin, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<SignInRequest>().await?.check()?;
-    let issued = call(&auth, move |auth| auth.log_in(&login))
+    let issued = call(&auth, move |auth| auth.log_in(&login, &origin))
         .await
         .map_err(expiry_refused)?;
     Ok(Json(AuthToken::from(issued)).no_store())
@@ -112,10 +113,15 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
     ),
     security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
-pub async fn invalidate(auth: Data<Auth>, caller: MaybeCaller, query: Query) -> Result<impl Responder, Problem> {
+pub async fn invalidate(
+    auth: Data<Auth>,
+    caller: MaybeCaller,
+    origin: Origin,
+    query: Query,
+) -> Result<impl Responder, Problem> {
     let refuse = |detail| Problem::with_detail(StatusCode::BAD_REQUEST, detail);
     let ended = match (query.one("token")?.map(str::to_owned), caller.0) {
-        (Some(token), _) => call(&auth, move |auth| auth.revoke_key(&token)).await,
+        (Some(token), _) => call(&auth, move |auth| auth.revoke_key(&token, &origin)).await,
         (None, Some(caller)) => call(&auth, move |auth| auth.revoke_own_key(&caller)).await,
         (None, None) => return Err(refuse("An API token must be provided if not signed in.")),
     };

@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Account, Name, SecretText};
+use crate::model::{Account, Name, Origin, SecretText};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::{BodyRefused, Failed, NotFound};
+use crate::web::responses::{BodyRefused, Failed, NotFound, TooManyTries};
 
 /// The two routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -114,11 +114,17 @@ pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
         (status = 204, description = "It is not, or there is no such user."),
         BodyRefused,
         (status = 404, response = NotFound),
+        (status = 429, response = TooManyTries),
         Failed,
     ),
     security(()),
 )]
-pub async fn log_in(auth: Data<Auth>, name: Path<String>, body: Body) -> Result<impl Responder, Problem> {
+pub async fn log_in(
+    auth: Data<Auth>,
+    origin: Origin,
+    name: Path<String>,
+    body: Body,
+) -> Result<impl Responder, Problem> {
     let refused = || Either::Right(HttpResponse::NoContent());
     let form = body.form().await?;
     let password = SecretText::new(form.all("password").last().unwrap_or_default().to_owned());
@@ -126,7 +132,7 @@ pub async fn log_in(auth: Data<Auth>, name: Path<String>, body: Body) -> Result<
     let Ok(name) = Name::parse(&name.replace('+', " ")) else {
         return Ok(refused());
     };
-    match call(&auth, move |auth| auth.check_login(&name, &password)).await {
+    match call(&auth, move |auth| auth.check_login(&name, &password, &origin)).await {
         Ok(user) => Ok(Either::Left(Json(JMMUser::from(user)))),
         Err(AuthError::WrongCredentials) => Ok(refused()),
         Err(other) => Err(other.into()),
