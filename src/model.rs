@@ -79,7 +79,7 @@ pub fn fold(text: &str) -> String {
 /// Somebody who can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Shoko's `UserID`. Never given out twice, but to whom an import brings with it.
+    /// Shoko's `UserID`. Never given out twice, except to a user whom an import brings with this id.
     pub id: i32,
     /// The name, as typed.
     pub name: String,
@@ -89,7 +89,7 @@ pub struct User {
     pub is_admin: bool,
     /// Keeps password and keys, but none of them works.
     pub is_disabled: bool,
-    /// The administrator that the first start made, as long as nobody has logged in as him.
+    /// The administrator that the first start made, as long as nobody has logged in as him or changed him.
     pub is_automatic: bool,
     /// When the user was made.
     pub created_at: NaiveDateTime,

@@ -51,7 +51,7 @@ impl Auth {
                 profile,
             };
             let user = insert_user(db, &admin, &hash)?;
-            db.set_automatic(user.id, true)?;
+            db.mark_automatic(user.id)?;
             audit::log(Event::UserMade, &user.name, "", &Origin::default());
             Ok(Some(FirstAdminMade {
                 user,

@@ -116,9 +116,7 @@ impl Auth {
 
     /// From now on the administrator that the first start made is somebody's, and no import removes him.
     fn note_first_login(&self, credential: &Credential) -> Result<()> {
-        let still_there =
-            !credential.is_automatic || self.store.write(|db| db.set_automatic(credential.user_id, false))?;
-        if still_there {
+        if !credential.is_automatic || self.store.write(|db| db.note_first_login(credential))? {
             Ok(())
         } else {
             Err(AuthError::WrongCredentials)

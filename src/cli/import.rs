@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::CliError;
@@ -30,6 +31,10 @@ pub enum Command {
 pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> Result<String, CliError> {
     let Command::Shoko { file, dry_run, json } = command;
     let data = ShokoData::read(&file).map_err(|fault| CliError::Other(fault.to_string()))?;
+    if data.keys.iter().any(|key| key.expires_at.is_some()) {
+        let unknown = |e| format!("keys expire in the local time of Shoko's machine: set TZ to its time zone ({e})");
+        TimeZone::try_system().map_err(|e| CliError::Other(unknown(e)))?;
+    }
     let mode = if dry_run { ImportMode::DryRun } else { ImportMode::Write };
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{bar:40} {pos} of {len} passwords")
@@ -48,6 +53,11 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     report.for_people()
 }
 
+/// What a name needs in front that begins like an option.
+fn dashes(name: &str) -> &'static str {
+    if name.starts_with('-') { "-- " } else { "" }
+}
+
 /// What programs read.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,6 +67,7 @@ struct Report<'a> {
     keys: Counts,
     /// The administrator of the first start, who made room.
     removed_administrator: Option<&'a str>,
+    added_administrators: &'a [String],
     /// Who cannot log in until the command of the same place was run.
     without_password: &'a [String],
     commands: Vec<String>,
@@ -126,12 +137,13 @@ impl Listed for Row<'_> {
 
 impl<'a> Report<'a> {
     fn of(report: &'a ImportReport, dry_run: bool) -> Self {
-        let command = |name: &String| format!("shoko-auth user set-password {}", list::in_quotes(name));
+        let command = |name: &String| format!("shoko-auth user set-password {}{}", dashes(name), list::in_quotes(name));
         Self {
             dry_run,
             users: report.users.into(),
             keys: report.keys.into(),
             removed_administrator: report.removed_admin.as_deref(),
+            added_administrators: &report.added_admins,
             without_password: &report.without_password,
             commands: report.without_password.iter().map(command).collect(),
             rows: report.rows.iter().map(Row::from).collect(),
@@ -151,6 +163,12 @@ impl<'a> Report<'a> {
         for (what, counts) in [("Users", &self.users), ("Keys", &self.keys)] {
             let Counts { added, merged, skipped } = counts;
             lines.push(format!("{what}: {added} added, {merged} merged, {skipped} skipped."));
+        }
+        if !self.added_administrators.is_empty() {
+            lines.push(format!(
+                "Administrators were added: {}.",
+                self.added_administrators.join(", ")
+            ));
         }
         if !self.commands.is_empty() {
             lines.push("Who has no password keeps the keys, and can log in after:".to_owned());

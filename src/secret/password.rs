@@ -177,11 +177,13 @@ impl Stored {
 pub struct ShokoHash(String);
 
 impl ShokoHash {
-    /// Reads what stands in Shoko's database. Lower case is none: there, too, nobody can log in with it.
+    /// Reads what stands in Shoko's database. Lower case is none, nor is the hash of nothing: there, too, nobody can log
+    /// in with it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
-        (text.len() == 128 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+        let is_hash = text.len() == 128 && text.bytes().all(is_digit) && text != Self::of("").0;
+        is_hash.then(|| Self(text.to_owned()))
     }
 
     fn of(password: &str) -> Self {
@@ -260,6 +262,7 @@ mod tests {
             &sha512.to_lowercase(),
             &format!("{sha512}0"),
             &sha512.replace('B', "X"),
+            &ShokoHash::of("").0,
         ] {
             assert!(ShokoHash::parse(text).is_none(), "{text}");
         }

@@ -1,11 +1,13 @@
 //! A read-only view of a Shoko database, for import: what is in the two tables, however odd it is.
 //!
-//! Nothing is written, neither to the file nor beside it, also while Shoko itself has it open. The columns differ from
-//! version to version; those that are not there are read as NULL.
+//! Nothing is written, neither to the file nor beside it, also while Shoko itself has it open. Only a database that was
+//! not closed, and that nobody has open, is copied first, to a temporary folder of the owner's alone. The columns differ
+//! from version to version; those that are not there are read as NULL.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
@@ -33,8 +35,11 @@ pub enum ShokoFault {
          home"
     )]
     NotShoko(PathBuf),
+    /// There are two users, or two keys, with one id.
+    #[error("{0}: an id is there twice: this is not as Shoko made it")]
+    AmbiguousId(PathBuf),
     /// What SQLite says.
-    #[error("{path}: {source}. When Shoko was not stopped properly, start and stop it once, and try again")]
+    #[error("{path}: {source}{}", hint(path))]
     Sqlite {
         /// Which file.
         path: PathBuf,
@@ -43,8 +48,21 @@ pub enum ShokoFault {
     },
 }
 
+/// What to do about a file that SQLite does not read.
+fn hint(path: &Path) -> &'static str {
+    if beside(path, "-journal").exists() {
+        ". Shoko writes to it, or was not stopped properly: start and stop it once, and try again"
+    } else {
+        ""
+    }
+}
+
+/// The file of SQLite's that has this ending.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()))
+}
+
 /// Everything that is imported from.
-#[derive(Debug)]
 pub struct ShokoData {
     /// By id.
     pub users: Vec<ShokoUser>,
@@ -53,7 +71,7 @@ pub struct ShokoData {
 }
 
 /// A row of `JMMUser`.
-#[derive(Debug, QueryableByName)]
+#[derive(QueryableByName)]
 pub struct ShokoUser {
     /// `JMMUserID`.
     #[diesel(sql_type = BigInt)]
@@ -104,13 +122,6 @@ pub struct ShokoKey {
     pub expires_at: Option<Vec<u8>>,
 }
 
-/// No log and no error may show a key.
-impl std::fmt::Debug for ShokoKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ShokoKey({})", self.id)
-    }
-}
-
 impl ShokoData {
     /// Reads the file.
     pub fn read(path: &Path) -> Result<Self, ShokoFault> {
@@ -118,20 +129,38 @@ impl ShokoData {
             path: path.to_owned(),
             source,
         };
+        // SQLite finds its other files beside what a link leads to.
+        let path = &path.canonicalize().map_err(|source| ShokoFault::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let place = Place::of(path)?;
         let mut connection = SqliteConnection::establish(&place.url).map_err(|e| sqlite(e.into()))?;
         let read = |c: &mut SqliteConnection| {
             c.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")?;
             c.transaction(read_tables)
         };
-        read(&mut connection)
+        let data = read(&mut connection)
             .map_err(|e| sqlite(e.into()))?
-            .ok_or_else(|| ShokoFault::NotShoko(path.to_owned()))
+            .ok_or_else(|| ShokoFault::NotShoko(path.to_owned()))?;
+        // By id: the same stand beside each other.
+        let differ = |ids: Vec<i64>| ids.is_sorted_by(|one, next| one < next);
+        let ids = [
+            data.users.iter().map(|user| user.id).collect(),
+            data.keys.iter().map(|key| key.id).collect(),
+        ];
+        if !ids.into_iter().all(differ) {
+            return Err(ShokoFault::AmbiguousId(path.to_owned()));
+        }
+        Ok(data)
     }
 }
 
-/// `None`: a table is missing.
+/// `None`: a table is missing, or the texts are not in UTF-8, as Shoko's are.
 fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoData>> {
+    if names(connection, "SELECT encoding AS name FROM pragma_encoding")? != HashSet::from(["UTF-8".to_owned()]) {
+        return Ok(None);
+    }
     let (user, key) = (columns(connection, "JMMUser")?, columns(connection, "AuthTokens")?);
     if !user.contains("JMMUserID") || !key.contains("AuthID") {
         return Ok(None);
@@ -163,8 +192,13 @@ fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoDat
         bytes(&user, "AvatarImageMetadata"),
     ));
     let keys = diesel::sql_query(format!(
-        "SELECT AuthID AS id, CAST(UserID AS INTEGER) AS user_id, {} AS device, {} AS token, {} AS expires_at \
+        "SELECT AuthID AS id, {} AS user_id, {} AS device, {} AS token, {} AS expires_at \
          FROM AuthTokens ORDER BY AuthID",
+        if key.contains("UserID") {
+            "CAST(UserID AS INTEGER)"
+        } else {
+            "NULL"
+        },
         bytes(&key, "DeviceName"),
         bytes(&key, "Token"),
         bytes(&key, "ExpiresAt"),
@@ -176,16 +210,21 @@ fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoDat
 }
 
 fn columns(connection: &mut SqliteConnection, table: &str) -> QueryResult<HashSet<String>> {
+    names(connection, &format!("SELECT name FROM pragma_table_info('{table}')"))
+}
+
+/// The column `name` of a query.
+fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
-    struct Column {
+    struct Name {
         #[diesel(sql_type = Text)]
         name: String,
     }
-    let columns: Vec<Column> = diesel::sql_query(format!("PRAGMA table_info({table})")).load(connection)?;
-    Ok(columns.into_iter().map(|column| column.name).collect())
+    let names: Vec<Name> = diesel::sql_query(sql).load(connection)?;
+    Ok(names.into_iter().map(|row| row.name).collect())
 }
 
-/// How to open the file without a trace.
+/// How to open the file without leaving anything beside it.
 struct Place {
     url: String,
     /// A copy, as long as it is needed.
@@ -203,15 +242,19 @@ impl Place {
         let is_wal = is_wal(path)
             .map_err(failed(path))?
             .ok_or_else(|| ShokoFault::NotShoko(path.to_owned()))?;
-        let beside = |ending: &str| PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()));
-        let (wal, in_use) = (beside("-wal"), beside("-shm").exists());
+        let wal = beside(path, "-wal");
+        let in_use = wal.exists() && beside(path, "-shm").exists();
         if !is_wal || in_use {
             return Ok(Self::at(path, "mode=ro&readonly_shm=1", None));
         }
         if fs::metadata(&wal).map_or(0, |file| file.len()) == 0 {
             return Ok(Self::at(path, "mode=ro&immutable=1", None));
         }
-        let folder = tempfile::tempdir().map_err(failed(path))?;
+        // What is in it are keys.
+        let private = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir();
+        let folder = private.map_err(failed(Path::new("a temporary folder")))?;
         let copy = folder.path().join("copy.db3");
         fs::copy(path, &copy).map_err(failed(path))?;
         fs::copy(&wal, folder.path().join("copy.db3-wal")).map_err(failed(&wal))?;

@@ -8,6 +8,7 @@ use super::DbConnection;
 use super::schema::users;
 use crate::error::{AuthError, Result};
 use crate::model::{Account, Name, NewUser, Profile, ProfileChange, User};
+use crate::secret::password::NO_PASSWORD;
 
 /// What a login is checked against.
 #[derive(Queryable, Selectable)]
@@ -128,6 +129,14 @@ impl DbConnection {
         Ok(rows.into_iter().map(account).collect())
     }
 
+    /// The ids of those who cannot log in before a password is set.
+    pub fn users_without_password(&mut self) -> Result<Vec<i32>> {
+        Ok(users::table
+            .filter(users::password.eq(NO_PASSWORD))
+            .select(users::id)
+            .load(self)?)
+    }
+
     /// Whether anybody may manage others.
     pub fn has_admin(&mut self) -> Result<bool> {
         let admins: i64 = users::table.filter(users::is_admin.eq(true)).count().get_result(self)?;
@@ -214,19 +223,31 @@ impl DbConnection {
         Ok(())
     }
 
-    /// Marks the administrator that the first start makes, or that somebody has logged in as him. `false`: there is no
-    /// such user.
-    pub fn set_automatic(&mut self, user_id: i32, automatic: bool) -> Result<bool> {
-        let changed = diesel::update(users::table.find(user_id))
-            .set(users::is_automatic.eq(automatic))
+    /// Marks the administrator that the first start makes.
+    pub fn mark_automatic(&mut self, user_id: i32) -> Result<()> {
+        diesel::update(users::table.find(user_id))
+            .set(users::is_automatic.eq(true))
             .execute(self)?;
+        Ok(())
+    }
+
+    /// From now on he is somebody's. `false`: he is not there any more, or has another password.
+    pub fn note_first_login(&mut self, credential: &Credential) -> Result<bool> {
+        let same = users::table
+            .find(credential.user_id)
+            .filter(users::password.eq(&credential.password));
+        let changed = diesel::update(same).set(users::is_automatic.eq(false)).execute(self)?;
         Ok(changed > 0)
     }
 
     /// Renames a user; the caller has seen to it that the name is free.
     pub fn rename_user(&mut self, user_id: i32, name: &Name) -> Result<()> {
         diesel::update(users::table.find(user_id))
-            .set((users::name.eq(name.shown()), users::name_folded.eq(name.folded())))
+            .set((
+                users::name.eq(name.shown()),
+                users::name_folded.eq(name.folded()),
+                users::is_automatic.eq(false),
+            ))
             .execute(self)?;
         Ok(())
     }
@@ -267,7 +288,7 @@ impl DbConnection {
     /// Makes a user an administrator, or one no more.
     pub fn set_admin(&mut self, user_id: i32, admin: bool) -> Result<()> {
         diesel::update(users::table.find(user_id))
-            .set(users::is_admin.eq(admin))
+            .set((users::is_admin.eq(admin), users::is_automatic.eq(false)))
             .execute(self)?;
         Ok(())
     }
@@ -284,6 +305,7 @@ impl DbConnection {
             .set((
                 users::password.eq(password),
                 users::password_version.eq(users::password_version + 1),
+                users::is_automatic.eq(false),
             ))
             .execute(self)?;
         Ok(changed > 0)

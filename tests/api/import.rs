@@ -1,4 +1,3 @@
-use std::fs;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -11,7 +10,7 @@ use crate::shoko_database::{Generation, ShokoDatabase, key, sha512};
 use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, Server, TestApp, TestDatabase, on_both_databases};
 
 /// What `import shoko FILE --json` printed.
-fn import(database: &TestDatabase, shoko: &ShokoDatabase, arguments: &[&str]) -> Value {
+pub fn import(database: &TestDatabase, shoko: &ShokoDatabase, arguments: &[&str]) -> Value {
     let file = shoko.file.to_str().unwrap();
     let output = database.run(&[&["import", "shoko", file, "--json"], arguments].concat(), "");
     assert!(output.status.success(), "{output:?}");
@@ -33,7 +32,7 @@ fn content(database: &TestDatabase) -> Vec<String> {
 }
 
 /// What the report says about a row: what was done, and why.
-fn row<'a>(report: &'a Value, table: &str, id: i64) -> (&'a str, String) {
+pub fn row<'a>(report: &'a Value, table: &str, id: i64) -> (&'a str, String) {
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["table"] == table && row["row"] == id);
     let row = row.unwrap_or_else(|| panic!("nothing about {table} {id} in {report:#}"));
@@ -166,6 +165,7 @@ on_both_databases! {
         }
         assert_eq!(report["rows"].as_array().unwrap().len(), 19, "{report:#}");
         assert_eq!(report["withoutPassword"], json!(["no hash", "empty", "lower"]));
+        assert_eq!(report["addedAdministrators"], json!(["Default"]));
         assert_eq!(report["commands"][0], "shoko-auth user set-password 'no hash'");
         assert_eq!(device_of(&app, &key(31)).as_deref(), Some("device 0"), "the lowest AuthID keeps the name");
         assert_eq!(device_of(&app, &key(2005)).as_deref(), Some("device 0 (3)"));
@@ -226,76 +226,59 @@ on_both_databases! {
         assert_eq!(app.get("/api/v3/User/Current").header("apikey", &key(2)).send().json()["ID"], 4);
     }
 
-    fn a_key_that_expires_does_so_in_the_local_time_of_shoko(app: TestApp) {
+    fn names_that_are_the_same_only_here_make_nobody_an_administrator(app: TestApp) {
+        let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V5_3);
+        app.add_user("helper", "helpers long password");
+        assert!(app.database.run(&["user", "grant-admin", "helper"], "").status.success());
+        shoko.user(1, Some("a\tb"), Some(&sha512(PASSWORD)), false);
+        shoko.user(2, Some("a b"), Some(&sha512(PASSWORD)), true);
+        shoko.user(3, Some(&("n".repeat(255) + "x")), Some(&sha512(PASSWORD)), true);
+        shoko.user(4, Some(&("n".repeat(255) + "y")), Some(&sha512(PASSWORD)), false);
+        shoko.user(5, Some("helper\u{7}"), Some(&sha512(PASSWORD)), false);
+        for (id, user) in (1..).zip([1, 2, 3, 4, 5]) {
+            shoko.key(id, user, "tv", &key(u32::try_from(id).unwrap()));
+        }
+        for _ in 0..2 {
+            let report = import(&app.database, &shoko, &[]);
+            for id in [1, 4, 5] {
+                assert_eq!(row(&report, "JMMUser", id).0, "skipped", "{report:#}");
+                assert_eq!(device_of(&app, &key(u32::try_from(id).unwrap())), None);
+            }
+            assert!(device_of(&app, &key(2)).is_some() && device_of(&app, &key(3)).is_some());
+        }
+    }
+
+    fn odd_values_are_read_as_shoko_reads_them(app: TestApp) {
         let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V6_0);
         shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
-        shoko.expiring_key(1, 1, "tv", &key(1), "2099-07-01 12:00:00.9194606");
-        shoko.expiring_key(2, 1, "tv", &key(2), "2099-01-01T12:00:00");
-        shoko.expiring_key(3, 1, "tv", &key(3), "2001-01-01 00:00:00");
-        shoko.expiring_key(4, 1, "tv", &key(4), "some day");
-        let mut command = app.database.program(&["import", "shoko", shoko.file.to_str().unwrap(), "--json"]);
-        let report: Value = serde_json::from_slice(&command.env("TZ", "EST5EDT,M3.2.0,M11.1.0").output().unwrap().stdout).unwrap();
-        assert!(row(&report, "AuthTokens", 3).1.contains("expired") && row(&report, "AuthTokens", 4).1.contains("read"));
-        let list = app.get("/api/auth").header("apikey", &key(1)).send().json();
-        let times: Vec<_> = list.as_array().unwrap().iter().map(|key| key["ExpiresAt"].as_str().unwrap()).collect();
-        assert_eq!(times, ["2099-01-01T17:00:00+00:00", "2099-07-01T16:00:00.919460+00:00"]);
+        shoko.user(2, Some("two"), Some(&sha512("")), true);
+        shoko.execute("UPDATE JMMUser SET IsAdmin = 2, PlexUsers = 'a' || char(0) || 'b' WHERE JMMUserID = 2");
+        shoko.user(3, Some("-v"), None, false);
+        shoko.expiring_key(1, 2, "tv", &key(1), "9999-12-31 23:59:59.9999999");
+        let report = import(&app.database, &shoko, &[]);
+        assert_eq!(report["addedAdministrators"], json!(["Default"]));
+        assert_eq!(app.log_in("two", "", "d").status, 401, "what is empty is no password");
+        assert_eq!(device_of(&app, &key(1)).as_deref(), Some("tv"), "the end of .NET's time is never");
+        assert_eq!(report["commands"][1], "shoko-auth user set-password -- '-v'");
+        assert_eq!(import(&app.database, &shoko, &[])["commands"], report["commands"], "as long as it is so");
+        shoko.execute("CREATE TABLE t AS SELECT * FROM AuthTokens; DROP TABLE AuthTokens; ALTER TABLE t RENAME TO AuthTokens; INSERT INTO AuthTokens SELECT * FROM AuthTokens");
+        let output = app.database.run(&["import", "shoko", shoko.file.to_str().unwrap()], "");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("an id is there twice"));
     }
 
-    fn a_database_that_shoko_has_open_is_read_and_nothing_is_written_beside_it(database: TestDatabase) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut shoko = ShokoDatabase::create(folder.path(), Generation::V5_3);
-        shoko.execute("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
-        shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
-        let look = || {
-            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-            let mut files: Vec<_> = names.filter(|path| !path.to_string_lossy().ends_with("-shm")).collect();
-            files.sort();
-            files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect::<Vec<_>>()
-        };
-        let before = look();
-        assert!(before.len() == 2 && !before[1].1.is_empty(), "the user is in the write-ahead log");
-        assert_eq!(import(&database, &shoko, &["--dry-run"])["users"]["added"], 1);
-        shoko.execute("BEGIN IMMEDIATE; UPDATE JMMUser SET Username = 'not yet'");
-        assert_eq!(import(&database, &shoko, &["--dry-run"])["users"]["added"], 1, "while Shoko writes");
-        shoko.execute("ROLLBACK");
-        assert_eq!(look(), before);
-        // As somebody copies it who forgets the third file.
-        let copy = tempfile::tempdir().unwrap();
-        for (path, bytes) in &before {
-            fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
-        }
-        let file = copy.path().join("JMMServer.db3");
-        let run = |file: &std::path::Path| database.run(&["import", "shoko", file.to_str().unwrap(), "--dry-run"], "");
-        let printed = String::from_utf8(run(&file).stdout).unwrap();
-        assert!(printed.contains("Users: 1 added"), "{printed}");
-        assert_eq!(fs::read_dir(copy.path()).unwrap().count(), 2, "nothing beside it");
-        // Closed as it should be, the log is gone.
-        shoko.execute("PRAGMA wal_checkpoint(TRUNCATE)");
-        let file = shoko.file.clone();
-        drop(shoko);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let printed = String::from_utf8(run(&file).stdout).unwrap();
-        assert!(printed.contains("Users: 1 added"), "{printed}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing beside it");
-    }
-
-    fn what_is_no_shoko_database_is_told_so(database: TestDatabase) {
-        let path = |name: &str| database.folder.path().join(name);
-        fs::write(path("text"), "some text that is longer than the head of a database is").unwrap();
-        fs::write(path("empty"), "").unwrap();
-        let mut other = ShokoDatabase::create(database.folder.path(), Generation::V6_0);
-        other.execute("DROP TABLE AuthTokens");
-        for (name, hint) in [
-            ("nothing", "No such file"),
-            ("text", "no Shoko database"),
-            ("empty", "no Shoko database"),
-            ("Shoko.db3", "no Shoko database"),
-            (".", "directory"),
-        ] {
-            let output = database.run(&["import", "shoko", path(name).to_str().unwrap()], "");
-            let error = String::from_utf8(output.stderr).unwrap();
-            assert!(output.status.code() == Some(1) && error.contains(hint), "{name}: {error}");
-        }
+    fn a_login_with_the_password_of_the_first_start_does_not_become_one_of_shokos_user(backend: Backend) {
+        let app = TestApp::with(backend, |settings| settings.core.pbkdf2_rounds = 6_000_000);
+        let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V5_3);
+        shoko.user(1, Some("Default"), Some(""), true);
+        shoko.key(1, 1, "web-ui", &key(1));
+        let status = std::thread::scope(|scope| {
+            let login = scope.spawn(|| app.log_in(ADMIN, ADMIN_PASSWORD, "web-ui").status);
+            sleep(Duration::from_millis(200));
+            assert_eq!(import(&app.database, &shoko, &[])["removedAdministrator"], "Default");
+            login.join().unwrap()
+        });
+        assert_eq!(status, 401);
+        assert_eq!(device_of(&app, &key(1)).as_deref(), Some("web-ui"));
     }
 
     fn logins_go_on_while_users_come_over(backend: Backend) {

@@ -25,6 +25,8 @@ mod habits;
 mod health;
 /// Moving in: somebody else's users and keys.
 mod import;
+/// The file that is imported.
+mod import_file;
 /// What clients ask before they log in.
 mod init;
 /// Stopping, and a database that comes and goes.

@@ -7,7 +7,7 @@ mod names;
 mod report;
 mod rows;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use names::{DeviceNames, Fate, fates};
 pub use report::{Done, ImportReport, RowReport, Table, Tally};
@@ -24,7 +24,10 @@ use crate::store::{DbConnection, ShokoData, StoredKey};
 /// Users with greater ids get new ones: there must be room behind the greatest.
 const MAX_USER_ID: i32 = 1 << 30;
 
-/// Whether an import is one.
+/// Stands for the hashes that a dry run does not make.
+const NOT_HASHED: &str = "dry run";
+
+/// Whether an import writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportMode {
     /// Everything is written.
@@ -40,7 +43,7 @@ type Owners = HashMap<i64, User>;
 
 /// Why the transaction is undone.
 enum Undone {
-    DryRun(ImportReport),
+    DryRun,
     Failed(AuthError),
 }
 
@@ -65,25 +68,24 @@ impl Auth {
             ImportMode::Write => self.wrap_passwords(&newcomers.users, progress)?,
             ImportMode::DryRun => {
                 let rows = newcomers.users.iter().map(|user| user.row);
-                rows.map(|row| (row, NO_PASSWORD.to_owned())).collect()
+                rows.map(|row| (row, NOT_HASHED.to_owned())).collect()
             }
         };
         let written = self.store.write(|db| {
             let owners = add_users(db, &newcomers.users, &hashes, &mut report)?;
             self.add_keys(db, &newcomers.keys, &owners, &mut report)?;
+            report.rows.sort_by_key(|row| (row.table, row.row));
             match mode {
-                ImportMode::Write => Ok(report),
-                ImportMode::DryRun => Err(Undone::DryRun(report)),
+                ImportMode::Write => Ok(()),
+                ImportMode::DryRun => Err(Undone::DryRun),
             }
         });
         match written {
-            Ok(report) => {
-                audit::log(Event::Imported, "", "", &Origin::default());
-                Ok(report)
-            }
-            Err(Undone::DryRun(report)) => Ok(report),
-            Err(Undone::Failed(error)) => Err(error),
+            Ok(()) => audit::log(Event::Imported, "", "", &Origin::default()),
+            Err(Undone::DryRun) => {}
+            Err(Undone::Failed(error)) => return Err(error),
         }
+        Ok(report)
     }
 
     fn wrap_passwords(&self, users: &[NewcomerUser], progress: impl Fn(usize, usize)) -> Result<Hashes> {
@@ -95,8 +97,13 @@ impl Auth {
         let mut hashes = Hashes::new();
         for (row, hash) in &kept {
             progress(hashes.len(), kept.len());
-            hashes.insert(*row, self.passwords.wrap(hash)?);
+            // At a low priority: a server may be hashing meanwhile.
+            let (passwords, hash) = (self.passwords.clone(), (*hash).clone());
+            let place = self.hasher.place()?;
+            let wrapped = place.run(&Origin::default(), move || passwords.wrap(&hash))??;
+            hashes.insert(*row, wrapped);
         }
+        progress(kept.len(), kept.len());
         Ok(hashes)
     }
 
@@ -171,7 +178,10 @@ fn name_devices(
     here: &HashMap<KeyHash, i32>,
 ) -> Result<HashMap<i64, Name>> {
     let mut devices = DeviceNames::default();
-    for user_id in owners.values().map(|user| user.id).collect::<HashSet<_>>() {
+    // In the order of their ids, so that no two imports wait for each other.
+    for user_id in owners.values().map(|user| user.id).collect::<BTreeSet<_>>() {
+        // Nobody gets a key meanwhile for a device that has none.
+        db.lock_credential(user_id)?;
         devices.take(user_id, db.sealed_devices(user_id)?);
     }
     let new = keys.iter().filter(|key| !here.contains_key(&key.key.hash()));
@@ -204,13 +214,13 @@ fn add_users(
                 if i64::from(id) != user.row {
                     remarks.push(format!("the id is taken, or cannot be one here: it is {id} now"));
                 }
-                if user.password.is_none() {
-                    report.without_password.push(user.name.shown().to_owned());
+                if user.is_admin {
+                    report.added_admins.push(user.name.shown().to_owned());
                 }
                 (Done::Added, Some(add_user(db, user, id, hashes)?), remarks)
             }
-            Fate::MergeInto(id) => merge(user, here.iter().find(|user| user.id == *id)),
-            Fate::MergeIntoRow(row) => merge(user, owners.get(row)),
+            Fate::MergeInto(owner) => merge(user, owner),
+            Fate::MergeIntoRow(row) => merge(user, &owners[row]),
             Fate::Skip(why) => (Done::Skipped, None, vec![why.clone()]),
         };
         report.add(RowReport {
@@ -222,6 +232,14 @@ fn add_users(
         });
         owners.extend(owner.map(|owner| (user.row, owner)));
     }
+    let without_password = db.users_without_password()?;
+    let mut locked_out: Vec<&User> = owners
+        .values()
+        .filter(|user| without_password.contains(&user.id))
+        .collect();
+    locked_out.sort_by_key(|user| user.id);
+    locked_out.dedup_by_key(|user| user.id);
+    report.without_password = locked_out.into_iter().map(|user| user.name.clone()).collect();
     Ok(owners)
 }
 
@@ -244,14 +262,7 @@ fn add_user(db: &mut DbConnection, user: &NewcomerUser, id: i32, hashes: &Hashes
 }
 
 /// A user of Shoko's who is here already, as `owner`.
-fn merge(user: &NewcomerUser, owner: Option<&User>) -> (Done, Option<User>, Vec<String>) {
-    let Some(owner) = owner else {
-        return (
-            Done::Skipped,
-            None,
-            vec!["the user of the same name is left out".to_owned()],
-        );
-    };
+fn merge(user: &NewcomerUser, owner: &User) -> (Done, Option<User>, Vec<String>) {
     let rights = match (user.is_admin, owner.is_admin) {
         (true, false) => ", who is no administrator here",
         (false, true) => ", who is an administrator here",
@@ -272,7 +283,9 @@ fn assign_ids(db: &mut DbConnection, rows: impl Iterator<Item = i64>, here: &[Us
     for row in rows {
         let own = i32::try_from(row).ok().filter(|id| (1..=MAX_USER_ID).contains(id));
         match own.filter(|id| taken.insert(*id)) {
-            Some(id) => drop(ids.insert(row, id)),
+            Some(id) => {
+                ids.insert(row, id);
+            }
             None => others.push(row),
         }
     }

@@ -9,9 +9,9 @@ use crate::model::{Name, User, fold};
 pub enum Fate {
     /// He is added.
     Add,
-    /// His keys go to the user with this id, who is here and has the same name.
-    MergeInto(i32),
-    /// They go to the user of this row, who has the same name and came first.
+    /// His keys go to this user, who is here and has the same name.
+    MergeInto(User),
+    /// They go to the user of this row, who is added before, because he has the same name and came first.
     MergeIntoRow(i64),
     /// He is left out: why.
     Skip(String),
@@ -31,24 +31,34 @@ pub fn fates(users: &[NewcomerUser], here: &[User]) -> (Vec<Fate>, Option<User>)
 }
 
 fn fates_among<'a>(users: &[NewcomerUser], here: impl Iterator<Item = &'a User> + Clone) -> Vec<Fate> {
-    let names: HashMap<String, i32> = here.clone().map(|user| (fold(&user.name), user.id)).collect();
+    let names: HashMap<String, &User> = here.clone().map(|user| (fold(&user.name), user)).collect();
     let emails = here.filter_map(|user| Some((fold(user.email.as_deref()?), user.id)));
     let emails: HashMap<String, i32> = emails.collect();
     let mut first: HashMap<&str, i64> = HashMap::new();
-    let mut fates = Vec::new();
-    for user in users {
+    // Whose name it is in Shoko comes before whose it becomes.
+    for user in users.iter().filter(|user| !user.is_renamed).chain(users) {
+        first.entry(user.name.folded()).or_insert(user.row);
+    }
+    let fate = |user: &NewcomerUser| {
         let name = user.name.folded();
-        fates.push(match (names.get(name), emails.get(name), first.get(name)) {
-            (Some(id), ..) => Fate::MergeInto(*id),
-            (None, Some(id), _) => Fate::Skip(format!(
+        let row = first[name];
+        match (names.get(name), emails.get(name)) {
+            (Some(here), _) if user.is_renamed && here.is_admin && !user.is_admin => Fate::Skip(format!(
+                "the name, as it can be here, is that of an administrator (id {}): change it, and import again",
+                here.id
+            )),
+            (Some(here), _) => Fate::MergeInto((*here).clone()),
+            (None, Some(id)) => Fate::Skip(format!(
                 "the name is the e-mail address of the user with the id {id} here: change one of them, and import again"
             )),
-            (None, None, Some(row)) => Fate::MergeIntoRow(*row),
-            (None, None, None) => Fate::Add,
-        });
-        first.entry(name).or_insert(user.row);
-    }
-    fates
+            (None, None) if row == user.row => Fate::Add,
+            (None, None) if user.is_renamed => Fate::Skip(format!(
+                "the name, as it can be here, is that of row {row}: change it, and import again"
+            )),
+            (None, None) => Fate::MergeIntoRow(row),
+        }
+    };
+    users.iter().map(fate).collect()
 }
 
 /// Which names the users' lasting keys have: there is one key a device.

@@ -5,14 +5,14 @@
 pub enum Done {
     /// It is here now.
     Added,
-    /// The user, or the key, was here already: the user's keys are added to it.
+    /// The user, or the key, was here already; a user's keys are added to him.
     Merged,
     /// It is left out.
     Skipped,
 }
 
 /// Which table of Shoko's a row is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// `JMMUser`.
     Users,
@@ -57,7 +57,9 @@ pub struct ImportReport {
     pub rows: Vec<RowReport>,
     /// The administrator of the first start, who made room for Shoko's.
     pub removed_admin: Option<String>,
-    /// Who was added and cannot log in until a password is set.
+    /// Which administrators were added.
+    pub added_admins: Vec<String>,
+    /// Who is here now and cannot log in until a password is set.
     pub without_password: Vec<String>,
 }
 

@@ -1,6 +1,5 @@
 //! Shoko's rows as users and keys of this service, as far as they can be that. Only Shoko's database is asked here.
 
-use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
@@ -22,12 +21,16 @@ use crate::store::{ShokoData, ShokoKey, ShokoUser};
 const MAX_AVATAR_BYTES: usize = 2 * 1024 * 1024;
 /// For a key whose device has no name in Shoko.
 const UNNAMED: &str = "unnamed device";
+/// The last day that .NET knows, with whatever time.
+const NEVER: &[u8] = b"9999-12-31";
 
 /// A user who can be one here.
 pub struct NewcomerUser {
     /// `JMMUserID`.
     pub row: i64,
     pub name: Name,
+    /// Whether the name is another one in Shoko, and so maybe somebody else's here.
+    pub is_renamed: bool,
     pub is_admin: bool,
     /// `None`: cannot log in.
     pub password: Option<ShokoHash>,
@@ -60,7 +63,10 @@ impl Newcomers {
             report.add(RowReport {
                 table,
                 row,
-                name: name.map(cleaned).unwrap_or_default(),
+                name: cleaned(name.unwrap_or_default())
+                    .chars()
+                    .take(Name::MAX_CHARS)
+                    .collect(),
                 done: Done::Skipped,
                 remarks: vec![why],
             });
@@ -101,6 +107,7 @@ impl Newcomers {
 fn newcomer_user(user: &ShokoUser) -> Option<NewcomerUser> {
     let mut remarks = Vec::new();
     let name = read_name(user.name.as_deref()?, &mut remarks)?;
+    let is_renamed = !remarks.is_empty();
     let kept = user.password.as_deref().unwrap_or_default();
     let password = str::from_utf8(kept).ok().and_then(ShokoHash::parse);
     if password.is_none() {
@@ -109,25 +116,27 @@ fn newcomer_user(user: &ShokoUser) -> Option<NewcomerUser> {
         } else {
             "the password is no hash of Shoko's"
         };
-        remarks.push(format!("{why}: the keys work, but nobody can log in until one is set"));
+        remarks.push(format!(
+            "{why}: the keys work, but nobody can log in until a password is set"
+        ));
     }
     let avatar = read_avatar(user).unwrap_or_else(|why| {
         remarks.push(format!("the avatar is left out: {why}"));
         None
     });
     let flags = [(user.is_anidb_user, "AniDB"), (user.is_trakt_user, "Trakt")];
-    let sites = flags.into_iter().filter(|(flag, _)| *flag != 0).map(|(_, site)| site);
-    let plex_users = user.plex_users.as_deref().map(String::from_utf8_lossy);
+    let sites = flags.into_iter().filter(|(flag, _)| *flag == 1).map(|(_, site)| site);
     let profile = ProfileChange {
         community_sites: Some(sites.collect::<serde_json::Value>().to_string()),
         restricted_tags: None,
         avatar,
-        plex_usernames: plex_users.map(Cow::into_owned),
+        plex_usernames: user.plex_users.as_deref().map(cleaned),
     };
     Some(NewcomerUser {
         row: user.id,
         name,
-        is_admin: user.is_admin != 0,
+        is_renamed,
+        is_admin: user.is_admin == 1,
         password,
         profile,
         remarks,
@@ -139,14 +148,15 @@ fn newcomer_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<New
     let token = row.token.as_deref().and_then(|token| str::from_utf8(token).ok());
     let key = token.and_then(Key::parse).ok_or("the key is no GUID")?;
     let device = row.device.as_deref().and_then(|name| read_name(name, &mut remarks));
-    if device.is_none() {
+    let device = device.unwrap_or_else(|| {
         remarks.push(format!("the device has no name: it is '{UNNAMED}' now"));
-    }
-    let device = device
-        .or_else(|| Name::parse(UNNAMED).ok())
-        .ok_or("the device has no name")?;
-    let read_expiry = |text| read_local_time(text).ok_or("the time at which it expires cannot be read");
-    let expires_at = row.expires_at.as_deref().map(read_expiry).transpose()?;
+        Name::parse(UNNAMED).expect("it is neither blank nor too long")
+    });
+    let expires_at = match row.expires_at.as_deref() {
+        None => None,
+        Some(text) if text.starts_with(NEVER) => None,
+        Some(text) => Some(read_local_time(text).ok_or("the time at which it expires cannot be read")?),
+    };
     if expires_at.is_some_and(|time| time <= now) {
         return Err("it has expired");
     }
