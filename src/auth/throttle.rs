@@ -38,7 +38,7 @@ const PENDING_FOR: TimeDelta = TimeDelta::seconds(15);
 /// How often who waits for others' tries looks; those of this node wake him up.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long he waits for them at most.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What this node knows; the counts are in the database.
 pub(super) struct Throttle {
