@@ -64,6 +64,9 @@ pub enum AuthError {
     /// The user is unknown or disabled, or the password is not the right one: nobody is told which.
     #[error("The user name or the password is wrong.")]
     WrongCredentials,
+    /// The password is right, but the user is disabled: for who may know, which is nobody who does not have it.
+    #[error("The user is disabled.")]
+    Disabled,
     /// No key was presented where one is needed.
     #[error("An API key is required.")]
     KeyRequired,
@@ -101,10 +104,10 @@ pub enum AuthError {
     #[error("{0}")]
     BadPassword(#[from] PasswordFault),
     /// Too many wrong passwords: nobody tries again before that time, not even with the right one.
-    #[error("Too many tries. Try again in {} seconds.", whole_seconds(&.0.retry_after))]
+    #[error("Too many tries. Try again in {} s.", whole_seconds(&.0.retry_after))]
     Throttled(Throttled),
     /// More passwords are to be checked than can be in a sensible time.
-    #[error("Too many logins at once. Try again in {} seconds.", whole_seconds(.retry_after))]
+    #[error("Too many logins at once. Try again in {} s.", whole_seconds(.retry_after))]
     Busy {
         /// After which another try may succeed.
         retry_after: Duration,

@@ -2,7 +2,7 @@
 //!
 //! | Looking for | Go to |
 //! |---|---|
-//! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`dialects::gateway`] (`/api/auth/verify`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`, `/`): each lists its paths in a function `routes` |
+//! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`dialects::gateway`] (`/api/auth/verify`), [`dialects::zulip`] (`/api/v1/…`), [`dialects::zettelstore`] (`/a`, `/x`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`, `/`): each lists its paths in a function `routes` |
 //! | what a request must look like before it gets there, and what every error looks like | [`web`]: `surface`, `body`, `query`, `caller`, `problem` |
 //! | what logging in, verifying, changing a password does | [`auth`]: one file a subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are kept | [`secret`] |

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, TimeDelta};
 use ipnet::IpNet;
 use unicode_normalization::UnicodeNormalization;
 
@@ -176,6 +176,8 @@ pub struct NewUser {
 pub struct Origin {
     /// The client's address.
     pub address: Option<IpAddr>,
+    /// Who presented a key, by name.
+    pub by: Option<String>,
     /// The id of the request.
     pub trace: Option<TraceId>,
     /// Set when nobody waits for the answer any more.
@@ -258,6 +260,8 @@ pub enum Expiry {
     Never,
     /// At this time.
     At(NaiveDateTime),
+    /// After this time, which the operator has set, so that it may be as short as it likes.
+    After(TimeDelta),
     /// The client asked for something, but for what cannot be told. Refused only where the rest is right: who does not
     /// know the password is told that first.
     Unreadable,

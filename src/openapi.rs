@@ -1,5 +1,6 @@
 //! The OpenAPI document, and Swagger UI to read it in and try it out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
@@ -10,9 +11,10 @@ use serde_json::{Map, Value};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Server};
 use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::Url;
 
-use crate::dialects::{gateway, shoko};
-use crate::settings::BasePath;
+use crate::dialects::{gateway, shoko, zettelstore, zulip};
+use crate::settings::{BasePath, Dialects};
 use crate::web::problem::Problem;
 use crate::web::readable;
 use crate::web::responses::Problems;
@@ -92,19 +94,28 @@ impl Modify for SecuritySchemes {
     }
 }
 
-/// The document of a service that is mounted at `base_path`.
-fn document(base_path: &BasePath) -> Document {
+/// Shoko's document, as it is printed and served, of a service that is mounted at `base_path`.
+pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     let mut document = Api::openapi();
     document.merge(Problems::openapi());
-    document.servers = Some(vec![Server::new(format!("{}/", base_path.as_str()))]);
-    document
-}
-
-/// The document as it is printed and served.
-pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
-    let mut document = serde_json::to_value(document(base_path))?;
+    let mut document = serde_json::to_value(placed(document, base_path))?;
     offer_all_request_types(&mut document);
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
+}
+
+/// The document of another dialect.
+fn other_document_json(mut document: Document, base_path: &BasePath) -> serde_json::Result<String> {
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in [("Basic", HttpAuthScheme::Basic), ("Bearer", HttpAuthScheme::Bearer)] {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
+        components.security_schemes.insert(name.to_owned(), scheme.into());
+    }
+    serde_json::to_string_pretty(&placed(document, base_path)).map(|json| json + "\n")
+}
+
+fn placed(mut document: Document, base_path: &BasePath) -> Document {
+    document.servers = Some(vec![Server::new(format!("{}/", base_path.as_str()))]);
+    document
 }
 
 /// The operations describe `application/json`; Shoko takes three more types. Generated clients send the first, so the
@@ -129,19 +140,40 @@ fn offer_all_request_types(document: &mut Value) {
 /// What Swagger UI needs to know. The server gives it to the routes.
 pub struct Swagger {
     base_path: BasePath,
-    document: String,
+    /// By the file below `/swagger/`.
+    documents: BTreeMap<&'static str, String>,
     config: Arc<utoipa_swagger_ui::Config<'static>>,
 }
 
 impl Swagger {
-    /// For a service that is mounted at `base_path`.
-    pub fn new(base_path: &BasePath) -> serde_json::Result<Self> {
-        let config = utoipa_swagger_ui::Config::from("v3/swagger.json")
+    /// For a service that is mounted at `base_path` and speaks these dialects.
+    pub fn new(base_path: &BasePath, dialects: &Dialects) -> serde_json::Result<Self> {
+        let mut documents = BTreeMap::from([("v3/swagger.json", document_json(base_path)?)]);
+        let mut list = vec![Url::new("Shoko", "v3/swagger.json")];
+        for (name, file, document) in [
+            dialects
+                .zulip
+                .map(|_| ("Zulip", "zulip/swagger.json", zulip::Document::openapi())),
+            dialects.zettelstore.map(|_| {
+                (
+                    "Zettelstore",
+                    "zettelstore/swagger.json",
+                    zettelstore::Document::openapi(),
+                )
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            documents.insert(file, other_document_json(document, base_path)?);
+            list.push(Url::new(name, file));
+        }
+        let config = utoipa_swagger_ui::Config::new(list)
             .persist_authorization(true)
             .try_it_out_enabled(true);
         Ok(Self {
             base_path: base_path.clone(),
-            document: document_json(base_path)?,
+            documents,
             config: Arc::new(config),
         })
     }
@@ -152,9 +184,7 @@ pub fn routes(config: &mut ServiceConfig) {
     for path in ["", "/", "/swagger"] {
         config.service(readable(path, lead_to_swagger));
     }
-    config
-        .service(readable("/swagger/v3/swagger.json", serve_document))
-        .service(readable("/swagger/{file:.*}", serve_file));
+    config.service(readable("/swagger/{file:.*}", serve_file));
 }
 
 async fn lead_to_swagger(swagger: Data<Swagger>) -> impl Responder {
@@ -162,15 +192,14 @@ async fn lead_to_swagger(swagger: Data<Swagger>) -> impl Responder {
     HttpResponse::Found().insert_header((LOCATION, target)).finish()
 }
 
-async fn serve_document(swagger: Data<Swagger>) -> impl Responder {
-    HttpResponse::Ok()
-        .content_type("application/json; charset=utf-8")
-        .body(swagger.document.clone())
-}
-
 async fn serve_file(swagger: Data<Swagger>, file: Path<String>) -> Result<impl Responder, Problem> {
-    let file = utoipa_swagger_ui::serve(&file, swagger.config.clone());
-    match file {
+    if let Some(document) = swagger.documents.get(file.as_str()) {
+        let json = HttpResponse::Ok()
+            .content_type("application/json; charset=utf-8")
+            .body(document.clone());
+        return Ok(json);
+    }
+    match utoipa_swagger_ui::serve(&file, swagger.config.clone()) {
         Ok(Some(file)) => Ok(HttpResponse::Ok()
             .content_type(file.content_type)
             .body(file.bytes.into_owned())),

@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
@@ -25,9 +26,9 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
 
 use crate::auth::Auth;
-use crate::dialects::{gateway, shoko};
+use crate::dialects::{gateway, shoko, zettelstore, zulip};
 use crate::openapi::{self, Swagger};
-use crate::settings::{CorsOrigins, Settings};
+use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{Departure, TrustedProxies};
 use crate::web::call;
 use crate::web::cors::cors;
@@ -69,7 +70,9 @@ pub fn run(
         auth: Data::new(auth),
         process: process.clone(),
         proxies: Data::new(TrustedProxies::new(settings.trusted_proxies.clone())),
-        swagger: Data::new(Swagger::new(&settings.base_path)?),
+        swagger: Data::new(Swagger::new(&settings.base_path, &settings.dialects)?),
+        dialects: settings.dialects.clone(),
+        public_url: settings.public_url.clone(),
         cors_origins: settings.cors_origins.clone(),
         web_ui: settings.web_ui.clone(),
         v1_login: settings.v1_login,
@@ -91,8 +94,9 @@ pub fn run(
             .into_factory()
             .map_err(|error: Error| error.error_response());
         fn_service(|stream: TcpStream| {
-            let peer = stream.peer_addr().ok();
-            ready(Ok((Deadline::new(stream), Protocol::Http1, peer)))
+            // A client that has gone away already has none, and must not pass for one that needs none.
+            let peer = stream.peer_addr().map_err(DispatchError::Io);
+            ready(peer.map(|peer| (Deadline::new(stream), Protocol::Http1, Some(peer))))
         })
         .and_then(
             HttpService::build()
@@ -157,6 +161,8 @@ struct Routes {
     proxies: Data<TrustedProxies>,
     swagger: Data<Swagger>,
     cors_origins: CorsOrigins,
+    dialects: Dialects,
+    public_url: Option<PublicUrl>,
     web_ui: Option<PathBuf>,
     v1_login: bool,
     prefix: String,
@@ -184,8 +190,16 @@ impl Routes {
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(
                 web::scope(&self.prefix)
-                    .configure(shoko::routes)
                     .configure(|config| {
+                        if self.dialects.shoko {
+                            shoko::routes(config);
+                        }
+                        if let Some(settings) = self.dialects.zulip {
+                            zulip::routes(config, settings, self.public_url.clone());
+                        }
+                        if let Some(settings) = self.dialects.zettelstore {
+                            zettelstore::routes(config, settings);
+                        }
                         // Before `openapi`, because `/` leads here when there is a web UI.
                         if let Some(folder) = &self.web_ui {
                             shoko::web_ui::routes(config, folder);

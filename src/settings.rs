@@ -26,12 +26,81 @@ pub struct Settings {
     pub v1_login: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
     pub web_ui: Option<PathBuf>,
+    /// What clients call this server, where an answer must say so; `None`: what the request calls it.
+    pub public_url: Option<PublicUrl>,
+    /// Which wire protocols are spoken.
+    pub dialects: Dialects,
     /// How long the server is not ready, but still serves, before it stops.
     pub shutdown_grace: Duration,
     /// What the core needs to know.
     pub core: CoreSettings,
     /// Who administrates a new installation.
     pub first_admin: FirstAdmin,
+}
+
+/// Which wire protocols are spoken, and how.
+#[derive(Clone, Debug)]
+pub struct Dialects {
+    /// Shoko's v3 API.
+    pub shoko: bool,
+    /// Zulip's login.
+    pub zulip: Option<ZulipSettings>,
+    /// Zettelstore's login.
+    pub zettelstore: Option<ZettelstoreSettings>,
+}
+
+/// How Zulip's login is spoken.
+#[derive(Clone, Copy, Debug)]
+pub struct ZulipSettings {
+    /// Whether anybody who can reach the server gets anybody's key: for development.
+    pub dev_login: bool,
+}
+
+/// How Zettelstore's login is spoken.
+#[derive(Clone, Copy, Debug)]
+pub struct ZettelstoreSettings {
+    /// How long after the question a login is answered.
+    pub login_delay: Duration,
+    /// How long a token works.
+    pub token_lifetime: Duration,
+    /// Whether anybody has to log in.
+    pub auth: ZettelstoreAuth,
+}
+
+/// Whether anybody has to log in to Zettelstore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZettelstoreAuth {
+    /// Everybody has.
+    On,
+    /// Nobody has: whoever asks gets a token that is none.
+    Off,
+    /// Nobody can.
+    Refuse,
+}
+
+/// What clients call this server: scheme, host and maybe a path, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).ok().filter(|url| {
+            let is_web = ["http", "https"].contains(&url.scheme()) && url.has_host();
+            is_web && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+        });
+        url.map(|url| Self(url.as_str().trim_end_matches('/').to_owned()))
+            .ok_or("a URL such as https://login.example.org is needed")
+    }
 }
 
 /// What the core needs to know, whoever calls it: server or command line.

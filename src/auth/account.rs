@@ -52,7 +52,7 @@ impl Auth {
             };
             let user = insert_user(db, &admin, &hash)?;
             db.mark_automatic(user.id)?;
-            audit::log(Event::UserMade, &user.name, "", &Origin::default());
+            note_made(&user, &Origin::default());
             Ok(Some(FirstAdminMade {
                 user,
                 generated_password,
@@ -65,7 +65,7 @@ impl Auth {
         self.passwords.check_new(password, user.name.shown())?;
         let hash = self.passwords.hash(password)?;
         let made = self.store.write(|db| insert_user(db, user, &hash))?;
-        audit::log(Event::UserMade, &made.name, "", &Origin::default());
+        note_made(&made, &Origin::default());
         Ok(made)
     }
 
@@ -79,7 +79,7 @@ impl Auth {
             still_is_admin(db, caller)?;
             insert_user(db, user, &hash)
         })?;
-        audit::log(Event::UserMade, &made.name, "", &caller.origin);
+        note_made(&made, &caller.origin);
         Ok(made)
     }
 
@@ -125,7 +125,8 @@ impl Auth {
             Ok::<_, E>((user, after))
         })?;
         if before.name != after.name {
-            audit::log(Event::UserRenamed, &after.name, "", &caller.origin);
+            let both = format!("{} -> {}", before.name, after.name);
+            audit::log(Event::UserRenamed, &both, "", &caller.origin);
         }
         match (before.is_admin, after.is_admin) {
             (false, true) => audit::log(Event::AdminGranted, &after.name, "", &caller.origin),
@@ -234,7 +235,9 @@ impl Auth {
         self.store.write(|db| {
             db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
             db.delete_failures_of(name.folded())
-        })
+        })?;
+        audit::log(Event::UserUnlocked, name.shown(), "", &Origin::default());
+        Ok(())
     }
 
     /// Every change of a password comes through here: the new hash and what becomes of the keys in one transaction.
@@ -261,6 +264,13 @@ impl Auth {
         })?;
         audit::log(Event::PasswordChanged, &user.name, "", origin);
         Ok(())
+    }
+}
+
+fn note_made(user: &User, origin: &Origin) {
+    audit::log(Event::UserMade, &user.name, "", origin);
+    if user.is_admin {
+        audit::log(Event::AdminGranted, &user.name, "", origin);
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) enum Event {
     UserDisabled,
     UserEnabled,
     UserDeleted,
+    UserUnlocked,
     AdminGranted,
     AdminRevoked,
     SettingsChanged,
@@ -39,6 +40,7 @@ impl Event {
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",
             Self::UserDeleted => "user_deleted",
+            Self::UserUnlocked => "user_unlocked",
             Self::AdminGranted => "admin_granted",
             Self::AdminRevoked => "admin_revoked",
             Self::SettingsChanged => "settings_changed",
@@ -47,7 +49,7 @@ impl Event {
     }
 }
 
-/// Logs what happened to `user`, and to the keys of `device`, or of all devices when it is empty.
+/// Logs what happened to `user`, and to the keys of `device`; empty where none is meant.
 pub(super) fn log(event: Event, user: &str, device: &str, origin: &Origin) {
     let address = origin.address.map_or("local".to_owned(), |address| address.to_string());
     let trace = origin.trace.map(|trace| trace.to_string()).unwrap_or_default();
@@ -57,6 +59,7 @@ pub(super) fn log(event: Event, user: &str, device: &str, origin: &Origin) {
         address = address.as_str(),
         user = user,
         device = device,
+        by = origin.by.as_deref().unwrap_or_default(),
         trace = trace.as_str();
         "audit"
     );

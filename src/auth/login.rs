@@ -61,10 +61,10 @@ impl Auth {
     /// The device's key, if the password is right: the one it has, or a new one. A key that expires is always new.
     pub fn log_in(&self, login: &LogIn, origin: &Origin) -> Result<IssuedKey> {
         let credential = self.check_password(&login.user, &login.password, origin)?;
+        audit::log(Event::LoginOk, &credential.name, login.device.shown(), origin);
         let expires_at = resolve(login.expiry)?;
         self.note_first_login(&credential)?;
         let key = self.key_for(&credential, &login.device, expires_at, origin)?;
-        audit::log(Event::LoginOk, &credential.name, login.device.shown(), origin);
         self.raise_rounds(&credential, &login.password, origin);
         Ok(IssuedKey {
             key,
@@ -96,14 +96,23 @@ impl Auth {
             (Some(session), Some(wanted)) if wanted > session => return Err(AuthError::BeyondSession),
             _ => {}
         }
+        self.make_key_for(caller, device, expires_at, |_| Ok(()))
+    }
+
+    /// With the caller's key still there, after `first`.
+    fn make_key_for(
+        &self,
+        caller: &Caller,
+        device: &Name,
+        expires_at: Option<NaiveDateTime>,
+        first: impl FnOnce(&mut DbConnection) -> Result<()>,
+    ) -> Result<IssuedKey> {
         let found = self.store.write(|db| {
             let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
-            match credential {
-                Some(credential) if db.lock_caller(caller.key_id, now())?.is_some() => {
-                    self.find_or_make_key(db, &credential, device, expires_at)
-                }
-                _ => Err(AuthError::InvalidKey),
-            }
+            let credential = credential.ok_or(AuthError::InvalidKey)?;
+            db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
+            first(db)?;
+            self.find_or_make_key(db, &credential, device, expires_at)
         })?;
         Ok(IssuedKey {
             key: found.note(&caller.user, device, &caller.origin),
@@ -112,6 +121,40 @@ impl Auth {
             device: device.clone(),
             expires_at,
         })
+    }
+
+    /// The device's key without any password: for development, where whoever calls this has seen to it that nobody else
+    /// can.
+    pub fn log_in_as(&self, user: &Name, device: &Name, origin: &Origin) -> Result<IssuedKey> {
+        let credential = self.store.read(|db| db.credential(user))?;
+        let credential = credential.ok_or(AuthError::WrongCredentials)?;
+        if credential.is_disabled {
+            return Err(AuthError::Disabled);
+        }
+        let key = self.key_for(&credential, device, None, origin)?;
+        audit::log(Event::LoginOk, &credential.name, device.shown(), origin);
+        Ok(IssuedKey {
+            key,
+            user_id: credential.user_id,
+            user: credential.name,
+            device: device.clone(),
+            expires_at: None,
+        })
+    }
+
+    /// A key that expires in the place of the caller's own, which goes on until its end.
+    pub fn renew_key(&self, caller: &Caller, device: &Name, lifetime: TimeDelta) -> Result<IssuedKey> {
+        self.make_key_for(caller, device, resolve(Expiry::After(lifetime))?, |_| Ok(()))
+    }
+
+    /// A new key for a device of the caller's; those that it has, and the one that is presented, end.
+    pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey> {
+        let issued = self.make_key_for(caller, device, None, |db| {
+            db.delete_keys_of_device(caller.user_id, device)?;
+            db.delete_key_by_id(caller.key_id).map(drop)
+        })?;
+        audit::log(Event::KeyRevoked, &caller.user, device.shown(), &caller.origin);
+        Ok(issued)
     }
 
     /// From now on the administrator that the first start made is somebody's, and no import removes him.
@@ -128,27 +171,32 @@ impl Auth {
     pub(super) fn check_password(&self, user: &Name, password: &SecretText, origin: &Origin) -> Result<Credential> {
         let place = self.hasher.place()?;
         let credential = self.store.read(|db| db.credential(user))?;
-        let user_id = credential.as_ref().map(|credential| credential.user_id);
-        let begun = self.begin_try(user.folded(), user_id, origin).inspect_err(|error| {
+        let begun = self.begin_try(user, credential.as_ref(), origin).inspect_err(|error| {
             if let AuthError::Throttled(_) = error {
                 audit::log(Event::LoginThrottled, user.shown(), "", origin);
             }
         })?;
-        let credential = credential.filter(|credential| !credential.is_disabled);
         let stored = credential.as_ref().map(|credential| credential.password.clone());
         let (passwords, password) = (self.passwords.clone(), password.clone());
         let checked = place.run(origin, move || passwords.verify(password.expose(), stored.as_deref()));
-        let outcome = match checked {
-            Ok(true) => Outcome::Success,
-            Ok(false) => Outcome::Failure,
-            Err(_) => Outcome::Undone,
+        let enabled = credential.filter(|credential| !credential.is_disabled);
+        let outcome = match (&checked, &enabled) {
+            (Ok(true), Some(_)) => Outcome::Success,
+            // A disabled user's, too: else the throttle would tell that the password is right.
+            (Ok(_), _) => Outcome::Failure,
+            (Err(_), _) => Outcome::Undone,
         };
         self.count(begun, outcome)?;
-        if checked? && let Some(credential) = credential {
+        let is_right = checked?;
+        if is_right && let Some(credential) = enabled {
             return Ok(credential);
         }
         audit::log(Event::LoginFailed, user.shown(), "", origin);
-        Err(AuthError::WrongCredentials)
+        Err(if is_right {
+            AuthError::Disabled
+        } else {
+            AuthError::WrongCredentials
+        })
     }
 
     /// Hashes a new password, when it is its turn.
@@ -246,6 +294,7 @@ impl Auth {
 fn resolve(expiry: Expiry) -> Result<Option<NaiveDateTime>> {
     match expiry {
         Expiry::Never => Ok(None),
+        Expiry::After(time) => Ok(Some(now() + time)),
         Expiry::At(time) if time >= now() + LEAST_LIFETIME => Ok(Some(time)),
         Expiry::At(_) | Expiry::Unreadable => Err(AuthError::BadExpiry),
     }

@@ -11,11 +11,17 @@ impl Auth {
         self.store.read(|db| {
             for key in keys {
                 if let Some(caller) = db.caller(&key.hash(), now())? {
-                    let origin = origin.clone();
+                    let by = Some(caller.user.clone());
+                    let origin = Origin { by, ..origin.clone() };
                     return Ok(Some(Caller { origin, ..caller }));
                 }
             }
             Ok(None)
         })
+    }
+
+    /// Whether this key does not work because its user is disabled.
+    pub fn is_key_of_disabled_user(&self, key: &Key) -> Result<bool> {
+        self.store.read(|db| db.is_key_of_disabled_user(&key.hash(), now()))
     }
 }

@@ -12,10 +12,11 @@ mod serve;
 mod settings;
 mod user;
 
+use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::auth::{Auth, OpenError};
@@ -89,7 +90,11 @@ enum CliError {
 /// Runs the command of the process's arguments. 0: done; 1: failed; 2: wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let serves = matches!(cli.command, None | Some(Command::Serve));
     log::start(cli.flags.log_format, serves);
     match run(cli).and_then(|text| print(&text)) {
@@ -102,6 +107,20 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// A variable that is empty counts as absent, as Compose files and unit files write it.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| {
+        let is_empty = argument
+            .get_env()
+            .is_some_and(|name| env::var_os(name).is_some_and(|value| value.is_empty()));
+        if is_empty {
+            argument.env(None::<&'static str>)
+        } else {
+            argument
+        }
+    })
 }
 
 fn run(cli: Cli) -> Result<String, CliError> {

@@ -27,6 +27,7 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 /// Runs until the process is told to stop.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
     check_web_ui(settings)?;
+    warn_of(settings);
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the limit of open files stays as it is: {error}");
     }
@@ -58,6 +59,16 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("stopped");
         Ok(())
     })
+}
+
+/// What somebody may have set without meaning all of it.
+fn warn_of(settings: &Settings) {
+    if !settings.core.login_throttle {
+        log::warn!("SHOKO_AUTH_LOGIN_THROTTLE is off: anybody may guess passwords as fast as they can be checked");
+    }
+    if settings.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+        log::warn!("SHOKO_AUTH_TRUSTED_PROXIES names everybody: any client can say that it is any other");
+    }
 }
 
 /// Whether there is a web UI to serve, where one is wanted.
@@ -155,7 +166,7 @@ fn greeting(made: &FirstAdminMade, url: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{Name, SecretText};
-    use crate::settings::{CoreSettings, CorsOrigins, FirstAdmin};
+    use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin};
 
     #[test]
     fn a_database_that_stays_away_is_given_up_after_some_time() {
@@ -167,6 +178,12 @@ mod tests {
             trusted_proxies: Vec::new(),
             v1_login: false,
             web_ui: None,
+            public_url: None,
+            dialects: Dialects {
+                shoko: true,
+                zulip: None,
+                zettelstore: None,
+            },
             shutdown_grace: Duration::ZERO,
             core: CoreSettings {
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),

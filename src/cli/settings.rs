@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
@@ -14,7 +13,10 @@ use super::CliError;
 use super::log::LogFormat;
 use crate::model::{Name, NameFault, SecretText};
 use crate::secret::password::Passwords;
-use crate::settings::{BasePath, CoreSettings, CorsOrigins, Database, FirstAdmin, Settings};
+use crate::settings::{
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, Settings, ZettelstoreAuth,
+    ZettelstoreSettings, ZulipSettings,
+};
 
 #[derive(Args)]
 #[command(next_help_heading = "Settings")]
@@ -69,8 +71,7 @@ pub struct Flags {
     )]
     v1_login: Switch,
     /// Folder of a built Shoko web UI, to be served at `/webui/`. Not together with a base path.
-    #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR",
-          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR")]
     webui: Option<PathBuf>,
     /// Whether wrong passwords make everybody wait who tries again.
     #[arg(
@@ -92,6 +93,46 @@ pub struct Flags {
         value_parser = parse_network
     )]
     trusted_proxies: Vec<IpNet>,
+    /// What clients call this server, for answers that hold an absolute URL [default: what the request calls it]
+    #[arg(long, global = true, env = "SHOKO_AUTH_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+    /// Which wire protocols are spoken, with commas between them.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_DIALECTS",
+        default_value = "shoko",
+        value_delimiter = ',',
+        value_name = "DIALECTS"
+    )]
+    dialects: Vec<Dialect>,
+    /// Zulip: whether anybody gets anybody's key without a password. For development: only on loopback.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_ZULIP_DEV_LOGIN",
+        default_value = "off",
+        ignore_case = true,
+        value_name = "SWITCH"
+    )]
+    zulip_dev_login: Switch,
+    /// Zettelstore: how long after the question a login is answered.
+    #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_LOGIN_DELAY", default_value = "500ms",
+          value_name = "DURATION", value_parser = humantime::parse_duration)]
+    zettelstore_login_delay: Duration,
+    /// Zettelstore: how long a token works.
+    #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", default_value = "10m",
+          value_name = "DURATION", value_parser = humantime::parse_duration)]
+    zettelstore_token_lifetime: Duration,
+    /// Zettelstore: `on`, `off` (whoever asks gets a token that is none), or `refuse`.
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_ZETTELSTORE_AUTH",
+        default_value = "on",
+        value_name = "MODE"
+    )]
+    zettelstore_auth: AuthMode,
     /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
@@ -119,27 +160,74 @@ pub struct Flags {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
-    #[value(alias = "")]
     Off,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dialect {
+    Shoko,
+    Zulip,
+    Zettelstore,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AuthMode {
+    On,
+    Off,
+    Refuse,
+}
+
 impl Flags {
+    fn dialects(&self) -> Result<Dialects, CliError> {
+        let speaks = |dialect| self.dialects.contains(&dialect);
+        let dev_login = self.zulip_dev_login == Switch::On;
+        if dev_login && !(self.listen.ip().is_loopback() && self.trusted_proxies.is_empty()) {
+            return Err(CliError::Usage(
+                "SHOKO_AUTH_ZULIP_DEV_LOGIN gives everybody's key to anybody: only with SHOKO_AUTH_LISTEN on loopback \
+                 and without SHOKO_AUTH_TRUSTED_PROXIES"
+                    .to_owned(),
+            ));
+        }
+        Ok(Dialects {
+            shoko: speaks(Dialect::Shoko),
+            zulip: speaks(Dialect::Zulip).then_some(ZulipSettings { dev_login }),
+            zettelstore: speaks(Dialect::Zettelstore).then_some(ZettelstoreSettings {
+                login_delay: self.zettelstore_login_delay,
+                token_lifetime: self.zettelstore_token_lifetime,
+                auth: match self.zettelstore_auth {
+                    AuthMode::On => ZettelstoreAuth::On,
+                    AuthMode::Off => ZettelstoreAuth::Off,
+                    AuthMode::Refuse => ZettelstoreAuth::Refuse,
+                },
+            }),
+        })
+    }
+
     /// The settings, with the secrets from the environment.
     pub fn settings(self) -> Result<Settings, CliError> {
+        let dialects = self.dialects()?;
         let database = match self.database_url {
             Some(url) => url
                 .parse()
                 .map_err(|fault| CliError::Usage(format!("DATABASE_URL: {fault}")))?,
             None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
         };
-        let web_ui = self.webui.filter(|folder| !folder.as_os_str().is_empty());
+        let public_url = match self.public_url.as_deref() {
+            None => None,
+            Some(url) => Some(
+                url.parse()
+                    .map_err(|fault| CliError::Usage(format!("SHOKO_AUTH_PUBLIC_URL: {fault}")))?,
+            ),
+        };
         Ok(Settings {
             listen: self.listen,
             base_path: self.base_path,
             cors_origins: self.cors_origins,
             trusted_proxies: self.trusted_proxies,
             v1_login: self.v1_login == Switch::On,
-            web_ui,
+            web_ui: self.webui,
+            public_url,
+            dialects,
             shutdown_grace: self.shutdown_grace,
             core: CoreSettings {
                 database,
@@ -213,6 +301,9 @@ pub fn parse_name(text: &str) -> Result<Name, NameFault> {
 /// For clap: a network, or an address, which is one of its own.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
+    if text.to_ascii_lowercase().starts_with("::ffff:") {
+        return Err("write it as the IPv4 address or network that it is".to_owned());
+    }
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());
     network.map_err(|_| "an address or a network such as 10.0.0.0/8 is needed".to_owned())

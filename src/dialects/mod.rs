@@ -2,3 +2,5 @@
 
 pub mod gateway;
 pub mod shoko;
+pub mod zettelstore;
+pub mod zulip;

@@ -47,6 +47,12 @@ impl Key {
         self.0.hyphenated().to_string()
     }
 
+    /// The same without dashes, for clients that take nothing but letters and digits.
+    #[must_use]
+    pub fn expose_plain(&self) -> String {
+        self.0.simple().to_string()
+    }
+
     /// What the database knows it by.
     #[must_use]
     pub fn hash(&self) -> KeyHash {

@@ -100,6 +100,18 @@ impl DbConnection {
         }))
     }
 
+    /// Whether the key with this hash would work, were its user not disabled.
+    pub fn is_key_of_disabled_user(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<bool> {
+        let found: i64 = api_keys::table
+            .inner_join(users::table)
+            .filter(api_keys::hash.eq(hash.as_slice()))
+            .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
+            .filter(users::is_disabled.eq(true))
+            .count()
+            .get_result(self)?;
+        Ok(found > 0)
+    }
+
     /// The key to hand out to this device again, sealed; none for a credential that is not the current one any more.
     pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
         let sealed: Option<Option<Vec<u8>>> = api_keys::table

@@ -46,20 +46,20 @@ impl DbConnection {
         Ok(rows.select(Failures::as_select()).load(self)?)
     }
 
-    /// The same, of rows that are made where there are none, and that nobody else changes until the transaction ends.
+    /// Both counts, made where missing, and locked until the transaction ends.
     pub fn lock_failures(&mut self, new: &[Failures; 2]) -> Result<Vec<Failures>> {
         // In their order, so that no two wait for each other.
         for row in new {
-            let insert = diesel::insert_into(login_failures::table).values(row);
-            let find = login_failures::table.find((&row.account, &row.network));
+            let insert = diesel::insert_into(login_failures::table)
+                .values(row)
+                .on_conflict((login_failures::account, login_failures::network))
+                .do_update()
+                // Nothing, but with a lock; a row that somebody is deleting is made again.
+                .set(login_failures::account.eq(excluded(login_failures::account)));
             match self {
-                Self::Postgres(c) => {
-                    insert.on_conflict_do_nothing().execute(c)?;
-                    find.select(login_failures::pending).for_update().first::<i32>(c)?;
-                }
-                // The transaction holds the one writer's lock.
-                Self::Sqlite(c) => drop(insert.on_conflict_do_nothing().execute(c)?),
-            }
+                Self::Postgres(c) => insert.execute(c),
+                Self::Sqlite(c) => insert.execute(c),
+            }?;
         }
         let [one, other] = new;
         self.failures([(&one.account, &one.network), (&other.account, &other.network)])
@@ -86,15 +86,24 @@ impl DbConnection {
             .load(self)?)
     }
 
-    /// Forgets counts that nothing was added to since, those of networks and those of accounts.
-    pub fn delete_old_failures(&mut self, networks_since: NaiveDateTime, accounts_since: NaiveDateTime) -> Result<()> {
-        let is_old = |since: NaiveDateTime| {
-            login_failures::last_at
-                .lt(since)
-                .and(login_failures::pending_at.lt(since))
-        };
-        let networks = login_failures::account.eq("").and(is_old(networks_since));
-        diesel::delete(login_failures::table.filter(networks.or(is_old(accounts_since)))).execute(self)?;
+    /// Forgets counts of networks that nothing was added to since. Not in one transaction with those of accounts: a try
+    /// locks one of either kind.
+    pub fn delete_old_failures_of_networks(&mut self, since: NaiveDateTime) -> Result<()> {
+        let of_networks = login_failures::account.eq("");
+        let old = login_failures::last_at
+            .lt(since)
+            .and(login_failures::pending_at.lt(since));
+        diesel::delete(login_failures::table.filter(of_networks.and(old))).execute(self)?;
+        Ok(())
+    }
+
+    /// The same of accounts.
+    pub fn delete_old_failures_of_accounts(&mut self, since: NaiveDateTime) -> Result<()> {
+        let of_accounts = login_failures::account.ne("");
+        let old = login_failures::last_at
+            .lt(since)
+            .and(login_failures::pending_at.lt(since));
+        diesel::delete(login_failures::table.filter(of_accounts.and(old))).execute(self)?;
         Ok(())
     }
 

@@ -68,10 +68,14 @@ impl From<UserRow> for User {
 }
 
 impl DbConnection {
-    /// What a login as `name` is checked against.
+    /// What a login as `name`, or with it as e-mail address, is checked against.
     pub fn credential(&mut self, name: &Name) -> Result<Option<Credential>> {
+        let (by_name, by_email) = (
+            users::name_folded.eq(name.folded()),
+            users::email_folded.eq(name.folded()),
+        );
         Ok(users::table
-            .filter(users::name_folded.eq(name.folded()))
+            .filter(by_name.nullable().or(by_email))
             .select(Credential::as_select())
             .first(self)
             .optional()?)

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -91,19 +91,24 @@ impl TrustedProxies {
 fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(X_FORWARDED_FOR).peekable();
     values.peek()?;
-    let hops = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
-    Some(hops.map(|hop| read_address(hop.trim())).collect())
+    // By bytes, so that what is no text in one hop does not hide the next.
+    let hops = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let read = |hop| str::from_utf8(hop).ok().and_then(|hop| read_address(hop.trim()));
+    Some(hops.map(read).collect())
 }
 
 /// The same of `Forwarded` (RFC 7239).
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(FORWARDED).peekable();
     values.peek()?;
-    let elements = values.flat_map(|value| rfc7239::parse(value.to_str().unwrap_or("?")));
+    let lines: Vec<String> = values
+        .map(|value| value.to_str().ok().and_then(unambiguous).unwrap_or_default())
+        .collect();
     let address = |node: NodeIdentifier<'_>| match node.name {
         NodeName::Ip(address) => Some(address.to_canonical()),
         _ => None,
     };
+    let elements = lines.iter().flat_map(|line| rfc7239::parse(line));
     Some(
         elements
             .map(|element| element.ok()?.forwarded_for.and_then(address))
@@ -111,6 +116,22 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     )
 }
 
+/// A header in the way in which the library reads it right, if it is one: it looks for commas and semicolons in quoted
+/// texts, too, where a client may have put them, minds a blank behind a semicolon, and takes the last of several `for`.
+fn unambiguous(line: &str) -> Option<String> {
+    let mut quoted = line.split('"').skip(1).step_by(2);
+    let is_even = line.matches('"').count().is_multiple_of(2);
+    if !is_even || quoted.any(|text| text.contains([',', ';', '\\'])) {
+        return None;
+    }
+    let is_for = |pair: &&str| pair.trim().to_ascii_lowercase().starts_with("for=");
+    let elements = line.split(',').map(|element| element.split(';').filter(is_for).count());
+    if elements.into_iter().any(|count| count > 1) {
+        return None;
+    }
+    let pairs = line.split(';').map(str::trim).filter(|pair| !pair.is_empty());
+    Some(pairs.collect::<Vec<_>>().join(";"))
+}
 /// An address, with or without a port.
 fn read_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
@@ -126,11 +147,15 @@ pub struct Departure(pub Arc<AtomicBool>);
 #[must_use]
 pub fn origin(request: &HttpRequest) -> Origin {
     let proxies = request.app_data::<Data<TrustedProxies>>();
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    let address = peer.map(|peer| proxies.map_or(peer, |proxies| proxies.client(peer, request.headers())));
+    // Whoever it is that cannot be told, counts as one.
+    let peer = request
+        .peer_addr()
+        .map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+    let address = proxies.map_or(peer, |proxies| proxies.client(peer, request.headers()));
     let departure = request.conn_data::<Departure>();
     Origin {
-        address,
+        address: Some(address),
+        by: None,
         trace: Some(trace_id(request)),
         gone: departure.map(|departure| departure.0.clone()).unwrap_or_default(),
     }
@@ -190,6 +215,16 @@ mod tests {
             client("::ffff:10.0.0.1", &[("X-Forwarded-For", "192.0.2.1")]),
             "192.0.2.1"
         );
+        let request = TestRequest::default();
+        let bytes = actix_web::http::header::HeaderValue::from_bytes(b"\xff, 192.0.2.1").unwrap();
+        let request = request.append_header((X_FORWARDED_FOR, bytes)).to_http_request();
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(
+            proxies
+                .client("10.0.0.1".parse().unwrap(), request.headers())
+                .to_string(),
+            "192.0.2.1"
+        );
         let lines = [
             ("X-Forwarded-For", "198.51.100.9"),
             ("X-Forwarded-For", "192.0.2.1, 10.0.0.2"),
@@ -208,6 +243,11 @@ mod tests {
             ("for=192.0.2.1, for=_hidden", "10.0.0.1"),
             ("for=192.0.2.1, proto=https", "10.0.0.1"),
             ("nonsense", "10.0.0.1"),
+            ("proto=https; for=192.0.2.1;", "192.0.2.1"),
+            ("for=192.0.2.1;host=\"a;for=198.51.100.9\";proto=https", "10.0.0.1"),
+            ("for=192.0.2.1;host=\"a,for=198.51.100.9\"", "10.0.0.1"),
+            ("for=192.0.2.1;for=198.51.100.9", "10.0.0.1"),
+            ("for=192.0.2.1;host=\"", "10.0.0.1"),
         ] {
             assert_eq!(client("10.0.0.1", &[("Forwarded", value)]), address, "{value}");
         }

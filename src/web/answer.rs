@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::problem::Problem;
 use crate::error::AuthError;
 
+/// Marks an answer of a dialect that says no in its own way: it is sent as it is, even without a body.
+pub struct Verbatim;
+
 /// A bare text: as it is, or as a JSON string for who reads nothing but JSON.
 pub struct Text(pub String);
 

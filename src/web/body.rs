@@ -93,26 +93,65 @@ impl Body {
         self.read_as(is_json, types).await
     }
 
-    async fn read_as(mut self, accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
-        let mut bytes = BytesMut::new();
-        if announced_length(&self.request) > self.limit {
-            return Err(too_large(self.limit));
-        }
-        while let Some(chunk) = self.payload.next().await {
-            let chunk =
-                chunk.map_err(|_| Problem::with_detail(StatusCode::BAD_REQUEST, "The body did not come whole."))?;
-            if bytes.len() + chunk.len() > self.limit {
-                return Err(too_large(self.limit));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        if !bytes.is_empty() && !content_type(&self.request).is_some_and(|mime| accepted(&mime)) {
+    async fn read_as(self, accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
+        let mime = content_type(&self.request);
+        let text = self.text().await?;
+        if !text.is_empty() && !mime.is_some_and(|mime| accepted(&mime)) {
             return Err(Problem::with_detail(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 format!("The Content-Type must be {types}."),
             ));
         }
-        String::from_utf8(bytes.into()).map_err(|_| Problem::invalid("", "The body is not valid UTF-8."))
+        Ok(text)
+    }
+
+    /// The text of a form; `None` when the body is of another type.
+    pub async fn form_text(self) -> Result<Option<String>, BodyFault> {
+        let is_form = content_type(&self.request).is_some_and(|mime| is_form(&mime));
+        let text = self.text().await?;
+        Ok(Some(text).filter(|_| is_form))
+    }
+
+    async fn text(mut self) -> Result<String, BodyFault> {
+        let mut bytes = BytesMut::new();
+        if announced_length(&self.request) > self.limit {
+            return Err(BodyFault::TooLarge { limit: self.limit });
+        }
+        while let Some(chunk) = self.payload.next().await {
+            let chunk = chunk.map_err(|_| BodyFault::Incomplete)?;
+            if bytes.len() + chunk.len() > self.limit {
+                return Err(BodyFault::TooLarge { limit: self.limit });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes.into()).map_err(|_| BodyFault::NotUtf8)
+    }
+}
+
+/// Why a body cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub enum BodyFault {
+    /// It is longer than it may be.
+    TooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+    /// The connection ended, or was no sound HTTP.
+    Incomplete,
+    /// It is no text.
+    NotUtf8,
+}
+
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge { limit } => {
+                let detail = format!("The body may have at most {limit} bytes.");
+                Self::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            BodyFault::Incomplete => Self::with_detail(StatusCode::BAD_REQUEST, "The body did not come whole."),
+            BodyFault::NotUtf8 => Self::invalid("", "The body is not valid UTF-8."),
+        }
     }
 }
 
@@ -129,11 +168,6 @@ pub fn read_object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 
 fn no_body() -> Problem {
     Problem::invalid("", "A non-empty request body is required.")
-}
-
-fn too_large(limit: usize) -> Problem {
-    let detail = format!("The body may have at most {limit} bytes.");
-    Problem::with_detail(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 
 /// What the Content-Length says; 0 when it says nothing.

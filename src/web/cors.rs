@@ -17,6 +17,7 @@ pub fn cors(origins: &CorsOrigins) -> Condition<Cors> {
         .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"])
         .allow_any_header()
         .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE])
+        .expose_headers(["ratelimit", "ratelimit-policy"])
         .max_age(MAX_AGE);
     match origins {
         CorsOrigins::None => Condition::new(false, cors),

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod answer;
+pub mod basic;
 pub mod body;
 pub mod caller;
 pub mod cors;

@@ -146,6 +146,8 @@ impl From<AuthError> for Problem {
         match error {
             // RFC 6750, section 3: no error code unless a key was presented. Never Basic: a browser would ask.
             AuthError::WrongCredentials | AuthError::KeyRequired => unauthorized(r#"Bearer realm="shoko-auth""#),
+            // Nobody is told that the password is right.
+            AuthError::Disabled => Self::from(AuthError::WrongCredentials),
             AuthError::InvalidKey => unauthorized(r#"Bearer realm="shoko-auth", error="invalid_token""#),
             AuthError::Forbidden | AuthError::AdminOnly(_) => Self::with_detail(StatusCode::FORBIDDEN, text),
             AuthError::UnknownUser | AuthError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
@@ -164,7 +166,7 @@ impl From<AuthError> for Problem {
                 retry_after: Some(whole_seconds(&retry_after)),
                 ..Self::with_detail(StatusCode::SERVICE_UNAVAILABLE, text)
             },
-            // Nobody sees it.
+            // Nobody sees it, but who only said that no more comes.
             AuthError::Gone => Self::new(StatusCode::SERVICE_UNAVAILABLE),
             // Logged by who could not do it, once for all the requests that then have to wait.
             AuthError::Unavailable(_) => Self::with_detail(

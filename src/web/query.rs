@@ -6,6 +6,8 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 
+use percent_encoding::percent_decode_str;
+
 use super::problem::Problem;
 
 /// The decoded pairs of a query, or of a form, in order.
@@ -24,6 +26,24 @@ impl Query {
     pub fn parse(text: &str) -> Self {
         let pairs = web::Query::from_query(text);
         Self(pairs.map(web::Query::into_inner).unwrap_or_default())
+    }
+
+    /// The same where every percent sign must begin an encoded byte, and those must make a text.
+    #[must_use]
+    pub fn parse_strictly(text: &str) -> Option<Self> {
+        let is_sound = |text: &str| {
+            let codes = text.split('%').skip(1);
+            codes
+                .map(str::as_bytes)
+                .all(|code| code.len() >= 2 && code[..2].iter().all(u8::is_ascii_hexdigit))
+                && percent_decode_str(text).decode_utf8().is_ok()
+        };
+        is_sound(text).then(|| Self::parse(text))
+    }
+
+    /// The decoded pairs, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// All values of `name`.

@@ -54,7 +54,7 @@ problems! {
         None;
     /// 429.
     TooManyTries: StatusCode::TOO_MANY_REQUESTS, "Too many wrong passwords; not even the right one is taken now.",
-        json!({"detail": "Too many tries. Try again in 4 seconds."}),
+        json!({"detail": "Too many tries. Try again in 4 s."}),
         Some(("Retry-After", "After how many seconds to try again."));
     /// 500.
     InternalError: StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server's; its log says more under the trace id.",

@@ -13,6 +13,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use log::Level;
 
+use super::answer::Verbatim;
 use super::problem::Problem;
 use super::process::Process;
 use super::trace::trace_id;
@@ -75,8 +76,11 @@ fn log_request(answer: &ServiceResponse, start: Instant, trace: TraceId) {
 }
 
 /// What a handler refuses, it refuses with a [`Problem`]. What never reached one (no such route, wrong method)
-/// has an empty body up to here. A dialect with errors of its own has given them a body and a type.
+/// has an empty body up to here. A dialect with errors of its own has marked them as `Verbatim`.
 fn with_problem(answer: ServiceResponse, trace: TraceId) -> ServiceResponse {
+    if answer.response().extensions().contains::<Verbatim>() {
+        return answer;
+    }
     let error = answer.response().error();
     let problem = error.and_then(|error| {
         let refused = |error: &CorsError| Problem::with_detail(answer.status(), error.to_string());

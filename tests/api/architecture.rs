@@ -146,6 +146,28 @@ fn no_dialect_uses_another() {
 }
 
 #[test]
+fn a_dialect_is_named_only_in_its_folder_and_where_dialects_are_listed() {
+    let lists = [
+        "dialects/mod.rs",
+        "openapi.rs",
+        "server.rs",
+        "settings.rs",
+        "cli/settings.rs",
+    ];
+    let folders = [("Zulip", "dialects/zulip/"), ("Zettelstore", "dialects/zettelstore/")];
+    for source in sources().iter().filter(|source| !lists.contains(&source.path.as_str())) {
+        for (name, folder) in folders {
+            let names = source.code.to_lowercase().contains(&name.to_lowercase());
+            assert!(
+                !names || source.path.starts_with(folder),
+                "{} must not know {name}",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
 fn no_file_is_longer_than_400_lines() {
     for source in sources() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, on_both_databases};
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, on_both_databases, program};
 
 fn out(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -15,6 +15,36 @@ fn out(output: &Output) -> String {
 fn refused(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// As Compose files and unit files write what is not set.
+#[test]
+fn an_empty_variable_counts_as_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&["user", "list", "--json"]);
+    for name in [
+        "LISTEN",
+        "LOGIN_THROTTLE",
+        "TRUSTED_PROXIES",
+        "V1_LOGIN",
+        "WEBUI",
+        "DIALECTS",
+        "PUBLIC_URL",
+        "PBKDF2_ROUNDS",
+    ] {
+        command.env(format!("SHOKO_AUTH_{name}"), "");
+    }
+    let output = command
+        .env("DATABASE_URL", "")
+        .env("SHOKO_AUTH_DATA_DIR", folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let help = program(&["--help"])
+        .env("SHOKO_AUTH_LOGIN_THROTTLE", "")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--login-throttle"));
 }
 
 on_both_databases! {

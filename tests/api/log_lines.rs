@@ -96,13 +96,14 @@ on_both_databases! {
             .collect();
         let expected = [
             r#""user_made" "Default" "" "local""#,
-            r#""key_made" "Default" "d" "127.0.0.1""#,
+            r#""admin_granted" "Default" "" "local""#,
             r#""login_ok" "Default" "d" "127.0.0.1""#,
+            r#""key_made" "Default" "d" "127.0.0.1""#,
             r#""login_failed" "Default" "" "127.0.0.1""#,
             r#""key_revoked" "Default" "d" "127.0.0.1""#,
         ];
         assert_eq!(found, expected);
-        assert!(events.iter().skip(1).all(|event| event["trace"].as_str().unwrap().starts_with("00-")));
+        assert!(events.iter().skip(2).all(|event| event["trace"].as_str().unwrap().starts_with("00-")));
     }
 
     fn no_name_passes_for_an_address(database: TestDatabase) {
@@ -115,7 +116,7 @@ on_both_databases! {
         serving.signal("TERM");
         let (_, log) = serving.ended();
         let failed: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once("event=login_failed ")?.1)).collect();
-        assert!(failed[0].starts_with(r#"address=127.0.0.1 user="bob address=192.0.2.1" device="" trace=00-"#), "{log}");
+        assert!(failed[0].starts_with(r#"address=127.0.0.1 user="bob address=192.0.2.1" device="" by="" trace=00-"#), "{log}");
         assert!(failed[1].starts_with(r#"address=127.0.0.1 user="x\" address=192.0.2.1 \"" device="#), "{log}");
         assert!(failed[2].starts_with("address=127.0.0.1 user=событие device="), "{log}");
         assert_eq!(failed.len(), 3);
@@ -132,6 +133,6 @@ fn by_default_only_what_a_person_must_know_is_logged() {
     let database = TestDatabase::create(Backend::Sqlite);
     let log = log_of(&database, None, "text");
     let events = log.lines().filter(|line| line.contains("shoko_auth::audit"));
-    assert_eq!(events.count(), 5, "{log}");
+    assert_eq!(events.count(), 6, "{log}");
     assert!(log.lines().count() < 13, "{log}");
 }

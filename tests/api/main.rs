@@ -17,6 +17,10 @@ mod cors;
 mod database;
 /// Shoko Desktop's login.
 mod desktop;
+/// The cases of `tests/contract/cases-zulip-zettelstore.json`.
+mod dialect_cases;
+/// What the dialects have in common, and how the smaller ones behave.
+mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
 /// Paths, methods, media types, sizes: what holds for every route.

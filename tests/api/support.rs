@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use shoko_auth::auth::Auth;
 use shoko_auth::model::{Name, SecretText};
 use shoko_auth::server;
-use shoko_auth::settings::{CorsOrigins, FirstAdmin, Settings};
+use shoko_auth::settings::{CorsOrigins, Dialects, FirstAdmin, Settings};
 use ureq::http;
 
 pub(crate) use crate::database::on_both_databases;
@@ -46,6 +46,12 @@ impl TestDatabase {
             trusted_proxies: Vec::new(),
             v1_login: false,
             web_ui: None,
+            public_url: None,
+            dialects: Dialects {
+                shoko: true,
+                zulip: None,
+                zettelstore: None,
+            },
             shutdown_grace: Duration::ZERO,
             core: self.settings(),
             first_admin: FirstAdmin {

@@ -1,8 +1,12 @@
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use shoko_auth::settings::Settings;
+use socket2::SockRef;
 
 use crate::support::{
     ADMIN, ADMIN_PASSWORD, Answer, Backend, Client, Server, TestApp, TestDatabase, on_both_databases,
@@ -68,7 +72,7 @@ on_both_databases! {
         let refused = log_in_from(&app, STRANGER, ADMIN, ADMIN_PASSWORD);
         let problem = refused.problem(429);
         assert_eq!(problem["type"], "https://tools.ietf.org/html/rfc6585#section-4");
-        assert!(problem["detail"].as_str().unwrap().contains("Try again in 1 second"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("Try again in 1 s"), "{problem}");
         assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
         assert_eq!(refused.header("ratelimit").as_deref(), Some(r#""account";r=0;t=1"#));
         assert_eq!(refused.header("ratelimit-policy").as_deref(), Some(r#""network";q=20;w=600, "account";q=5;w=900"#));
@@ -186,6 +190,56 @@ on_both_databases! {
         let key = app.post("/api/v3/api/auth").header("X-Forwarded-For", STRANGER);
         key.json(&json!({"user": ADMIN, "pass": ADMIN_PASSWORD, "device": "d"})).send().problem(429);
         app.post("/api/auth/ChangePassword").json(&body).send().problem(401);
+    }
+
+    fn who_is_unlocked_or_deleted_meanwhile_is_answered_as_always(backend: Backend) {
+        let app = TestApp::with(backend, |settings| {
+            throttling(settings);
+            settings.core.pbkdf2_rounds = 300_000;
+        });
+        for name in ["carl", "eve"] {
+            app.add_user(name, "a long password");
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(app.database.run(&["user", "unlock", "carl"], "").status.success());
+                }
+            });
+            let tries: Vec<_> = (0..60).map(|_| (STRANGER.to_owned(), "carl", "a long password")).collect();
+            let statuses = at_once(&app, &tries);
+            done.store(true, Ordering::Relaxed);
+            assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+            assert!(count(&statuses, 200) > 10, "{statuses:?}");
+        });
+        let statuses = std::thread::scope(|scope| {
+            let tries = scope.spawn(|| at_once(&app, &vec![(OWNER.to_owned(), "eve", "a long password"); 8]));
+            sleep(Duration::from_millis(100));
+            assert!(app.database.run(&["user", "delete", "eve"], "").status.success());
+            tries.join().unwrap()
+        });
+        assert!(statuses.iter().all(|status| [200, 401].contains(status)), "{statuses:?}");
+    }
+
+    fn who_resets_the_connection_is_counted_like_anybody(backend: Backend) {
+        let app = TestApp::with(backend, |settings| settings.core.login_throttle = true);
+        let address = app.url.trim_start_matches("http://").to_owned();
+        let body = r#"{"user":"nobody","pass":"wrong","device":"d"}"#;
+        let head = "POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:";
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+            // What has not been read when a connection is closed makes it a reset.
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(stream);
+            sleep(Duration::from_millis(20));
+        }
+        sleep(Duration::from_millis(300));
+        let counted = app.database.texts("SELECT CAST(coalesce(sum(failures + pending), 0) AS TEXT) AS text FROM login_failures WHERE account <> ''");
+        assert!(counted.iter().all(|counted| counted.parse::<i32>().is_ok_and(|counted| counted <= 6)), "{counted:?}");
+        let networks = app.database.texts("SELECT network AS text FROM login_failures WHERE account = ''");
+        assert!(networks.iter().all(|network| network == "127.0.0.1/32"), "{networks:?}");
     }
 
     fn the_command_line_shows_who_has_to_wait_and_can_end_it(app: Throttling) {

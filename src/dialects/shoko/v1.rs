@@ -134,7 +134,7 @@ pub async fn log_in(
     };
     match call(&auth, move |auth| auth.check_login(&name, &password, &origin)).await {
         Ok(user) => Ok(Either::Left(Json(JMMUser::from(user)))),
-        Err(AuthError::WrongCredentials) => Ok(refused()),
+        Err(AuthError::WrongCredentials | AuthError::Disabled) => Ok(refused()),
         Err(other) => Err(other.into()),
     }
 }

@@ -1,0 +1,331 @@
+//! Zulip's login: a key for who knows the password, as its terminal, Python and mobile clients ask for it.
+//!
+//! Zulip has one key a user. Here it is the key of the device `Zulip`, written without dashes.
+
+mod error;
+mod types;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{ALLOW, FORWARDED, HOST, HeaderName, HeaderValue};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{CustomizeResponder, FromRequest, HttpRequest, HttpResponse, Responder};
+use utoipa::OpenApi;
+
+use crate::auth::{ACCOUNT_FAILURES, Auth, IssuedKey, LogIn};
+use crate::error::AuthError;
+use crate::model::{Caller, Expiry, Name, Origin, User, fold};
+use crate::secret::key::Key;
+use crate::settings::{PublicUrl, ZulipSettings};
+use crate::web::address::origin;
+use crate::web::answer::Verbatim;
+use crate::web::basic::Basic;
+use crate::web::body::Body;
+use crate::web::call;
+use error::Refusal;
+use types::{FetchedKey, NewKey, OwnUser, Parameters, ServerSettings, Success, email_of};
+
+/// The device of every key that Zulip's clients get.
+const DEVICE: &str = "Zulip";
+
+/// What the routes need to know.
+struct Here {
+    settings: ZulipSettings,
+    public_url: Option<PublicUrl>,
+}
+
+/// All of it.
+pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: Option<PublicUrl>) {
+    let only = |path: &str, route: actix_web::Route, method: &'static str| {
+        let resource = web::resource(path).route(route);
+        resource.default_service(web::to(
+            move || async move { Err::<HttpResponse, _>(Refusal::only(method)) },
+        ))
+    };
+    config
+        .app_data(Data::new(Here { settings, public_url }))
+        .service(only("/api/v1/fetch_api_key", web::post().to(fetch_api_key), "POST"))
+        .service(only(
+            "/api/v1/dev_fetch_api_key",
+            web::post().to(dev_fetch_api_key),
+            "POST",
+        ))
+        .service(only("/api/v1/users/me", web::get().to(own_user), "GET"))
+        .service(only(
+            "/api/v1/users/me/api_key/regenerate",
+            web::post().to(regenerate),
+            "POST",
+        ))
+        .service(
+            web::resource("/api/v1/server_settings")
+                .route(web::get().to(server_settings))
+                .route(web::head().to(server_settings))
+                .default_service(web::to(only_read)),
+        );
+}
+
+/// The document of these routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "shoko-auth: Zulip",
+        description = "Zulip's login: the key of a user, for Zulip's clients."
+    ),
+    paths(fetch_api_key, dev_fetch_api_key, server_settings, own_user, regenerate)
+)]
+pub struct Document;
+
+/// The user's key.
+///
+/// Parameters come in a form, or in the query; the form wins. JSON is not read.
+#[utoipa::path(
+    post,
+    path = "/api/v1/fetch_api_key",
+    operation_id = "fetchApiKey",
+    tag = "Zulip",
+    params(
+        ("username" = Option<String>, Query, description = "The user's name or e-mail address."),
+        ("password" = Option<String>, Query, description = "The password."),
+    ),
+    responses(
+        (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
+        (status = 400, description = "A parameter is missing."),
+        (status = 401, description = "The user name or the password is wrong, or the user is disabled."),
+        (status = 429, description = "Too many wrong passwords."),
+        (status = 503, description = "The server cannot do it now."),
+    ),
+    security(()),
+)]
+async fn fetch_api_key(
+    auth: Data<Auth>,
+    origin: Origin,
+    request: HttpRequest,
+    body: Body,
+) -> Result<impl Responder, Refusal> {
+    let parameters = Parameters::of(&request, body).await?;
+    let (user, password) = (parameters.required("username")?, parameters.secret("password")?);
+    let user = Name::parse(user).map_err(|_| AuthError::WrongCredentials)?;
+    let login = LogIn {
+        user: user.clone(),
+        password,
+        device: device(),
+        expiry: Expiry::Never,
+    };
+    let asked_by = origin.clone();
+    let issued = call(&auth, move |auth| auth.log_in(&login, &asked_by)).await;
+    let limits = rate_limits(&auth, user, origin, &issued).await?;
+    let issued = issued.map_err(|error| limits.iter().cloned().fold(Refusal::from(error), with_header))?;
+    let answer = fetched(&auth, issued)
+        .await?
+        .ignoring(parameters.except(&["username", "password"]));
+    Ok(limits
+        .into_iter()
+        .fold(answer.customize(), CustomizeResponder::insert_header))
+}
+
+fn with_header(refusal: Refusal, (name, value): (HeaderName, HeaderValue)) -> Refusal {
+    refusal.with_header(name, value)
+}
+
+/// The key of any user, for development: where it is not wanted, always 400.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dev_fetch_api_key",
+    operation_id = "devFetchApiKey",
+    tag = "Zulip",
+    params(("username" = Option<String>, Query, description = "The user's name or e-mail address.")),
+    responses(
+        (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
+        (status = 400, description = "A parameter is missing, or this is not available here."),
+        (status = 401, description = "There is no such user, or he is disabled."),
+        (status = 503, description = "The server cannot do it now."),
+    ),
+    security(()),
+)]
+async fn dev_fetch_api_key(
+    auth: Data<Auth>,
+    here: Data<Here>,
+    origin: Origin,
+    request: HttpRequest,
+    body: Body,
+) -> Result<impl Responder, Refusal> {
+    let parameters = Parameters::of(&request, body).await?;
+    let user = parameters.required("username")?;
+    if !here.settings.dev_login || is_forwarded(&request) {
+        return Err(Refusal::bad_request("Endpoint not available in production."));
+    }
+    let user = Name::parse(user).map_err(|_| AuthError::WrongCredentials)?;
+    let issued = call(&auth, move |auth| auth.log_in_as(&user, &device(), &origin)).await?;
+    Ok(fetched(&auth, issued).await?.ignoring(parameters.except(&["username"])))
+}
+
+/// What clients want to know before anybody logs in. A key that is sent along is not looked at.
+#[utoipa::path(
+    get,
+    path = "/api/v1/server_settings",
+    operation_id = "serverSettings",
+    tag = "Zulip",
+    responses((status = 200, description = "The settings.", body = Success<ServerSettings>,
+        content_type = "application/json")),
+    security(()),
+)]
+async fn server_settings(here: Data<Here>, request: HttpRequest) -> impl Responder {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    // Whatever is TLS ends before this server: where there is any, the setting must be there, too.
+    let own = || format!("http://{}", host.unwrap_or("localhost"));
+    let url = here.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned());
+    Success::of(ServerSettings::of(&request, url, here.settings.dev_login))
+}
+
+/// Who the key belongs to.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/me",
+    operation_id = "ownUser",
+    tag = "Zulip",
+    responses(
+        (status = 200, description = "The user.", body = Success<OwnUser>, content_type = "application/json"),
+        (status = 400, description = "The credentials are no HTTP Basic."),
+        (status = 401, description = "The key is missing or wrong."),
+        (status = 503, description = "The server cannot do it now."),
+    ),
+    security(("Basic" = [])),
+)]
+async fn own_user(holder: KeyHolder) -> impl Responder {
+    Success::of(OwnUser::from(holder.user))
+}
+
+/// A new key; the old one ends at once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/me/api_key/regenerate",
+    operation_id = "regenerate",
+    tag = "Zulip",
+    responses(
+        (status = 200, description = "The key.", body = Success<NewKey>, content_type = "application/json"),
+        (status = 400, description = "The credentials are no HTTP Basic."),
+        (status = 401, description = "The key is missing or wrong."),
+        (status = 503, description = "The server cannot do it now."),
+    ),
+    security(("Basic" = [])),
+)]
+async fn regenerate(auth: Data<Auth>, holder: KeyHolder) -> Result<impl Responder, Refusal> {
+    let issued = call(&auth, move |auth| auth.replace_key(&holder.caller, &device())).await?;
+    Ok(Success::of(NewKey {
+        api_key: issued.key.expose_plain(),
+    }))
+}
+
+/// Whoever presents a key with HTTP Basic: his name or e-mail address as user, the key as password.
+struct KeyHolder {
+    caller: Caller,
+    user: User,
+}
+
+impl FromRequest for KeyHolder {
+    type Error = Refusal;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, Refusal>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { key_holder(&request).await })
+    }
+}
+
+async fn key_holder(request: &HttpRequest) -> Result<KeyHolder, Refusal> {
+    let text = match Basic::of(request.headers()) {
+        Basic::Missing => return Err(AuthError::KeyRequired.into()),
+        Basic::OtherScheme => {
+            return Err(Refusal::bad_request(
+                "This endpoint requires HTTP basic authentication.",
+            ));
+        }
+        Basic::Unreadable => return Err(Refusal::unauthorized("Invalid authorization header for basic auth")),
+        Basic::Decoded(text) => text,
+    };
+    let mut parts = text.split(':');
+    let (Some(name), Some(key), None) = (parts.next(), parts.next().map(str::trim), parts.next()) else {
+        return Err(Refusal::unauthorized("Invalid authorization header for basic auth"));
+    };
+    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Refusal::unauthorized("Malformed API key"));
+    }
+    let key = Key::parse(key).ok_or(AuthError::InvalidKey)?;
+    let name = fold(name);
+    let (auth, origin) = (request.app_data::<Data<Auth>>(), origin(request));
+    let auth = auth.ok_or_else(|| AuthError::Internal("the routes have no service".to_owned()))?;
+    let found = call(auth, move |auth| {
+        match auth.verify(std::slice::from_ref(&key), &origin)? {
+            Some(caller) => auth.own_user(&caller).map(|user| KeyHolder { caller, user }),
+            None if auth.is_key_of_disabled_user(&key)? => Err(AuthError::Disabled),
+            None => Err(AuthError::InvalidKey),
+        }
+    });
+    let holder = found.await.map_err(|error| match error {
+        AuthError::Disabled => Refusal::unauthorized("Account is deactivated"),
+        other => other.into(),
+    })?;
+    let is_owner =
+        fold(&holder.user.name) == name || holder.user.email.as_deref().is_some_and(|email| fold(email) == name);
+    if is_owner {
+        Ok(holder)
+    } else {
+        Err(AuthError::InvalidKey.into())
+    }
+}
+
+async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<FetchedKey>, Refusal> {
+    let user_id = issued.user_id;
+    let user = call(auth, move |auth| auth.user(user_id)).await?;
+    Ok(Success::of(FetchedKey {
+        api_key: issued.key.expose_plain(),
+        email: email_of(&user).to_owned(),
+        user_id,
+    }))
+}
+
+/// `X-RateLimit-*`, of every try that was counted: how many there may be, how many are left, when all are again.
+async fn rate_limits(
+    auth: &Data<Auth>,
+    user: Name,
+    origin: Origin,
+    outcome: &Result<IssuedKey, AuthError>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
+    let wait = match outcome {
+        Err(AuthError::Throttled(throttled)) => throttled.retry_after,
+        Ok(_) | Err(AuthError::WrongCredentials | AuthError::Disabled) => Duration::ZERO,
+        Err(_) => return Ok(Vec::new()),
+    };
+    let left = call(auth, move |auth| auth.tries_left(&user, &origin)).await?;
+    let reset = SystemTime::now() + wait;
+    let reset = reset.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let header = |name, value: u64| (HeaderName::from_static(name), HeaderValue::from(value));
+    Ok(vec![
+        header("x-ratelimit-limit", ACCOUNT_FAILURES.unsigned_abs().into()),
+        header("x-ratelimit-remaining", left.unsigned_abs().into()),
+        header("x-ratelimit-reset", reset),
+    ])
+}
+
+/// Whether somebody else sends this for its client.
+fn is_forwarded(request: &HttpRequest) -> bool {
+    let names = [
+        FORWARDED,
+        HeaderName::from_static("x-forwarded-for"),
+        HeaderName::from_static("x-real-ip"),
+    ];
+    names.iter().any(|name| request.headers().contains_key(name))
+}
+
+async fn only_read() -> HttpResponse {
+    let mut response = HttpResponse::MethodNotAllowed()
+        .insert_header((ALLOW, "GET, HEAD"))
+        .finish();
+    response.extensions_mut().insert(Verbatim);
+    response
+}
+
+fn device() -> Name {
+    Name::parse(DEVICE).expect("it is neither blank nor too long")
+}

@@ -1,0 +1,232 @@
+//! Runs `tests/contract/cases-zulip-zettelstore.json`; the file describes its own language under `format`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use shoko_auth::settings::{Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings};
+
+use crate::support::{Answer, Backend, TestApp, on_both_databases};
+
+fn file() -> Value {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/contract/cases-zulip-zettelstore.json"
+    );
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Both dialects, as a server that is set up for tests speaks them.
+pub fn speak_both(settings: &mut Settings) {
+    settings.core.password_min_length = 1;
+    settings.dialects.zulip = Some(ZulipSettings { dev_login: false });
+    settings.dialects.zettelstore = Some(ZettelstoreSettings {
+        login_delay: Duration::ZERO,
+        token_lifetime: Duration::from_secs(600),
+        auth: ZettelstoreAuth::On,
+    });
+}
+
+fn set_up(settings: &mut Settings, profile: &str) {
+    speak_both(settings);
+    let zettelstore = settings.dialects.zettelstore.as_mut().unwrap();
+    let delay = Duration::from_millis(500);
+    match profile {
+        "default" | "zs_no_delay" => {}
+        "zulip_dev_login" => settings.dialects.zulip = Some(ZulipSettings { dev_login: true }),
+        "zs_auth_on" => zettelstore.login_delay = delay,
+        "zs_auth_off" => {
+            zettelstore.auth = ZettelstoreAuth::Off;
+            zettelstore.login_delay = delay;
+        }
+        "zs_auth_refuse" => zettelstore.auth = ZettelstoreAuth::Refuse,
+        "zs_short_token_4s" => zettelstore.token_lifetime = Duration::from_secs(4),
+        other => panic!("profile {other}"),
+    }
+}
+
+on_both_databases! {
+    fn every_case_passes(backend: Backend) {
+        let file = file();
+        let mut failures = Vec::new();
+        for case in file["cases"].as_array().unwrap() {
+            let mut world = World::new(backend, &file["fixtures"], case["profile"].as_str().unwrap());
+            let before = case["before"].as_array().cloned().unwrap_or_default();
+            for step in before.iter().chain([case]) {
+                if let Err(failure) = world.play(step) {
+                    failures.push(format!("{} {}: {failure}", case["id"], case["title"]));
+                    break;
+                }
+            }
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}
+
+struct World {
+    app: TestApp,
+    values: BTreeMap<String, String>,
+}
+
+impl World {
+    fn new(backend: Backend, fixtures: &Value, profile: &str) -> Self {
+        let app = TestApp::with(backend, |settings| set_up(settings, profile));
+        let mut values = BTreeMap::from([("BASE".to_owned(), app.url.clone())]);
+        for (name, user) in fixtures.as_object().unwrap() {
+            let login = user["username"].as_str().or(user["ident"].as_str()).unwrap();
+            let mut add = vec!["user", "add", login, "--password-stdin", "--password-min-length", "1"];
+            add.extend(user["email"].as_str().iter().flat_map(|email| ["--email", *email]));
+            let made = app.database.run(&add, user["password"].as_str().unwrap());
+            let made = String::from_utf8(made.stdout).unwrap();
+            let id = made.split("(id ").nth(1).unwrap().split(')').next().unwrap();
+            values.insert(format!("{name}.id"), id.to_owned());
+            for (member, value) in user.as_object().unwrap() {
+                values.insert(
+                    format!("{name}.{member}"),
+                    value.as_str().unwrap_or_default().to_owned(),
+                );
+            }
+            if user["active"] == false {
+                assert!(app.database.run(&["user", "disable", login], "").status.success());
+            }
+        }
+        Self { app, values }
+    }
+
+    fn play(&mut self, step: &Value) -> Result<(), String> {
+        if let Some(pause) = step["sleep_ms"].as_u64() {
+            sleep(Duration::from_millis(pause));
+            return Ok(());
+        }
+        let start = Instant::now();
+        let answer = self.send(&step["request"]);
+        let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap();
+        let failed = |what: &str, found: &str| Err(format!("{what}: {found}\n  {} {}", answer.status, answer.text()));
+        for (what, wanted) in step["expect"].as_object().unwrap() {
+            let holds =
+                match what.as_str() {
+                    "status" => *wanted == answer.status,
+                    "headers" => wanted.as_object().unwrap().iter().all(|(name, wanted)| {
+                        matches(wanted.as_str().unwrap(), &answer.header(name).unwrap_or_default())
+                    }),
+                    "header_absent" => strings(wanted).all(|name| answer.header(name).is_none()),
+                    "content_type" => answer
+                        .header("content-type")
+                        .unwrap()
+                        .starts_with(wanted.as_str().unwrap()),
+                    "json" => is_subset(&answer.json(), &self.fill_in_all(wanted)),
+                    "json_absent" => strings(wanted).all(|name| answer.json().get(name).is_none()),
+                    "body" => *wanted == answer.text(),
+                    "body_regex" => matches(&format!("~{}", wanted.as_str().unwrap()), &answer.text()),
+                    "elapsed_ms" => (wanted[0].as_u64().unwrap()..=wanted[1].as_u64().unwrap()).contains(&elapsed),
+                    other => panic!("the runner does not know {other}"),
+                };
+            if !holds {
+                return failed(what, &format!("{:?} in {elapsed} ms", answer.headers));
+            }
+        }
+        for (name, source) in step["save"].as_object().into_iter().flatten() {
+            let source = source.as_str().unwrap();
+            let value = if let Some(member) = source.strip_prefix("json.") {
+                answer.json()[member].as_str().unwrap().to_owned()
+            } else {
+                let pattern = fancy_regex::Regex::new(source.strip_prefix("body_regex:").unwrap()).unwrap();
+                let body = answer.text();
+                let found = pattern.captures(&body).unwrap().unwrap();
+                found[1].to_owned()
+            };
+            self.values.insert(name.clone(), value);
+        }
+        Ok(())
+    }
+
+    fn send(&self, request: &Value) -> Answer {
+        let text = |value: &Value| self.fill_in(value.as_str().unwrap());
+        let mut sent = self
+            .app
+            .request(request["method"].as_str().unwrap(), &text(&request["path"]));
+        for (name, value) in request["headers"].as_object().into_iter().flatten() {
+            sent = sent.header(name, &text(value));
+        }
+        if let Some([user, secret]) = request["basic"].as_array().map(Vec::as_slice) {
+            let code = STANDARD.encode(format!("{}:{}", text(user), text(secret)));
+            sent = sent.header("Authorization", &format!("Basic {code}"));
+        }
+        if let Some(form) = request["form"].as_object() {
+            let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+            let pairs = form
+                .iter()
+                .map(|(name, value)| format!("{}={}", encode(name), encode(&text(value))));
+            let body = pairs.collect::<Vec<_>>().join("&");
+            sent = sent
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(body);
+        } else if let Some(json) = request.get("json") {
+            sent = sent.json(&self.fill_in_all(json));
+        } else if let Some(body) = request.get("raw_body") {
+            sent = sent.body(text(body));
+        }
+        sent.send()
+    }
+
+    fn fill_in_all(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.fill_in(text)),
+            Value::Array(items) => items.iter().map(|item| self.fill_in_all(item)).collect(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.clone(), self.fill_in_all(value)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
+    fn fill_in(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.values {
+            text = text.replace(&format!("${{{name}}}"), value);
+            let encoded = utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
+            text = text.replace(&format!("${{{name}|urlencode}}"), &encoded);
+        }
+        if let Some((before, rest)) = text.split_once("${base64:") {
+            let (inner, after) = rest.rsplit_once('}').unwrap();
+            text = format!("{before}{}{after}", STANDARD.encode(inner));
+        }
+        assert!(!text.contains("${"), "{text}");
+        text
+    }
+}
+
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// A text, or after `~` a pattern.
+fn matches(wanted: &str, found: &str) -> bool {
+    match wanted.strip_prefix('~') {
+        Some(pattern) => fancy_regex::Regex::new(pattern).unwrap().is_match(found).unwrap(),
+        None => wanted == found,
+    }
+}
+
+fn is_subset(found: &Value, wanted: &Value) -> bool {
+    match wanted {
+        Value::Object(members) => members.iter().all(|(name, wanted)| is_subset(&found[name], wanted)),
+        Value::String(text) => match text.as_str() {
+            "$string" => found.is_string(),
+            "$integer" => found.is_i64(),
+            "$array" => found.is_array(),
+            "$number>0" => found.as_f64().is_some_and(|number| number > 0.0),
+            _ => match found {
+                Value::String(found) => matches(text, found),
+                other => text.parse::<i64>().is_ok_and(|number| *other == number),
+            },
+        },
+        other => found == other,
+    }
+}
