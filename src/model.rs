@@ -248,9 +248,18 @@ pub struct Caller {
     /// The device's name, as typed at its first login.
     pub device: String,
     /// When the key stops working; `None`: never by itself.
-    pub expires_at: Option<NaiveDateTime>,
+    pub end: Option<End>,
     /// Where the request comes from.
     pub origin: Origin,
+}
+
+/// When a key ends that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// From then on it does not work.
+    pub at: NaiveDateTime,
+    /// Whether another that ends may follow it, for whoever holds it.
+    pub is_renewable: bool,
 }
 
 /// When a key shall end, as a client asked for it.
@@ -260,8 +269,8 @@ pub enum Expiry {
     Never,
     /// At this time.
     At(NaiveDateTime),
-    /// After this time, which the operator has set, so that it may be as short as it likes.
-    After(TimeDelta),
+    /// After this time, which the operator has set, so that it may be as short as it likes; its holder may renew it.
+    Renewable(TimeDelta),
     /// The client asked for something, but for what cannot be told. Refused only where the rest is right: who does not
     /// know the password is told that first.
     Unreadable,

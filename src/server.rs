@@ -195,7 +195,7 @@ impl Routes {
                             shoko::routes(config);
                         }
                         if let Some(settings) = self.dialects.zulip {
-                            zulip::routes(config, settings, self.public_url.clone());
+                            zulip::routes(config, settings, self.public_url.clone(), &self.prefix);
                         }
                         if let Some(settings) = self.dialects.zettelstore {
                             zettelstore::routes(config, settings);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use ipnet::IpNet;
 use url::Url;
 
@@ -62,7 +63,7 @@ pub struct ZettelstoreSettings {
     /// How long after the question a login is answered.
     pub login_delay: Duration,
     /// How long a token works.
-    pub token_lifetime: Duration,
+    pub token_lifetime: TimeDelta,
     /// Whether anybody has to log in.
     pub auth: ZettelstoreAuth,
 }
@@ -96,7 +97,8 @@ impl FromStr for PublicUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url = Url::parse(text).ok().filter(|url| {
             let is_web = ["http", "https"].contains(&url.scheme()) && url.has_host();
-            is_web && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+            let is_anybodys = url.username().is_empty() && url.password().is_none();
+            is_web && is_anybodys && url.query().is_none() && url.fragment().is_none()
         });
         url.map(|url| Self(url.as_str().trim_end_matches('/').to_owned()))
             .ok_or("a URL such as https://login.example.org is needed")

@@ -6,7 +6,7 @@ use super::audit::{self, Event};
 use super::throttle::Outcome;
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Account, Caller, Expiry, Name, Origin, SecretText};
+use crate::model::{Account, Caller, End, Expiry, Name, Origin, SecretText};
 use crate::secret::key::Key;
 use crate::store::{Credential, DbConnection, StoredKey};
 
@@ -62,16 +62,16 @@ impl Auth {
     pub fn log_in(&self, login: &LogIn, origin: &Origin) -> Result<IssuedKey> {
         let credential = self.check_password(&login.user, &login.password, origin)?;
         audit::log(Event::LoginOk, &credential.name, login.device.shown(), origin);
-        let expires_at = resolve(login.expiry)?;
+        let end = resolve(login.expiry)?;
         self.note_first_login(&credential)?;
-        let key = self.key_for(&credential, &login.device, expires_at, origin)?;
+        let key = self.key_for(&credential, &login.device, end, origin)?;
         self.raise_rounds(&credential, &login.password, origin);
         Ok(IssuedKey {
             key,
             user_id: credential.user_id,
             user: credential.name,
             device: login.device.clone(),
-            expires_at,
+            expires_at: end.map(|end| end.at),
         })
     }
 
@@ -90,36 +90,40 @@ impl Auth {
 
     /// A key for another device of the caller's. A session that ends makes none that outlives it.
     pub fn make_key(&self, caller: &Caller, device: &Name, expiry: Expiry) -> Result<IssuedKey> {
-        let expires_at = resolve(expiry)?;
-        match (caller.expires_at, expires_at) {
+        let end = resolve(expiry)?;
+        match (caller.end, end) {
             (Some(_), None) => return Err(AuthError::SessionExpires),
-            (Some(session), Some(wanted)) if wanted > session => return Err(AuthError::BeyondSession),
+            (Some(session), Some(wanted)) if wanted.at > session.at => return Err(AuthError::BeyondSession),
             _ => {}
         }
-        self.make_key_for(caller, device, expires_at, |_| Ok(()))
+        self.make_key_for(caller, device, end, |_| Ok(Vec::new()))
     }
 
-    /// With the caller's key still there, after `first`.
+    /// Makes the key in one transaction, which first sees to it that the caller's own still works and then does `first`:
+    /// that says of which devices it has ended keys.
     fn make_key_for(
         &self,
         caller: &Caller,
         device: &Name,
-        expires_at: Option<NaiveDateTime>,
-        first: impl FnOnce(&mut DbConnection) -> Result<()>,
+        end: Option<End>,
+        first: impl FnOnce(&mut DbConnection) -> Result<Vec<String>>,
     ) -> Result<IssuedKey> {
-        let found = self.store.write(|db| {
+        let (ended, found) = self.store.write(|db| -> Result<_> {
             let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
             let credential = credential.ok_or(AuthError::InvalidKey)?;
             db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
-            first(db)?;
-            self.find_or_make_key(db, &credential, device, expires_at)
+            let ended = first(db)?;
+            Ok((ended, self.find_or_make_key(db, &credential, device, end)?))
         })?;
+        for device in &ended {
+            audit::log(Event::KeyRevoked, &caller.user, device, &caller.origin);
+        }
         Ok(IssuedKey {
             key: found.note(&caller.user, device, &caller.origin),
             user_id: caller.user_id,
             user: caller.user.clone(),
             device: device.clone(),
-            expires_at,
+            expires_at: end.map(|end| end.at),
         })
     }
 
@@ -142,19 +146,40 @@ impl Auth {
         })
     }
 
-    /// A key that expires in the place of the caller's own, which goes on until its end.
-    pub fn renew_key(&self, caller: &Caller, device: &Name, lifetime: TimeDelta) -> Result<IssuedKey> {
-        self.make_key_for(caller, device, resolve(Expiry::After(lifetime))?, |_| Ok(()))
+    /// Another key, for `device`, that works for `lifetime`, and when it ends; the one that is presented goes on until
+    /// its own end. That one itself while three quarters of `lifetime` are left of it, and where it ends and was not
+    /// made to be renewed: nothing outlives that.
+    pub fn renew_key(
+        &self,
+        key: Key,
+        device: &Name,
+        lifetime: TimeDelta,
+        origin: &Origin,
+    ) -> Result<(Key, NaiveDateTime)> {
+        let caller = self.verify(std::slice::from_ref(&key), origin)?;
+        let caller = caller.ok_or(AuthError::InvalidKey)?;
+        if let Some(end) = caller.end
+            && (!end.is_renewable || (end.at - now()) * 4 > lifetime * 3)
+        {
+            return Ok((key, end.at));
+        }
+        let end = renewable(lifetime)?;
+        let issued = self.make_key_for(&caller, device, Some(end), |_| Ok(Vec::new()))?;
+        Ok((issued.key, end.at))
     }
 
-    /// A new key for a device of the caller's; those that it has, and the one that is presented, end.
+    /// A new key for a device of the caller's; those that it has, and the one that is presented, end. Only a session
+    /// that lasts gets one: it lasts, too.
     pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey> {
-        let issued = self.make_key_for(caller, device, None, |db| {
-            db.delete_keys_of_device(caller.user_id, device)?;
-            db.delete_key_by_id(caller.key_id).map(drop)
-        })?;
-        audit::log(Event::KeyRevoked, &caller.user, device.shown(), &caller.origin);
-        Ok(issued)
+        if caller.end.is_some() {
+            return Err(AuthError::SessionExpires);
+        }
+        self.make_key_for(caller, device, None, |db| {
+            let presented = db.delete_key_by_id(caller.key_id)?.map(|owner| owner.device);
+            let others = db.delete_keys_of_device(caller.user_id, device)?;
+            let others = (others > 0).then(|| device.shown().to_owned());
+            Ok(presented.into_iter().chain(others).collect())
+        })
     }
 
     /// From now on the administrator that the first start made is somebody's, and no import removes him.
@@ -212,11 +237,11 @@ impl Auth {
         &self,
         credential: &Credential,
         device: &Name,
-        expires_at: Option<NaiveDateTime>,
+        end: Option<End>,
         origin: &Origin,
     ) -> Result<Key> {
         let user_id = credential.user_id;
-        if expires_at.is_none() {
+        if end.is_none() {
             let known = self.store.read(|db| db.sealed_key(credential, device))?;
             if let Some(key) = known.and_then(|sealed| self.sealer.open(&sealed, user_id, device.folded())) {
                 return Ok(key);
@@ -227,7 +252,7 @@ impl Auth {
             if current.is_none_or(|now| now.password_version != credential.password_version) {
                 return Err(AuthError::WrongCredentials);
             }
-            self.find_or_make_key(db, credential, device, expires_at)
+            self.find_or_make_key(db, credential, device, end)
         })?;
         Ok(issued.note(&credential.name, device, origin))
     }
@@ -238,10 +263,10 @@ impl Auth {
         db: &mut DbConnection,
         credential: &Credential,
         device: &Name,
-        expires_at: Option<NaiveDateTime>,
+        end: Option<End>,
     ) -> Result<FoundKey> {
         let user_id = credential.user_id;
-        let lasts = expires_at.is_none();
+        let lasts = end.is_none();
         if lasts && let Some(sealed) = db.sealed_key(credential, device)? {
             if let Some(key) = self.sealer.open(&sealed, user_id, device.folded()) {
                 return Ok(FoundKey { key, is_new: false });
@@ -265,7 +290,7 @@ impl Auth {
                 device,
                 hash,
                 sealed,
-                expires_at,
+                end,
             },
             now(),
         )?;
@@ -291,11 +316,19 @@ impl Auth {
 }
 
 /// The time that was asked for, if it can be: at least a minute ahead.
-fn resolve(expiry: Expiry) -> Result<Option<NaiveDateTime>> {
+fn resolve(expiry: Expiry) -> Result<Option<End>> {
     match expiry {
         Expiry::Never => Ok(None),
-        Expiry::After(time) => Ok(Some(now() + time)),
-        Expiry::At(time) if time >= now() + LEAST_LIFETIME => Ok(Some(time)),
+        Expiry::Renewable(lifetime) => renewable(lifetime).map(Some),
+        Expiry::At(at) if at >= now() + LEAST_LIFETIME => Ok(Some(End {
+            at,
+            is_renewable: false,
+        })),
         Expiry::At(_) | Expiry::Unreadable => Err(AuthError::BadExpiry),
     }
+}
+
+fn renewable(lifetime: TimeDelta) -> Result<End> {
+    let at = now().checked_add_signed(lifetime).ok_or(AuthError::BadExpiry)?;
+    Ok(End { at, is_renewable: true })
 }

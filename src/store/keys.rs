@@ -9,7 +9,7 @@ use super::DbConnection;
 use super::schema::{api_keys, users};
 use super::users::Credential;
 use crate::error::Result;
-use crate::model::{Caller, KeyInfo, Name, Origin};
+use crate::model::{Caller, End, KeyInfo, Name, Origin};
 use crate::secret::key::KeyHash;
 
 /// A key to be stored.
@@ -24,7 +24,7 @@ pub struct StoredKey<'a> {
     /// What it is handed out from at the device's next login; `None`: it is not handed out again.
     pub sealed: Option<Vec<u8>>,
     /// When it stops working; `None`: never by itself.
-    pub expires_at: Option<NaiveDateTime>,
+    pub end: Option<End>,
 }
 
 /// How many rows one statement is about at most.
@@ -40,6 +40,7 @@ struct NewKeyRow<'a> {
     sealed: Option<&'a [u8]>,
     created_at: NaiveDateTime,
     expires_at: Option<NaiveDateTime>,
+    is_renewable: bool,
 }
 
 impl<'a> NewKeyRow<'a> {
@@ -51,10 +52,13 @@ impl<'a> NewKeyRow<'a> {
             hash: &key.hash,
             sealed: key.sealed.as_deref(),
             created_at: now,
-            expires_at: key.expires_at,
+            expires_at: key.end.map(|end| end.at),
+            is_renewable: key.end.is_some_and(|end| end.is_renewable),
         }
     }
 }
+
+type CallerRow = (i64, i32, String, bool, String, Option<NaiveDateTime>, bool);
 
 /// Whose a key was.
 #[derive(Debug)]
@@ -74,7 +78,7 @@ impl From<(String, String)> for KeyOwner {
 impl DbConnection {
     /// Who presents the key with this hash, if it works now: not expired, its user not disabled.
     pub fn caller(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Caller>> {
-        let row: Option<(i64, i32, String, bool, String, Option<NaiveDateTime>)> = api_keys::table
+        let row: Option<CallerRow> = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::hash.eq(hash.as_slice()))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
@@ -86,18 +90,21 @@ impl DbConnection {
                 users::is_admin,
                 api_keys::device,
                 api_keys::expires_at,
+                api_keys::is_renewable,
             ))
             .first(self)
             .optional()?;
-        Ok(row.map(|(key_id, user_id, user, is_admin, device, expires_at)| Caller {
-            key_id,
-            user_id,
-            user,
-            is_admin,
-            device,
-            expires_at,
-            origin: Origin::default(),
-        }))
+        Ok(
+            row.map(|(key_id, user_id, user, is_admin, device, at, is_renewable)| Caller {
+                key_id,
+                user_id,
+                user,
+                is_admin,
+                device,
+                end: at.map(|at| End { at, is_renewable }),
+                origin: Origin::default(),
+            }),
+        )
     }
 
     /// Whether the key with this hash would work, were its user not disabled.

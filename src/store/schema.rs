@@ -30,6 +30,7 @@ diesel::table! {
         sealed -> Nullable<Binary>,
         created_at -> Timestamp,
         expires_at -> Nullable<Timestamp>,
+        is_renewable -> Bool,
     }
 }
 

@@ -24,14 +24,19 @@ impl Basic {
         let Some(value) = headers.get(AUTHORIZATION) else {
             return Self::Missing;
         };
-        let Some((scheme, code)) = value.to_str().ok().and_then(|value| value.trim().split_once(' ')) else {
-            return Self::OtherScheme;
-        };
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return Self::OtherScheme;
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let mut words = text.split_ascii_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some(scheme), _, _) if !scheme.eq_ignore_ascii_case("basic") => Self::OtherScheme,
+            (Some(_), Some(code), None) => STANDARD
+                .decode(code)
+                .map_or(Self::Unreadable, |b| Self::Decoded(text_of(b))),
+            _ => Self::Unreadable,
         }
-        let bytes = STANDARD.decode(code.trim()).ok();
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-        text.map_or(Self::Unreadable, Self::Decoded)
     }
+}
+
+/// Clients that know only Latin-1 send names in that; what is UTF-8 is hardly anything else.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().copied().map(char::from).collect())
 }

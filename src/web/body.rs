@@ -1,6 +1,6 @@
 //! JSON bodies as Shoko's clients send them: member names in any case, the last of several wins, unknown ones are
 //! ignored, and a number or a boolean where a text is due is taken as it stands. Otherwise JSON is strict. Shoko Desktop
-//! sends a form.
+//! sends a form, as clients of other dialects do.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -108,11 +108,15 @@ impl Body {
     /// The text of a form; `None` when the body is of another type.
     pub async fn form_text(self) -> Result<Option<String>, BodyFault> {
         let is_form = content_type(&self.request).is_some_and(|mime| is_form(&mime));
-        let text = self.text().await?;
-        Ok(Some(text).filter(|_| is_form))
+        let bytes = self.bytes().await?;
+        is_form.then(|| decode(bytes)).transpose()
     }
 
-    async fn text(mut self) -> Result<String, BodyFault> {
+    async fn text(self) -> Result<String, BodyFault> {
+        decode(self.bytes().await?)
+    }
+
+    async fn bytes(mut self) -> Result<BytesMut, BodyFault> {
         let mut bytes = BytesMut::new();
         if announced_length(&self.request) > self.limit {
             return Err(BodyFault::TooLarge { limit: self.limit });
@@ -124,8 +128,12 @@ impl Body {
             }
             bytes.extend_from_slice(&chunk);
         }
-        String::from_utf8(bytes.into()).map_err(|_| BodyFault::NotUtf8)
+        Ok(bytes)
     }
+}
+
+fn decode(bytes: BytesMut) -> Result<String, BodyFault> {
+    String::from_utf8(bytes.into()).map_err(|_| BodyFault::NotUtf8)
 }
 
 /// Why a body cannot be read.

@@ -1,4 +1,5 @@
-//! The query, or a form, as Shoko's clients send it: names match without regard to case.
+//! The query, or a form. `all` and what builds on it match names without regard to case, as Shoko's clients need it;
+//! `pairs` leaves that to the caller.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

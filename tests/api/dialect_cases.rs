@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use shoko_auth::settings::{Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings};
@@ -27,7 +28,7 @@ pub fn speak_both(settings: &mut Settings) {
     settings.dialects.zulip = Some(ZulipSettings { dev_login: false });
     settings.dialects.zettelstore = Some(ZettelstoreSettings {
         login_delay: Duration::ZERO,
-        token_lifetime: Duration::from_secs(600),
+        token_lifetime: TimeDelta::minutes(10),
         auth: ZettelstoreAuth::On,
     });
 }
@@ -45,7 +46,7 @@ fn set_up(settings: &mut Settings, profile: &str) {
             zettelstore.login_delay = delay;
         }
         "zs_auth_refuse" => zettelstore.auth = ZettelstoreAuth::Refuse,
-        "zs_short_token_4s" => zettelstore.token_lifetime = Duration::from_secs(4),
+        "zs_short_token_4s" => zettelstore.token_lifetime = TimeDelta::seconds(4),
         other => panic!("profile {other}"),
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shoko_auth::settings::{Settings, ZulipSettings};
 
@@ -193,11 +194,72 @@ on_both_databases! {
         assert_eq!(app.zulip_key(), new);
     }
 
+    fn nothing_outlives_a_session_that_ends(app: Polyglot) {
+        let lasting = app.zulip_key();
+        let soon = json!({"user": ADMIN, "password": ADMIN_PASSWORD, "device": "kiosk", "expires": "2m"});
+        let session = app.post("/api/v3/Auth/SignIn").json(&soon).send().json();
+        let session = session["Token"].as_str().unwrap();
+        let (same, seconds) = token(&app.renewed(session));
+        assert!(same == session && seconds <= 120, "{seconds}");
+        // Not even with a name that looks like it.
+        let wanted = json!({"device": "Zettelstore", "expires": "1m"});
+        let made = app.post("/api/v3/Auth/GenerateToken").header("apikey", session).json(&wanted).send();
+        let made = made.json()["Token"].as_str().unwrap().to_owned();
+        let (same, seconds) = token(&app.renewed(&made));
+        assert!(same == made && seconds <= 60, "{seconds}");
+        for ends in [session, &app.zettelstore_token()] {
+            let plain = ends.replace('-', "");
+            let refused = basic(app.post("/api/v1/users/me/api_key/regenerate"), ADMIN, &plain).send();
+            zulip_error(&refused, 400, "BAD_REQUEST");
+            assert!(app.accepts(ends) && app.accepts(&lasting));
+        }
+        let (new, _) = token(&app.renewed(&lasting));
+        assert!(new != lasting && app.accepts(&lasting));
+    }
+
+    fn zulip_reads_credentials_as_clients_write_them(app: Polyglot) {
+        app.add_user("J\u{fc}rgen", "pw");
+        let answer = app.form("/api/v1/fetch_api_key", "username=J%C3%BCrgen&password=pw").send().json();
+        let key = answer["api_key"].as_str().unwrap();
+        assert_eq!(app.as_user("J\u{fc}rgen", key).status, 200);
+        let latin = STANDARD.encode([b"J\xfcrgen:", key.as_bytes()].concat());
+        let answer = app.get("/api/v1/users/me").header("Authorization", &format!("basic  {latin}")).send();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        for (value, status) in [("Basic", 401), ("Basic ", 401), ("", 401), ("Basic a b", 401), ("Bearer", 400)] {
+            let answer = app.get("/api/v1/users/me").header("Authorization", value).send();
+            assert_eq!(answer.status, status, "{value:?}: {}", answer.text());
+        }
+        let path = format!("/api/v1/fetch_api_key?username={ADMIN}&password={ADMIN_PASSWORD}");
+        let answer = app.post(&path).header("Content-Type", "application/json").body([0xff_u8, 0xfe]).send();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = app.post("/a").header("Content-Type", "multipart/form-data").body([0xff_u8]).send();
+        assert_eq!(answer.status, 401, "{}", answer.text());
+    }
+
+    fn zulip_is_told_what_the_network_may(backend: Backend) {
+        let app = Polyglot::with(backend, |settings| settings.core.login_throttle = true);
+        let ask = |name: &str| app.form("/api/v1/fetch_api_key", &format!("username={name}&password=x")).send();
+        for number in 0..20 {
+            assert_eq!(ask(&format!("u{number}")).status, 401);
+        }
+        let refused = ask("fresh");
+        assert_eq!((refused.status, refused.header("x-ratelimit-remaining").as_deref()), (429, Some("0")));
+        assert_eq!(Polyglot::on(backend).form("/api/v1/fetch_api_key", "username=a&password=x").send()
+            .header("x-ratelimit-remaining"), None, "nothing is counted there");
+    }
+
     fn zulip_is_told_where_the_server_is(backend: Backend) {
         let app = Polyglot::on(backend);
         let url = |app: &TestApp| app.get("/api/v1/server_settings").send().json();
         assert_eq!(url(&app)["realm_uri"], app.url);
         assert_eq!(app.request("HEAD", "/api/v1/server_settings").send().status, 200);
+        let icon = url(&app)["realm_icon"].as_str().unwrap().strip_prefix(&app.url).unwrap().to_owned();
+        assert_eq!(app.get(&icon).send().status, 200);
+        let strange = app.get("/api/v1/server_settings").header("Host", "a<b/c?d").send();
+        assert!(strange.status == 400 || strange.json()["realm_url"] == "http://localhost", "{}", strange.text());
+        let app = Polyglot::with(backend, |settings| settings.base_path = "/login".parse().unwrap());
+        let answer = app.get("/login/api/v1/server_settings").send();
+        assert_eq!(answer.json()["realm_uri"], format!("{}/login", app.url));
         let app = Polyglot::with(backend, |settings| settings.public_url = Some("https://login.example.org/x/".parse().unwrap()));
         assert_eq!(url(&app)["realm_url"], "https://login.example.org/x");
     }
@@ -211,16 +273,18 @@ on_both_databases! {
         zulip_error(&app.post("/api/v1/dev_fetch_api_key").send(), 400, "REQUEST_VARIABLE_MISSING");
         let app = Polyglot::with(backend, |settings| settings.dialects.zulip = Some(ZulipSettings { dev_login: true }));
         assert_eq!(ask(&app, &[]).json()["api_key"].as_str().unwrap(), app.zulip_key());
-        for header in ["X-Forwarded-For", "Forwarded", "X-Real-IP"] {
+        for header in ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Proto", "Via", "Origin"] {
             zulip_error(&ask(&app, &[(header, "for=192.0.2.1")]), 400, "BAD_REQUEST");
         }
+        zulip_error(&ask(&app, &[("Host", "rebound.example.org")]), 400, "BAD_REQUEST");
+        assert_eq!(ask(&app, &[("Host", "localhost:1")]).status, 200);
         let nobody = app.form("/api/v1/dev_fetch_api_key", "username=nobody").send();
         zulip_error(&nobody, 401, "AUTHENTICATION_FAILED");
     }
 
     fn a_zettelstore_token_is_the_same_while_it_is_young_and_then_a_new_one(backend: Backend) {
         let app = Polyglot::with(backend, |settings| {
-            settings.dialects.zettelstore.as_mut().unwrap().token_lifetime = Duration::from_secs(8);
+            settings.dialects.zettelstore.as_mut().unwrap().token_lifetime = TimeDelta::seconds(8);
         });
         let first = app.zettelstore_token();
         let (same, seconds) = token(&app.renewed(&first));
@@ -283,6 +347,22 @@ fn the_login_for_development_is_refused_at_the_start_where_others_could_reach_it
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(
             output.status.code() == Some(2) && error.contains("SHOKO_AUTH_ZULIP_DEV_LOGIN"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn durations_that_make_no_sense_are_refused_at_the_start() {
+    for (name, value) in [
+        ("SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", "300000y"),
+        ("SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", "0s"),
+        ("SHOKO_AUTH_ZETTELSTORE_LOGIN_DELAY", "500000000000y"),
+    ] {
+        let output = run_with_input(program(&["openapi"]).env(name, value), "");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && error.contains("are possible"),
             "{error}"
         );
     }

@@ -16,7 +16,7 @@ use rows::{NewcomerKey, NewcomerUser, Newcomers};
 use super::audit::{self, Event};
 use super::{Auth, now};
 use crate::error::{AuthError, Result};
-use crate::model::{Name, NewUser, Origin, User};
+use crate::model::{End, Name, NewUser, Origin, User};
 use crate::secret::key::KeyHash;
 use crate::secret::password::NO_PASSWORD;
 use crate::store::{DbConnection, ShokoData, StoredKey};
@@ -165,7 +165,10 @@ impl Auth {
             device,
             hash: key.key.hash(),
             sealed,
-            expires_at: key.expires_at,
+            end: key.expires_at.map(|at| End {
+                at,
+                is_renewable: false,
+            }),
         })
     }
 }

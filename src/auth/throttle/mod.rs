@@ -130,11 +130,12 @@ impl Auth {
         counted
     }
 
-    /// How many tries an account has left from where the request comes from: for clients that want to be told.
-    pub fn tries_left(&self, user: &Name, origin: &Origin) -> Result<i32> {
+    /// How many tries the account has left from where the request comes from, whatever the network has: for clients
+    /// that want to be told. `None`: nothing is counted.
+    pub fn tries_left(&self, user: &Name, origin: &Origin) -> Result<Option<u32>> {
         let credential = self.store.read(|db| db.credential(user))?;
         let Some(one) = self.new_try(user, credential.as_ref(), origin)? else {
-            return Ok(ACCOUNT_FAILURES);
+            return Ok(None);
         };
         let now = now();
         let rows = self
@@ -146,7 +147,7 @@ impl Auth {
             .filter(|row| !row.account.is_empty())
             .map(|row| row.failures + row.pending)
             .sum::<i32>();
-        Ok((ACCOUNT_FAILURES - failures).max(0))
+        Ok(Some(u32::try_from(ACCOUNT_FAILURES - failures).unwrap_or(0)))
     }
 
     /// `None`: nothing is counted.

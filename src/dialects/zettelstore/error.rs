@@ -33,6 +33,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "Authentication failed")
     }
 
+    /// 400: the body, or what came of it.
+    pub fn unreadable() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request")
+    }
+
     /// 400: there is no token that could be renewed.
     pub fn not_authenticated() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Not authenticated")
@@ -111,7 +116,7 @@ impl From<BodyFault> for Refusal {
     fn from(fault: BodyFault) -> Self {
         match fault {
             BodyFault::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
-            BodyFault::Incomplete | BodyFault::NotUtf8 => Self::new(StatusCode::BAD_REQUEST, "Bad Request"),
+            BodyFault::Incomplete | BodyFault::NotUtf8 => Self::unreadable(),
         }
     }
 }

@@ -12,12 +12,11 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::rt::time::{Instant, sleep_until};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use chrono::TimeDelta;
 use utoipa::OpenApi;
 
 use crate::auth::{Auth, LogIn};
 use crate::error::AuthError;
-use crate::model::{Caller, Expiry, Name, Origin};
+use crate::model::{Expiry, Name, Origin};
 use crate::secret::key::random;
 use crate::settings::{ZettelstoreAuth, ZettelstoreSettings};
 use crate::web::address::origin;
@@ -71,11 +70,13 @@ pub struct Document;
     path = "/a",
     operation_id = "authenticate",
     tag = "Zettelstore",
+    request_body(content = Option<types::LoginForm>, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
         (status = 400, description = "The form cannot be read."),
         (status = 401, description = "The user name or the password is missing or wrong."),
         (status = 403, description = "Authentication is not active."),
+        (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many wrong passwords."),
         (status = 503, description = "The server cannot do it now."),
     ),
@@ -93,14 +94,14 @@ async fn log_in(
     }
     let (user, password) = types::credentials(&request, body).await?.ok_or_else(Refusal::failed)?;
     let start = Instant::now();
-    let lifetime = lifetime(&settings);
-    let issued = match types::name(&user) {
+    let lifetime = settings.token_lifetime;
+    let issued = match Name::parse(&user) {
         Ok(user) => {
             let login = LogIn {
                 user,
                 password,
                 device: device(),
-                expiry: Expiry::After(lifetime),
+                expiry: Expiry::Renewable(lifetime),
             };
             call(&auth, move |auth| auth.log_in(&login, &origin)).await
         }
@@ -133,19 +134,9 @@ async fn renew(
         return Ok(answer);
     }
     let key = types::presented(&request).ok_or_else(Refusal::not_authenticated)?;
-    let (lifetime, origin) = (lifetime(&settings), origin(&request));
-    let token = key.expose();
-    let (token, left) = call(&auth, move |auth| {
-        let caller = auth.verify(&[key], &origin)?.ok_or(AuthError::InvalidKey)?;
-        match young(&caller, lifetime) {
-            Some(left) => Ok((token, left)),
-            None => auth
-                .renew_key(&caller, &device(), lifetime)
-                .map(|issued| (issued.key.expose(), lifetime)),
-        }
-    })
-    .await?;
-    Ok(text(types::token(&token, left)))
+    let (lifetime, origin) = (settings.token_lifetime, origin(&request));
+    let (key, expires_at) = call(&auth, move |auth| auth.renew_key(key, &device(), lifetime, &origin)).await?;
+    Ok(text(types::token(&key.expose(), types::remaining(expires_at))))
 }
 
 /// Asks whether the token works: `cmd=authenticated`, the one command there is.
@@ -169,7 +160,7 @@ async fn command(
     settings: Data<ZettelstoreSettings>,
     request: HttpRequest,
 ) -> Result<impl Responder, Refusal> {
-    if Query::of(&request).all("cmd").next() != Some("authenticated") {
+    if !Query::of(&request).pairs().any(|pair| pair == ("cmd", "authenticated")) {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "Unknown command"));
     }
     if settings.auth != ZettelstoreAuth::On {
@@ -194,16 +185,6 @@ fn without_login(settings: &ZettelstoreSettings) -> Result<Option<HttpResponse>,
         ZettelstoreAuth::Off => Ok(Some(text(types::FREE_ACCESS.to_owned()))),
         ZettelstoreAuth::Refuse => Err(Refusal::new(StatusCode::FORBIDDEN, "Authentication is not active")),
     }
-}
-
-/// How long the caller's token still works, in the first quarter of its life.
-fn young(caller: &Caller, lifetime: TimeDelta) -> Option<TimeDelta> {
-    let left = types::remaining(caller.expires_at?);
-    (left * 4 > lifetime * 3).then_some(left)
-}
-
-fn lifetime(settings: &ZettelstoreSettings) -> TimeDelta {
-    TimeDelta::from_std(settings.token_lifetime).unwrap_or(TimeDelta::MAX)
 }
 
 /// Lets an answer leave about `delay` after `start`, or a little later when the check took most of that: so that its

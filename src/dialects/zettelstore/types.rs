@@ -3,13 +3,24 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use chrono::{NaiveDateTime, TimeDelta, Utc};
+use utoipa::ToSchema;
 
 use super::error::Refusal;
-use crate::model::{Name, SecretText};
+use crate::model::SecretText;
 use crate::secret::key::Key;
 use crate::web::basic::Basic;
 use crate::web::body::{Body, BodyFault};
 use crate::web::query::Query;
+
+/// Who wants to log in, for the document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`credentials` reads the form")]
+pub struct LoginForm {
+    /// The user's name or e-mail address.
+    username: String,
+    /// The password.
+    password: String,
+}
 
 /// What a token is that nobody checks.
 pub const FREE_ACCESS: &str = "(\"Bearer\" \"freeaccess\" 316224000)";
@@ -48,14 +59,9 @@ pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(St
             let (user, password) = text.split_once(':').unwrap_or_default();
             Ok((!user.is_empty()).then(|| (user.to_owned(), SecretText::new(password.to_owned()))))
         }
-        _ if is_unreadable => Err(BodyFault::NotUtf8.into()),
+        _ if is_unreadable => Err(Refusal::unreadable()),
         Basic::Missing | Basic::OtherScheme | Basic::Unreadable => Ok(None),
     }
-}
-
-/// The name as this service knows it.
-pub fn name(text: &str) -> Result<Name, Refusal> {
-    Name::parse(text).map_err(|_| Refusal::failed())
 }
 
 /// The token of a request: of its one `Authorization` header, with one blank.

@@ -28,10 +28,17 @@ impl Refusal {
     /// A status, a code and a sentence.
     pub fn new(status: StatusCode, code: &'static str, msg: impl Into<String>) -> Self {
         Self {
+            code: Some(code),
+            ..Self::without_code(status, msg)
+        }
+    }
+
+    fn without_code(status: StatusCode, msg: impl Into<String>) -> Self {
+        Self {
             status,
             msg: msg.into(),
             more: Vec::new(),
-            code: Some(code),
+            code: None,
             headers: Vec::new(),
         }
     }
@@ -57,8 +64,7 @@ impl Refusal {
 
     /// 405: only this method.
     pub fn only(method: &'static str) -> Self {
-        let mut refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "", "Method Not Allowed");
-        refusal.code = None; // Zulip has none for it.
+        let mut refusal = Self::without_code(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         refusal.more.push(("allowed_methods", json!([method])));
         refusal.with_header(ALLOW, HeaderValue::from_static(method))
     }

@@ -8,9 +8,10 @@ mod types;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{ALLOW, FORWARDED, HOST, HeaderName, HeaderValue};
+use actix_web::http::header::{ALLOW, FORWARDED, HOST, HeaderName, HeaderValue, ORIGIN, VIA};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{CustomizeResponder, FromRequest, HttpRequest, HttpResponse, Responder};
+use url::{Host, Url};
 use utoipa::OpenApi;
 
 use crate::auth::{ACCOUNT_FAILURES, Auth, IssuedKey, LogIn};
@@ -33,10 +34,11 @@ const DEVICE: &str = "Zulip";
 struct Here {
     settings: ZulipSettings,
     public_url: Option<PublicUrl>,
+    prefix: String,
 }
 
-/// All of it.
-pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: Option<PublicUrl>) {
+/// All of it, below `prefix`.
+pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: Option<PublicUrl>, prefix: &str) {
     let only = |path: &str, route: actix_web::Route, method: &'static str| {
         let resource = web::resource(path).route(route);
         resource.default_service(web::to(
@@ -44,7 +46,11 @@ pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: O
         ))
     };
     config
-        .app_data(Data::new(Here { settings, public_url }))
+        .app_data(Data::new(Here {
+            settings,
+            public_url,
+            prefix: prefix.to_owned(),
+        }))
         .service(only("/api/v1/fetch_api_key", web::post().to(fetch_api_key), "POST"))
         .service(only(
             "/api/v1/dev_fetch_api_key",
@@ -78,20 +84,18 @@ pub struct Document;
 
 /// The user's key.
 ///
-/// Parameters come in a form, or in the query; the form wins. JSON is not read.
+/// Parameters come in a form. In the query they do, too, but there passwords end in logs; the form wins. JSON is not read.
 #[utoipa::path(
     post,
     path = "/api/v1/fetch_api_key",
     operation_id = "fetchApiKey",
     tag = "Zulip",
-    params(
-        ("username" = Option<String>, Query, description = "The user's name or e-mail address."),
-        ("password" = Option<String>, Query, description = "The password."),
-    ),
+    request_body(content = types::LoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
         (status = 400, description = "A parameter is missing."),
         (status = 401, description = "The user name or the password is wrong, or the user is disabled."),
+        (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many wrong passwords."),
         (status = 503, description = "The server cannot do it now."),
     ),
@@ -114,7 +118,7 @@ async fn fetch_api_key(
     };
     let asked_by = origin.clone();
     let issued = call(&auth, move |auth| auth.log_in(&login, &asked_by)).await;
-    let limits = rate_limits(&auth, user, origin, &issued).await?;
+    let limits = rate_limits(&auth, user, origin, &issued).await;
     let issued = issued.map_err(|error| limits.iter().cloned().fold(Refusal::from(error), with_header))?;
     let answer = fetched(&auth, issued)
         .await?
@@ -134,11 +138,12 @@ fn with_header(refusal: Refusal, (name, value): (HeaderName, HeaderValue)) -> Re
     path = "/api/v1/dev_fetch_api_key",
     operation_id = "devFetchApiKey",
     tag = "Zulip",
-    params(("username" = Option<String>, Query, description = "The user's name or e-mail address.")),
+    request_body(content = types::DevLoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
         (status = 400, description = "A parameter is missing, or this is not available here."),
         (status = 401, description = "There is no such user, or he is disabled."),
+        (status = 413, description = "The form is too long."),
         (status = 503, description = "The server cannot do it now."),
     ),
     security(()),
@@ -152,7 +157,7 @@ async fn dev_fetch_api_key(
 ) -> Result<impl Responder, Refusal> {
     let parameters = Parameters::of(&request, body).await?;
     let user = parameters.required("username")?;
-    if !here.settings.dev_login || is_forwarded(&request) {
+    if !here.settings.dev_login || !is_from_here(&request) {
         return Err(Refusal::bad_request("Endpoint not available in production."));
     }
     let user = Name::parse(user).map_err(|_| AuthError::WrongCredentials)?;
@@ -171,9 +176,10 @@ async fn dev_fetch_api_key(
     security(()),
 )]
 async fn server_settings(here: Data<Here>, request: HttpRequest) -> impl Responder {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    // Whatever is TLS ends before this server: where there is any, the setting must be there, too.
-    let own = || format!("http://{}", host.unwrap_or("localhost"));
+    let own = || match called(&request) {
+        Some(url) => format!("{}{}", url.as_str().trim_end_matches('/'), here.prefix),
+        None => format!("http://localhost{}", here.prefix),
+    };
     let url = here.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned());
     Success::of(ServerSettings::of(&request, url, here.settings.dev_login))
 }
@@ -234,25 +240,7 @@ impl FromRequest for KeyHolder {
 }
 
 async fn key_holder(request: &HttpRequest) -> Result<KeyHolder, Refusal> {
-    let text = match Basic::of(request.headers()) {
-        Basic::Missing => return Err(AuthError::KeyRequired.into()),
-        Basic::OtherScheme => {
-            return Err(Refusal::bad_request(
-                "This endpoint requires HTTP basic authentication.",
-            ));
-        }
-        Basic::Unreadable => return Err(Refusal::unauthorized("Invalid authorization header for basic auth")),
-        Basic::Decoded(text) => text,
-    };
-    let mut parts = text.split(':');
-    let (Some(name), Some(key), None) = (parts.next(), parts.next().map(str::trim), parts.next()) else {
-        return Err(Refusal::unauthorized("Invalid authorization header for basic auth"));
-    };
-    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(Refusal::unauthorized("Malformed API key"));
-    }
-    let key = Key::parse(key).ok_or(AuthError::InvalidKey)?;
-    let name = fold(name);
+    let (name, key) = presented(request)?;
     let (auth, origin) = (request.app_data::<Data<Auth>>(), origin(request));
     let auth = auth.ok_or_else(|| AuthError::Internal("the routes have no service".to_owned()))?;
     let found = call(auth, move |auth| {
@@ -266,13 +254,36 @@ async fn key_holder(request: &HttpRequest) -> Result<KeyHolder, Refusal> {
         AuthError::Disabled => Refusal::unauthorized("Account is deactivated"),
         other => other.into(),
     })?;
-    let is_owner =
-        fold(&holder.user.name) == name || holder.user.email.as_deref().is_some_and(|email| fold(email) == name);
-    if is_owner {
+    let is_called = |called: &str| fold(called) == name;
+    if is_called(&holder.user.name) || holder.user.email.as_deref().is_some_and(is_called) {
         Ok(holder)
     } else {
         Err(AuthError::InvalidKey.into())
     }
+}
+
+/// The folded name and the key that a request presents.
+fn presented(request: &HttpRequest) -> Result<(String, Key), Refusal> {
+    let unreadable = || Refusal::unauthorized("Invalid authorization header for basic auth");
+    let text = match Basic::of(request.headers()) {
+        Basic::Decoded(text) => text,
+        Basic::Missing => return Err(AuthError::KeyRequired.into()),
+        Basic::Unreadable => return Err(unreadable()),
+        Basic::OtherScheme => {
+            return Err(Refusal::bad_request(
+                "This endpoint requires HTTP basic authentication.",
+            ));
+        }
+    };
+    let (name, key) = text.split_once(':').ok_or_else(unreadable)?;
+    let key = key.trim();
+    if key.contains(':') {
+        return Err(unreadable());
+    }
+    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Refusal::unauthorized("Malformed API key"));
+    }
+    Ok((fold(name), Key::parse(key).ok_or(AuthError::InvalidKey)?))
 }
 
 async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<FetchedKey>, Refusal> {
@@ -285,37 +296,57 @@ async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<Fetched
     }))
 }
 
-/// `X-RateLimit-*`, of every try that was counted: how many there may be, how many are left, when all are again.
+/// `X-RateLimit-*`, of every try that was counted: how many there may be, how many are left, when the next may be made.
 async fn rate_limits(
     auth: &Data<Auth>,
     user: Name,
     origin: Origin,
     outcome: &Result<IssuedKey, AuthError>,
-) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
+) -> Vec<(HeaderName, HeaderValue)> {
     let wait = match outcome {
         Err(AuthError::Throttled(throttled)) => throttled.retry_after,
         Ok(_) | Err(AuthError::WrongCredentials | AuthError::Disabled) => Duration::ZERO,
-        Err(_) => return Ok(Vec::new()),
+        Err(_) => return Vec::new(),
     };
-    let left = call(auth, move |auth| auth.tries_left(&user, &origin)).await?;
+    // Who has got a key gets it, whether the count can be told or not.
+    let Ok(Some(left)) = call(auth, move |auth| auth.tries_left(&user, &origin)).await else {
+        return Vec::new();
+    };
+    // A network may have none where the account has.
+    let left = if wait.is_zero() { left } else { 0 };
     let reset = SystemTime::now() + wait;
     let reset = reset.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let header = |name, value: u64| (HeaderName::from_static(name), HeaderValue::from(value));
-    Ok(vec![
+    vec![
         header("x-ratelimit-limit", ACCOUNT_FAILURES.unsigned_abs().into()),
-        header("x-ratelimit-remaining", left.unsigned_abs().into()),
+        header("x-ratelimit-remaining", left.into()),
         header("x-ratelimit-reset", reset),
-    ])
+    ]
 }
 
-/// Whether somebody else sends this for its client.
-fn is_forwarded(request: &HttpRequest) -> bool {
-    let names = [
-        FORWARDED,
-        HeaderName::from_static("x-forwarded-for"),
-        HeaderName::from_static("x-real-ip"),
-    ];
-    names.iter().any(|name| request.headers().contains_key(name))
+/// Whether a program on this machine sends this itself: no proxy, and no page in a browser, whose site may have a name
+/// that leads here.
+fn is_from_here(request: &HttpRequest) -> bool {
+    let tells_otherwise = |name: &HeaderName| {
+        [FORWARDED, VIA, ORIGIN].contains(name)
+            || name.as_str() == "x-real-ip"
+            || name.as_str().starts_with("x-forwarded")
+    };
+    let is_local = called(request).is_some_and(|url| match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    });
+    is_local && !request.headers().keys().any(tells_otherwise)
+}
+
+/// What the client calls this server. TLS ends before it: where there is any, the setting must be there, too.
+fn called(request: &HttpRequest) -> Option<Url> {
+    let host = request.headers().get(HOST)?.to_str().ok()?;
+    let url = Url::parse(&format!("http://{host}")).ok()?;
+    let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    Some(url).filter(|url| is_plain && url.username().is_empty() && url.password().is_none())
 }
 
 async fn only_read() -> HttpResponse {

@@ -113,6 +113,24 @@ impl Parameters {
     }
 }
 
+/// Who wants to log in, for the document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`Parameters` reads the form")]
+pub struct LoginForm {
+    /// The user's name or e-mail address.
+    username: String,
+    /// The password.
+    password: String,
+}
+
+/// Whose key is wanted, for the document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`Parameters` reads the form")]
+pub struct DevLoginForm {
+    /// The user's name or e-mail address.
+    username: String,
+}
+
 /// A key, and whose it is.
 #[derive(Serialize, ToSchema)]
 pub struct FetchedKey {
@@ -241,7 +259,7 @@ impl ServerSettings {
             is_incompatible: agent == "ZulipInvalid",
             email_auth_enabled: true,
             require_email_format_usernames: false,
-            realm_icon: format!("{url}/favicon.ico"),
+            realm_icon: format!("{url}/swagger/favicon-32x32.png"),
             realm_uri: url.clone(),
             realm_url: url,
             realm_name: "shoko-auth",
