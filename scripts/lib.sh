@@ -127,6 +127,23 @@ END
   export TEST_DATABASE_URL="postgres://shoko_auth_test@${postgres_dir//\//%2F}/postgres"
 }
 
+# need_postgres REFUSAL: start_postgres, after its programs were found, or installed from Debian.
+need_postgres() {
+  find_postgres || {
+    install_postgres "$1"
+    find_postgres || die 'PostgreSQL was installed, but its initdb is nowhere to be found'
+  }
+  start_postgres
+}
+
+# use_new_database NAME: lets what is started from now on use a new, empty database of that PostgreSQL.
+use_new_database() {
+  as_postgres "$postgres_bin/createdb" --host="$postgres_dir" --username=shoko_auth_test "$1"
+  export DATABASE_URL=${TEST_DATABASE_URL%/*}/$1
+  SHOKO_AUTH_SECRET_KEY=$(head -c 32 /dev/urandom | base64)
+  export SHOKO_AUTH_SECRET_KEY
+}
+
 stop_postgres() {
   [[ -n ${postgres_dir-} ]] || return 0
   as_postgres "$postgres_bin/pg_ctl" stop --mode=immediate --pgdata=data &>/dev/null || true
