@@ -132,6 +132,7 @@ fn unambiguous(line: &str) -> Option<String> {
     let pairs = line.split(';').map(str::trim).filter(|pair| !pair.is_empty());
     Some(pairs.collect::<Vec<_>>().join(";"))
 }
+
 /// An address, with or without a port.
 fn read_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());

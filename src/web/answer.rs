@@ -9,7 +9,11 @@ use super::problem::Problem;
 use crate::error::AuthError;
 
 /// Marks an answer of a dialect that says no in its own way: it is sent as it is, even without a body.
-pub struct Verbatim;
+#[derive(Default)]
+pub struct Verbatim {
+    /// Why it is our fault, for the log; `None`: it is not.
+    pub cause: Option<String>,
+}
 
 /// A bare text: as it is, or as a JSON string for who reads nothing but JSON.
 pub struct Text(pub String);

@@ -56,12 +56,16 @@ pub async fn surface(
 /// our fault, why, in another.
 fn log_request(answer: &ServiceResponse, start: Instant, trace: TraceId) {
     let request = answer.request();
-    let cause = answer
+    let of_problem = answer
         .response()
         .error()
         .and_then(|error| error.as_error::<Problem>())
         .and_then(Problem::cause);
-    if let Some(cause) = cause {
+    let extensions = answer.response().extensions();
+    let of_dialect = extensions
+        .get::<Verbatim>()
+        .and_then(|verbatim| verbatim.cause.as_deref());
+    if let Some(cause) = of_problem.or(of_dialect) {
         log::error!(trace:%; "{cause}");
     }
     log::debug!(

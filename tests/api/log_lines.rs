@@ -126,6 +126,37 @@ on_both_databases! {
         let log = log_of(&database, Some("trace"), "text");
         assert!(log.contains("status=401"), "{log}");
     }
+
+    fn what_is_our_fault_is_logged_with_the_trace_in_every_dialect(database: TestDatabase) {
+        let mut command = database.program(&["serve", "--log-format", "json", "--dialects", "shoko,zulip,zettelstore"]);
+        command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+        let mut serving = Serving::start(command);
+        let server = serving.server();
+        server.key(ADMIN, ADMIN_PASSWORD, "d");
+        // Only one key can be stored.
+        database.execute("CREATE UNIQUE INDEX broken ON api_keys ((length(device) * 0))");
+        let form = format!("username={ADMIN}&password={ADMIN_PASSWORD}");
+        let json = format!(r#"{{"user":"{ADMIN}","pass":"{ADMIN_PASSWORD}","device":"e"}}"#);
+        let calls = [
+            ("/api/auth", "application/json", &json),
+            ("/api/v1/fetch_api_key", "application/x-www-form-urlencoded", &form),
+            ("/a", "application/x-www-form-urlencoded", &form),
+        ];
+        for (path, kind, body) in calls {
+            let request = server.post(path).header("Content-Type", kind).body(body.as_str());
+            let answer = request.header("traceparent", &format!("00-{TRACE}-b7ad6b7169203331-01")).send();
+            assert_eq!(answer.status, 500, "{path}: {}", answer.text());
+            assert!(!answer.text().contains("broken"), "{path}: {}", answer.text());
+        }
+        serving.signal("TERM");
+        let (_, log) = serving.ended();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let faults: Vec<Value> = lines.filter(|line| line["level"] == "error").collect();
+        assert_eq!(faults.len(), calls.len(), "{log}");
+        for fault in faults {
+            assert!(fault["trace"].as_str().is_some_and(|trace| trace.contains(TRACE)), "{fault}");
+        }
+    }
 }
 
 #[test]

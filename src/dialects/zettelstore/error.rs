@@ -16,6 +16,8 @@ pub struct Refusal {
     status: StatusCode,
     text: String,
     retry_after: Option<u64>,
+    /// Why it is our fault, for the log.
+    cause: Option<String>,
 }
 
 impl Refusal {
@@ -25,6 +27,7 @@ impl Refusal {
             status,
             text: text.into(),
             retry_after: None,
+            cause: None,
         }
     }
 
@@ -72,7 +75,8 @@ impl ResponseError for Refusal {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        response.extensions_mut().insert(Verbatim);
+        let cause = self.cause.clone();
+        response.extensions_mut().insert(Verbatim { cause });
         response
     }
 }
@@ -94,10 +98,10 @@ impl From<AuthError> for Refusal {
             AuthError::Unavailable(_) | AuthError::Gone => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned(), 1)
             }
-            AuthError::Internal(cause) => {
-                log::error!("{cause}");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-            }
+            AuthError::Internal(cause) => Self {
+                cause: Some(cause),
+                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+            },
             AuthError::Forbidden
             | AuthError::AdminOnly(_)
             | AuthError::UnknownUser

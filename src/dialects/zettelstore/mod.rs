@@ -209,7 +209,7 @@ fn text(body: String) -> HttpResponse {
 
 fn empty(status: StatusCode) -> HttpResponse {
     let mut response = HttpResponse::new(status);
-    response.extensions_mut().insert(Verbatim);
+    response.extensions_mut().insert(Verbatim::default());
     response
 }
 

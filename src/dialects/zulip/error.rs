@@ -22,6 +22,8 @@ pub struct Refusal {
     more: Vec<(&'static str, Value)>,
     code: Option<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Why it is our fault, for the log.
+    cause: Option<String>,
 }
 
 impl Refusal {
@@ -40,6 +42,7 @@ impl Refusal {
             more: Vec::new(),
             code: None,
             headers: Vec::new(),
+            cause: None,
         }
     }
 
@@ -107,7 +110,8 @@ impl ResponseError for Refusal {
         for (name, value) in &self.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
-        response.extensions_mut().insert(Verbatim);
+        let cause = self.cause.clone();
+        response.extensions_mut().insert(Verbatim { cause });
         response
     }
 }
@@ -131,14 +135,14 @@ impl From<AuthError> for Refusal {
             }
             AuthError::Busy { retry_after } => unavailable(whole_seconds(&retry_after)),
             AuthError::Unavailable(_) | AuthError::Gone => unavailable(1),
-            AuthError::Internal(cause) => {
-                log::error!("{cause}");
-                Self::new(
+            AuthError::Internal(cause) => Self {
+                cause: Some(cause),
+                ..Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "INTERNAL_SERVER_ERROR",
                     "Internal server error",
                 )
-            }
+            },
             AuthError::Forbidden
             | AuthError::AdminOnly(_)
             | AuthError::UnknownUser

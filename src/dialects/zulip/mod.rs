@@ -353,7 +353,7 @@ async fn only_read() -> HttpResponse {
     let mut response = HttpResponse::MethodNotAllowed()
         .insert_header((ALLOW, "GET, HEAD"))
         .finish();
-    response.extensions_mut().insert(Verbatim);
+    response.extensions_mut().insert(Verbatim::default());
     response
 }
 
