@@ -98,6 +98,11 @@ as_postgres() (
   exec "$@"
 )
 
+# Nothing in it has to outlive the tests, so nothing waits for the disk. A script that needs it otherwise sets this.
+postgres_settings='fsync = off
+synchronous_commit = off
+full_page_writes = off'
+
 # After find_postgres: starts a new server on a socket that only its user and root reach, and sets TEST_DATABASE_URL.
 start_postgres() {
   # Not in TMPDIR: a socket's path has at most 107 bytes, and the server's user must be able to go there.
@@ -109,14 +114,11 @@ start_postgres() {
   {
     as_postgres "$postgres_bin/initdb" --pgdata=data --username=shoko_auth_test --auth=trust \
       --encoding=UTF8 --locale=C --no-sync &&
-      # Nothing in it has to outlive the tests, so nothing waits for the disk.
       cat >>"$postgres_dir/data/postgresql.conf" <<END &&
 listen_addresses = ''
 unix_socket_directories = '$postgres_dir'
 max_connections = 300
-fsync = off
-synchronous_commit = off
-full_page_writes = off
+$postgres_settings
 END
       as_postgres "$postgres_bin/pg_ctl" start --wait --pgdata=data --log=log
   } &>"$postgres_dir/start.log" || {

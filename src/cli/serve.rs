@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::File;
+use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::thread::sleep;
@@ -23,6 +24,9 @@ use crate::settings::{BasePath, Database, Settings};
 /// How long the start waits for a database that cannot be reached.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const START_PAUSE: Duration = Duration::from_secs(1);
+/// How many connections may wait to be accepted, where the system allows so many. The standard library's 128 is soon
+/// full when thousands of slow clients come back at once, and whoever finds it full tries again a second later.
+const BACKLOG: i32 = 4096;
 
 /// Runs until the process is told to stop.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
@@ -32,8 +36,9 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::warn!("the limit of open files stays as it is: {error}");
     }
     let auth = open(settings, START_PATIENCE)?;
-    let cannot_listen = |e| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
+    let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
     let listener = TcpListener::bind(settings.listen).map_err(cannot_listen)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|e| cannot_listen(e.into()))?;
     let url = local_url(listener.local_addr()?, &settings.base_path);
     if let Some(made) = first_admin(&auth, settings)? {
         let name = &made.user.name;
