@@ -291,6 +291,21 @@ pub struct KeyInfo {
     pub created_at: NaiveDateTime,
     /// When it stops working; `None`: never by itself.
     pub expires_at: Option<NaiveDateTime>,
+    /// When it was used last, to the minute; `None`: never, as far as is known.
+    pub last_used_at: Option<NaiveDateTime>,
+    /// From which address.
+    pub last_used_from: Option<String>,
+}
+
+/// A use of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Which key it is; not the key.
+    pub key_id: i64,
+    /// When.
+    pub at: NaiveDateTime,
+    /// From which address; `None`: it is not known.
+    pub from: Option<IpAddr>,
 }
 
 /// A text that no log may show.

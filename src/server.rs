@@ -9,6 +9,7 @@ use std::future::{Future, ready};
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
@@ -31,6 +32,7 @@ use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{Departure, TrustedProxies};
 use crate::web::call;
+use crate::web::caller::Gate;
 use crate::web::cors::cors;
 use crate::web::health;
 use crate::web::problem::Problem;
@@ -52,7 +54,6 @@ const LINGER: Duration = Duration::from_secs(5);
 const MAX_WORKERS: usize = 512;
 /// The most connections, where the system allows so many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Files that are no connections: database, log, and so on.
 const OTHER_FILES: u64 = 100;
 
@@ -61,13 +62,14 @@ const OTHER_FILES: u64 = 100;
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
-    auth: Auth,
+    auth: Arc<Auth>,
     stop: impl Future<Output = ()> + 'static,
 ) -> io::Result<Server> {
     let workers = std::thread::available_parallelism()?.get().min(MAX_WORKERS);
     let process = Data::new(Process::start());
     let routes = Routes {
-        auth: Data::new(auth),
+        auth: Data::from(auth),
+        gate: Data::default(),
         process: process.clone(),
         proxies: Data::new(TrustedProxies::new(settings.trusted_proxies.clone())),
         swagger: Data::new(Swagger::new(&settings.base_path, &settings.dialects)?),
@@ -79,6 +81,7 @@ pub fn run(
         prefix: settings.base_path.as_str().to_ascii_lowercase(),
     };
     let auth = routes.auth.clone();
+    auth.follow_changes(&settings.core.database)?;
     let address = listener.local_addr()?;
     let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
     let builder = Server::build()
@@ -131,7 +134,8 @@ pub fn run(
     Ok(server)
 }
 
-/// Removes expired keys, and failures of long ago, now and then. That they do not count does not depend on it.
+/// Removes expired keys, and failures of long ago, now and then; that they do not count does not depend on it. And
+/// writes down when keys were used.
 async fn sweep(auth: Data<Auth>) {
     loop {
         match call(&auth, Auth::sweep_expired_keys).await {
@@ -142,7 +146,10 @@ async fn sweep(auth: Data<Auth>) {
         if let Err(error) = call(&auth, Auth::sweep_throttle).await {
             log::debug!("forgetting failures of long ago, to be tried again: {error}");
         }
-        sleep(SWEEP_PAUSE).await;
+        if let Err(error) = call(&auth, Auth::write_uses).await {
+            log::debug!("when keys were used last is not known for the last minute: {error}");
+        }
+        sleep(Auth::WRITE_USES_EVERY).await;
     }
 }
 
@@ -157,6 +164,7 @@ fn max_connections(workers: usize, files_each: u64) -> io::Result<usize> {
 #[derive(Clone)]
 struct Routes {
     auth: Data<Auth>,
+    gate: Data<Gate>,
     process: Data<Process>,
     proxies: Data<TrustedProxies>,
     swagger: Data<Swagger>,
@@ -182,6 +190,7 @@ impl Routes {
     > {
         App::new()
             .app_data(self.auth.clone())
+            .app_data(self.gate.clone())
             .app_data(self.process.clone())
             .app_data(self.proxies.clone())
             .app_data(self.swagger.clone())

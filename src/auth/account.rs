@@ -124,6 +124,7 @@ impl Auth {
             let after = apply(db, &user, &change)?;
             Ok::<_, E>((user, after))
         })?;
+        self.callers.forget(user_id);
         if before.name != after.name {
             let both = format!("{} -> {}", before.name, after.name);
             audit::log(Event::UserRenamed, &both, "", &caller.origin);
@@ -146,6 +147,7 @@ impl Auth {
             db.delete_user(user_id)?;
             Ok::<_, AuthError>(user)
         })?;
+        self.callers.forget(user_id);
         audit::log(Event::UserDeleted, &deleted.name, "", &caller.origin);
         Ok(())
     }
@@ -226,6 +228,7 @@ impl Auth {
             change(db, &user)?;
             Ok::<_, AuthError>(user)
         })?;
+        self.callers.forget(changed.id);
         audit::log(event, &changed.name, "", &Origin::default());
         Ok(())
     }
@@ -262,6 +265,7 @@ impl Auth {
                 KeysAfterChange::Kept => Ok(()),
             }
         })?;
+        self.callers.forget(user.id);
         audit::log(Event::PasswordChanged, &user.name, "", origin);
         Ok(())
     }

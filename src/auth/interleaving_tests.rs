@@ -321,4 +321,37 @@ on_both_databases! {
         });
         assert_eq!(nodes.one.users().unwrap().len(), 1);
     }
+
+    fn a_look_up_that_a_revocation_overtakes_brings_no_key_back(nodes: Nodes) {
+        nodes.one.follow_changes(&nodes.database.settings().database).unwrap();
+        while !nodes.one.follows_changes() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        for revoke in [
+            &(|key: &Key| nodes.one.revoke_key(&key.expose(), &Origin::default())) as &dyn Fn(&Key) -> _,
+            &|key| {
+                nodes.two.revoke_key(&key.expose(), &Origin::default())?;
+                thread::sleep(Duration::from_millis(100));
+                Ok(())
+            },
+            &|key| {
+                nodes.two.revoke_key(&key.expose(), &Origin::default())?;
+                let again = nodes.one.revoke_key(&key.expose(), &Origin::default());
+                assert!(matches!(again, Err(AuthError::UnknownKey)), "and whoever is told so may rely on it");
+                Ok(())
+            },
+            &|_| nodes.one.set_password(&admin(), OLD),
+        ] {
+            let key = log_in(&nodes.one, OLD).unwrap();
+            let keys = std::slice::from_ref(&key);
+            let generation = nodes.one.callers.generation();
+            let found = nodes.one.store.read(|db| db.caller(&key.hash(), now())).unwrap().unwrap();
+            nodes.one.callers.remember(key.hash(), &found, generation);
+            assert!(nodes.one.recall(keys, &Origin::default()).is_some());
+            revoke(&key).unwrap();
+            nodes.one.callers.remember(key.hash(), &found, generation);
+            assert!(nodes.one.recall(keys, &Origin::default()).is_none());
+            assert!(nodes.one.verify(keys, &Origin::default()).unwrap().is_none());
+        }
+    }
 }

@@ -31,7 +31,9 @@ impl Auth {
     pub fn revoke_key(&self, text: &str, origin: &Origin) -> Result<()> {
         let key = Key::parse(text).ok_or(AuthError::UnknownKey)?;
         let ended = self.store.write(|db| db.delete_key(&key.hash()))?;
-        note_revoked(ended.ok_or(AuthError::UnknownKey)?, origin);
+        // Somebody else may just have ended it: for whoever is told that it is not there, it must not work.
+        self.callers.forget_key(&key.hash());
+        self.note_revoked(ended.ok_or(AuthError::UnknownKey)?, origin);
         Ok(())
     }
 
@@ -52,29 +54,34 @@ impl Auth {
                 let works = db.lock_caller(caller.key_id, now())?.is_some();
                 if works && db.delete_keys_of_device(caller.user_id, device)? > 0 {
                     return Ok(KeyOwner {
+                        user_id: caller.user_id,
                         user: caller.user.clone(),
                         device: device.shown().to_owned(),
                     });
                 }
             }
             Err(AuthError::UnknownKey)
-        })?;
-        note_revoked(ended, origin);
+        });
+        if let Some(key) = &key {
+            self.callers.forget_key(&key.hash());
+        }
+        self.note_revoked(ended?, origin);
         Ok(())
     }
 
     /// Ends the key that the caller has presented.
     pub fn revoke_own_key(&self, caller: &Caller) -> Result<()> {
         let ended = self.store.write(|db| db.delete_key_by_id(caller.key_id))?;
+        self.callers.forget(caller.user_id);
         if let Some(ended) = ended {
-            note_revoked(ended, &caller.origin);
+            self.note_revoked(ended, &caller.origin);
         }
         Ok(())
     }
 
     /// Ends all keys of a user, or of one of his devices; how many they were, which is at least one.
     pub fn revoke_keys_of(&self, user: &Name, device: Option<&Name>) -> Result<usize> {
-        let ended = self.store.write(|db| {
+        let (user_id, ended) = self.store.write(|db| {
             let user_id = user_id_of(db, user)?;
             // A key that is being made now is there when the user's row is free.
             db.lock_credential(user_id)?;
@@ -85,9 +92,10 @@ impl Auth {
             if ended == 0 {
                 Err(AuthError::UnknownKey)
             } else {
-                Ok(ended)
+                Ok((user_id, ended))
             }
         })?;
+        self.callers.forget(user_id);
         let device = device.map_or("", Name::shown);
         audit::log(Event::KeyRevoked, user.shown(), device, &Origin::default());
         Ok(ended)
@@ -96,14 +104,15 @@ impl Auth {
     /// Ends the key with this id, which is not the key itself.
     pub fn revoke_key_by_id(&self, key_id: i64) -> Result<()> {
         let ended = self.store.write(|db| db.delete_key_by_id(key_id))?;
-        note_revoked(ended.ok_or(AuthError::UnknownKey)?, &Origin::default());
+        self.note_revoked(ended.ok_or(AuthError::UnknownKey)?, &Origin::default());
         Ok(())
     }
-}
 
-fn note_revoked(ended: KeyOwner, origin: &Origin) {
-    let KeyOwner { user, device } = ended;
-    audit::log(Event::KeyRevoked, &user, &device, origin);
+    fn note_revoked(&self, ended: KeyOwner, origin: &Origin) {
+        let KeyOwner { user_id, user, device } = ended;
+        self.callers.forget(user_id);
+        audit::log(Event::KeyRevoked, &user, &device, origin);
+    }
 }
 
 fn user_id_of(db: &mut DbConnection, name: &Name) -> Result<i32> {

@@ -115,6 +115,9 @@ impl Auth {
             let ended = first(db)?;
             Ok((ended, self.find_or_make_key(db, &credential, device, end)?))
         })?;
+        if !ended.is_empty() {
+            self.callers.forget(caller.user_id);
+        }
         for device in &ended {
             audit::log(Event::KeyRevoked, &caller.user, device, &caller.origin);
         }

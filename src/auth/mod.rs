@@ -3,12 +3,15 @@
 
 mod account;
 mod audit;
+mod callers;
+mod feed;
 mod import;
 mod keys;
 mod login;
 mod open;
 mod preferences;
 mod throttle;
+mod uses;
 mod verify;
 
 #[cfg(test)]
@@ -29,7 +32,9 @@ use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::store::Store;
+use callers::Callers;
 use throttle::Throttle;
+use uses::Uses;
 
 /// The service.
 pub struct Auth {
@@ -38,6 +43,8 @@ pub struct Auth {
     hasher: Hasher,
     sealer: Sealer,
     throttle: Throttle,
+    callers: Arc<Callers>,
+    uses: Uses,
 }
 
 impl Auth {

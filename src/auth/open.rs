@@ -4,11 +4,14 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
 use super::Auth;
+use super::callers::Callers;
 use super::throttle::Throttle;
+use super::uses::Uses;
 use crate::error::AuthError;
 use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
@@ -62,6 +65,8 @@ impl Auth {
             hasher: Hasher::start(settings.pbkdf2_rounds),
             sealer,
             throttle: Throttle::new(settings.login_throttle),
+            callers: Arc::new(Callers::new()),
+            uses: Uses::default(),
         })
     }
 }

@@ -78,10 +78,8 @@ struct Row<'a> {
     device: &'a str,
     created_at: String,
     expires_at: Option<String>,
-    /// Null as long as nobody keeps it.
     last_used_at: Option<String>,
-    /// Likewise.
-    last_used_from: Option<String>,
+    last_used_from: Option<&'a str>,
 }
 
 impl<'a> From<&'a KeyInfo> for Row<'a> {
@@ -93,14 +91,14 @@ impl<'a> From<&'a KeyInfo> for Row<'a> {
             device: &key.device,
             created_at: list::time(key.created_at),
             expires_at: key.expires_at.map(list::time),
-            last_used_at: None,
-            last_used_from: None,
+            last_used_at: key.last_used_at.map(list::time),
+            last_used_from: key.last_used_from.as_deref(),
         }
     }
 }
 
 impl Listed for Row<'_> {
-    const COLUMNS: &'static [&'static str] = &["ID", "USER", "DEVICE", "CREATED", "EXPIRES"];
+    const COLUMNS: &'static [&'static str] = &["ID", "USER", "DEVICE", "CREATED", "EXPIRES", "LAST USED"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -109,6 +107,7 @@ impl Listed for Row<'_> {
             self.device.to_owned(),
             self.created_at.clone(),
             self.expires_at.clone().unwrap_or_default(),
+            self.last_used_at.clone().unwrap_or_default(),
         ]
     }
 }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the limit of open files stays as it is: {error}");
     }
-    let auth = open(settings, START_PATIENCE)?;
+    let auth = Arc::new(open(settings, START_PATIENCE)?);
     let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
     let listener = TcpListener::bind(settings.listen).map_err(cannot_listen)?;
     rustix::net::listen(&listener, BACKLOG).map_err(|e| cannot_listen(e.into()))?;
@@ -58,9 +59,12 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
             select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
             log::info!("stopping");
         };
-        let server = server::run(settings, listener, auth, stop)?;
+        let server = server::run(settings, listener, auth.clone(), stop)?;
         log::info!("listening on {url}/");
         server.await?;
+        if let Err(error) = auth.write_uses() {
+            log::warn!("when keys were used last is not known for the last minute: {error}");
+        }
         log::info!("stopped");
         Ok(())
     })

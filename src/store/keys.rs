@@ -58,20 +58,51 @@ impl<'a> NewKeyRow<'a> {
     }
 }
 
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_keys)]
+struct KeyRow {
+    id: i64,
+    user_id: i32,
+    #[diesel(select_expression = users::name)]
+    user: String,
+    device: String,
+    created_at: NaiveDateTime,
+    expires_at: Option<NaiveDateTime>,
+    last_used_at: Option<NaiveDateTime>,
+    last_used_from: Option<String>,
+}
+
+impl From<KeyRow> for KeyInfo {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            user: row.user,
+            device: row.device,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            last_used_at: row.last_used_at,
+            last_used_from: row.last_used_from,
+        }
+    }
+}
+
 type CallerRow = (i64, i32, String, bool, String, Option<NaiveDateTime>, bool);
 
 /// Whose a key was.
 #[derive(Debug)]
 pub struct KeyOwner {
+    /// The user's id.
+    pub user_id: i32,
     /// The user's name.
     pub user: String,
     /// The device's name.
     pub device: String,
 }
 
-impl From<(String, String)> for KeyOwner {
-    fn from((user, device): (String, String)) -> Self {
-        Self { user, device }
+impl From<(i32, String, String)> for KeyOwner {
+    fn from((user_id, user, device): (i32, String, String)) -> Self {
+        Self { user_id, user, device }
     }
 }
 
@@ -195,32 +226,16 @@ impl DbConnection {
 
     /// All keys that have not expired, or those of one user: by user, device and age.
     pub fn keys(&mut self, user_id: Option<i32>, now: NaiveDateTime) -> Result<Vec<KeyInfo>> {
-        type Row = (i64, i32, String, String, NaiveDateTime, Option<NaiveDateTime>);
         // A bound that everything meets instead of a boxed query, which does not work on two databases at once.
         let (least, most) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));
-        let rows: Vec<Row> = api_keys::table
+        let rows: Vec<KeyRow> = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::user_id.between(least, most))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .order((api_keys::user_id, api_keys::device_folded, api_keys::id))
-            .select((
-                api_keys::id,
-                api_keys::user_id,
-                users::name,
-                api_keys::device,
-                api_keys::created_at,
-                api_keys::expires_at,
-            ))
+            .select(KeyRow::as_select())
             .load(self)?;
-        let info = |(id, user_id, user, device, created_at, expires_at)| KeyInfo {
-            id,
-            user_id,
-            user,
-            device,
-            created_at,
-            expires_at,
-        };
-        Ok(rows.into_iter().map(info).collect())
+        Ok(rows.into_iter().map(KeyInfo::from).collect())
     }
 
     /// Ends all keys that have expired; how many they were.
@@ -231,7 +246,8 @@ impl DbConnection {
     /// Ends the key with this id; whose it was, if there was one.
     pub fn delete_key_by_id(&mut self, key_id: i64) -> Result<Option<KeyOwner>> {
         let owner = api_keys::table.inner_join(users::table).filter(api_keys::id.eq(key_id));
-        let owner: Option<(String, String)> = owner.select((users::name, api_keys::device)).first(self).optional()?;
+        let owner = owner.select((users::id, users::name, api_keys::device));
+        let owner: Option<(i32, String, String)> = owner.first(self).optional()?;
         let ended = diesel::delete(api_keys::table.find(key_id)).execute(self)?;
         Ok(owner.filter(|_| ended > 0).map(KeyOwner::from))
     }

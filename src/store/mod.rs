@@ -3,6 +3,7 @@
 //! What to ask in which order is `auth`'s business, so [`Store`] runs a closure on a [`DbConnection`] whose
 //! methods are the queries.
 
+mod changes;
 mod connection;
 mod keys;
 mod preferences;
@@ -10,6 +11,7 @@ mod schema;
 mod shoko;
 mod throttle;
 mod users;
+mod uses;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+pub use changes::{Change, ChangeFeed};
 pub use connection::DbConnection;
 use connection::Manager;
 pub use keys::{KeyOwner, StoredKey};

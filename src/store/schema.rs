@@ -31,6 +31,15 @@ diesel::table! {
         created_at -> Timestamp,
         expires_at -> Nullable<Timestamp>,
         is_renewable -> Bool,
+        last_used_at -> Nullable<Timestamp>,
+        last_used_from -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    changes (user_id) {
+        user_id -> Integer,
+        number -> BigInt,
     }
 }
 

@@ -1,12 +1,19 @@
 //! Who makes the request: extractors, so that the right a route needs stands in its signature.
+//!
+//! A key that was looked up before costs no query and no wait. Others pass a gate: a flood of keys that nobody knows
+//! must leave the database to those that log in.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Ready, ready};
+use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::rt::time::timeout;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
+use futures_util::FutureExt;
+use futures_util::future::{Either, LocalBoxFuture};
+use tokio::sync::Semaphore;
 
 use super::address::origin;
 use super::call;
@@ -14,11 +21,24 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::auth::Auth;
 use crate::error::{AuthError, Result};
-use crate::model::Caller;
+use crate::model::{Caller, Origin};
 use crate::secret::key::Key;
 
 /// More keys than this in one request are not looked at.
 const MAX_KEYS: usize = 4;
+/// How many requests may look keys up at once; of ten connections to the database.
+const LOOK_UPS: usize = 4;
+/// How long a request waits for that.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The gate for those who must look a key up.
+pub struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(LOOK_UPS))
+    }
+}
 
 /// What a request presents to be known by: the header `apikey`, `Authorization: Bearer`, the query `apikey`, in this
 /// order. Empty values count as absent.
@@ -29,53 +49,78 @@ struct Presented {
 
 impl Presented {
     fn by(request: &HttpRequest) -> Self {
-        let query = Query::of(request);
-        let headers = header_values(request.headers());
-        let texts = headers
-            .into_iter()
-            .chain(query.all("apikey"))
-            .filter(|text| !text.trim().is_empty());
-        let texts: Vec<&str> = texts.collect();
-        Self {
-            anything: !texts.is_empty(),
-            keys: texts.into_iter().filter_map(Key::parse).take(MAX_KEYS).collect(),
+        let mut presented = Self {
+            anything: false,
+            keys: Vec::new(),
+        };
+        for value in request.headers().get_all("apikey") {
+            presented.add(text(value));
+        }
+        for value in request.headers().get_all(AUTHORIZATION) {
+            if let Some((scheme, key)) = text(value).trim_start().split_once(' ')
+                && scheme.eq_ignore_ascii_case("bearer")
+            {
+                presented.add(key);
+            }
+        }
+        if !request.query_string().is_empty() {
+            for key in Query::of(request).all("apikey") {
+                presented.add(key);
+            }
+        }
+        presented
+    }
+
+    fn add(&mut self, text: &str) {
+        self.anything |= !text.trim().is_empty();
+        if self.keys.len() < MAX_KEYS {
+            self.keys.extend(Key::parse(text));
         }
     }
 }
 
-fn header_values(headers: &HeaderMap) -> Vec<&str> {
-    // What is no text is no key; it counts as one that is unknown.
-    let keys = headers.get_all("apikey").map(|value| value.to_str().unwrap_or("?"));
-    let bearers = headers.get_all(AUTHORIZATION).filter_map(|value| {
-        let (scheme, key) = value.to_str().ok()?.trim_start().split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(key)
-    });
-    keys.chain(bearers).collect()
+/// What is no text is no key; it counts as one that is unknown.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("?")
 }
 
-async fn caller(request: HttpRequest) -> Result<Option<Caller>> {
-    let Presented { anything, keys } = Presented::by(&request);
+type Found = Result<Option<Caller>>;
+
+/// At once, where that can be.
+fn caller(request: &HttpRequest) -> Either<Ready<Found>, LocalBoxFuture<'static, Found>> {
+    let Presented { anything, keys } = Presented::by(request);
     if keys.is_empty() {
-        return if anything { Err(AuthError::InvalidKey) } else { Ok(None) };
+        let nobody = if anything { Err(AuthError::InvalidKey) } else { Ok(None) };
+        return Either::Left(ready(nobody));
     }
     let auth = request
         .app_data::<Data<Auth>>()
         .expect("the server gives every route the service");
-    let origin = origin(&request);
-    call(auth, move |auth| auth.verify(&keys, &origin))
-        .await?
-        .map(Some)
-        .ok_or(AuthError::InvalidKey)
+    let origin = origin(request);
+    match auth.recall(&keys, &origin) {
+        Some(caller) => Either::Left(ready(Ok(Some(caller)))),
+        None => Either::Right(look_up(request.clone(), keys, origin).boxed_local()),
+    }
+}
+
+async fn look_up(request: HttpRequest, keys: Vec<Key>, origin: Origin) -> Found {
+    let app_data = "the server gives every route the service and the gate";
+    let auth = request.app_data::<Data<Auth>>().expect(app_data);
+    let gate = request.app_data::<Data<Gate>>().expect(app_data);
+    let full = |_| AuthError::Unavailable("too many keys that nobody has seen before".to_owned());
+    let _place = timeout(PATIENCE, gate.0.acquire()).await.map_err(full)?;
+    let found = call(auth, move |auth| auth.verify(&keys, &origin)).await?;
+    found.map(Some).ok_or(AuthError::InvalidKey)
 }
 
 /// For routes that need a working key.
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Problem>>>>;
+    type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = caller(request.clone());
-        Box::pin(async { Ok(caller.await?.ok_or(AuthError::KeyRequired)?) })
+        let caller = caller(request);
+        async { Ok(caller.await?.ok_or(AuthError::KeyRequired)?) }.boxed_local()
     }
 }
 
@@ -84,18 +129,19 @@ pub struct Admin(pub Caller);
 
 impl FromRequest for Admin {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Problem>>>>;
+    type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let caller = Caller::from_request(request, payload);
-        Box::pin(async {
+        async {
             let caller = caller.await?;
             if caller.is_admin {
                 Ok(Self(caller))
             } else {
                 Err(AuthError::Forbidden.into())
             }
-        })
+        }
+        .boxed_local()
     }
 }
 
@@ -104,15 +150,16 @@ pub struct MaybeCaller(pub Option<Caller>);
 
 impl FromRequest for MaybeCaller {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, Problem>>>>;
+    type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = caller(request.clone());
-        Box::pin(async {
+        let caller = caller(request);
+        async {
             match caller.await {
                 Err(AuthError::InvalidKey) => Ok(Self(None)),
                 found => Ok(Self(found?)),
             }
-        })
+        }
+        .boxed_local()
     }
 }

@@ -18,12 +18,19 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 #[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Health {
     status: &'static str,
+    /// Whether keys that were looked up before are remembered, because their end would be heard of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change_feed: Option<&'static str>,
 }
 
 async fn live() -> impl Responder {
-    Json(Health { status: "live" })
+    Json(Health {
+        status: "live",
+        change_feed: None,
+    })
 }
 
 async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responder, Problem> {
@@ -34,5 +41,9 @@ async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responde
         ));
     }
     ping(&auth).await?;
-    Ok(Json(Health { status: "ready" }))
+    let change_feed = if auth.follows_changes() { "up" } else { "down" };
+    Ok(Json(Health {
+        status: "ready",
+        change_feed: Some(change_feed),
+    }))
 }

@@ -29,7 +29,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("actix_files::", &["dialects/shoko/web_ui.rs"]),
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
-    ("tokio::", &["server/", "cli/serve.rs"]),
+    ("tokio::", &["server/", "web/caller.rs", "cli/serve.rs"]),
     ("rlimit", &["server", "cli/serve.rs"]),
     ("std::env", &["cli/", "main.rs"]),
     ("env::var", &["cli/", "main.rs"]),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, on_both_databases, program};
+use crate::support::{
+    ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, heard, on_both_databases, program,
+};
 
 fn out(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -91,7 +93,10 @@ on_both_databases! {
     }
 
     fn what_is_done_to_a_user_holds_for_the_running_server_at_once(app: TestApp) {
-        let done = |arguments: &[&str]| out(&app.database.run(arguments, ""));
+        let done = |arguments: &[&str]| {
+            out(&app.database.run(arguments, ""));
+            heard();
+        };
         app.add_user("bob", "Bassoon-hill");
         let key = app.key("bob", "Bassoon-hill", "phone");
         let groups = || app.get("/api/auth/verify").header("apikey", &key).send().header("remote-groups");
@@ -123,7 +128,11 @@ on_both_databases! {
         app.add_user("bob", "Bassoon-hill");
         let keys = ["web-ui", "Kodi", "tv"].map(|device| app.key(ADMIN, ADMIN_PASSWORD, device));
         let bobs = app.key("bob", "Bassoon-hill", "tv");
-        let run = |arguments: &[&str]| app.database.run(&[&["key"], arguments].concat(), "");
+        let run = |arguments: &[&str]| {
+            let output = app.database.run(&[&["key"], arguments].concat(), "");
+            heard();
+            output
+        };
         let list: Value = serde_json::from_str(&out(&run(&["list", "--user", "default", "--json"]))).unwrap();
         let devices: Vec<&Value> = list.as_array().unwrap().iter().map(|key| &key["device"]).collect();
         assert_eq!(devices, ["Kodi", "tv", "web-ui"]);

@@ -116,6 +116,28 @@ impl TestDatabase {
         execute(server, &format!("{TERMINATE} WHERE datname = '{name}'"));
     }
 
+    /// Breaks the change feed, and nothing else; what runs SQL meanwhile.
+    pub fn deafen(&self) -> Box<dyn FnMut(&str) + '_> {
+        let (Database::Postgres(url), Some(PostgresDatabase { server, name })) = (&self.database, &self.postgres)
+        else {
+            self.execute("ALTER TABLE changes RENAME TO elsewhere");
+            return Box::new(|sql| self.execute(sql));
+        };
+        let mut connection = PgConnection::establish(url).expect("PostgreSQL");
+        execute(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        let feed = format!("datname = '{name}' AND application_name = 'shoko-auth change feed'");
+        execute(server, &format!("{TERMINATE} WHERE {feed}"));
+        Box::new(move |sql| connection.batch_execute(sql).expect(sql))
+    }
+
+    /// Undoes that.
+    pub fn undeafen(&self) {
+        match &self.postgres {
+            Some(_) => self.come_back(),
+            None => self.execute("ALTER TABLE elsewhere RENAME TO changes"),
+        }
+    }
+
     /// Runs SQL behind the server's back.
     pub fn execute(&self, sql: &str) {
         match &self.database {

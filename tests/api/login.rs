@@ -2,7 +2,7 @@ use std::sync::Barrier;
 
 use serde_json::json;
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, DEVICE, Server, TestApp, TestDatabase, on_both_databases};
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, DEVICE, Server, TestApp, TestDatabase, heard, on_both_databases};
 
 on_both_databases! {
     fn a_second_login_from_the_same_device_gets_the_same_key(app: TestApp) {
@@ -65,6 +65,7 @@ on_both_databases! {
     fn a_disabled_users_key_works_again_when_he_is_enabled(app: TestApp) {
         let key = app.admin_key();
         app.database.execute("UPDATE users SET is_disabled = TRUE");
+        heard();
         assert!(!app.accepts(&key));
         app.database.execute("UPDATE users SET is_disabled = FALSE");
         assert!(app.accepts(&key));

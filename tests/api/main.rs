@@ -10,6 +10,8 @@ mod bad_input;
 mod cases;
 /// Changing a password, and what it ends.
 mod change_password;
+/// What somebody else does to the database; and what is written there behind the requests.
+mod changes;
 /// The command line.
 mod command_line;
 /// Pages from elsewhere.

@@ -4,7 +4,7 @@ use std::env;
 use std::future::pending;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +23,11 @@ pub use crate::database::{Backend, SECRET_KEY, TestDatabase};
 pub const ADMIN: &str = "Default";
 pub const ADMIN_PASSWORD: &str = "Tr0mbone-lake";
 pub const DEVICE: &str = "web-ui";
+
+/// Waits until every server has heard of what another process has done to its database: it takes 100 ms at most.
+pub fn heard() {
+    std::thread::sleep(Duration::from_millis(100));
+}
 
 /// For tests that start servers themselves.
 impl Backend {
@@ -133,7 +138,7 @@ impl std::ops::Deref for Server {
 
 impl Server {
     pub fn start(settings: Settings) -> Self {
-        let auth = Auth::open(&settings.core).expect("the service");
+        let auth = Arc::new(Auth::open(&settings.core).expect("the service"));
         auth.first_admin(&settings.first_admin).expect("the administrator");
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, on_both_databases};
+use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, heard, on_both_databases};
 
 fn sign_in(app: &TestApp, expires: Option<&str>) -> Answer {
     let body = json!({"User": ADMIN, "Password": ADMIN_PASSWORD, "Device": DEVICE, "Expires": expires});
@@ -55,6 +55,7 @@ on_both_databases! {
         let (lasting, expiring) = (app.admin_key(), token(&sign_in(&app, Some("1h"))));
         assert_eq!(listed(&app, "/api/auth", &lasting).len(), 2);
         app.database.execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00' WHERE expires_at IS NOT NULL");
+        heard();
         assert!(!app.accepts(&expiring) && app.accepts(&lasting));
         assert_eq!(listed(&app, "/api/auth", &lasting).len(), 1);
     }

@@ -1,4 +1,4 @@
-use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, on_both_databases};
+use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, heard, on_both_databases};
 
 fn verify(app: &TestApp, headers: &[(&str, &str)]) -> Answer {
     app.get("/api/auth/verify").headers(headers).send()
@@ -81,6 +81,7 @@ on_both_databases! {
         app.database.execute("UPDATE api_keys SET expires_at = '2999-01-01 00:00:00'");
         assert!(app.accepts(&key));
         app.database.execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00'");
+        heard();
         assert!(!app.accepts(&key));
     }
 

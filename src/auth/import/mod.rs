@@ -81,7 +81,10 @@ impl Auth {
             }
         });
         match written {
-            Ok(()) => audit::log(Event::Imported, "", "", &Origin::default()),
+            Ok(()) => {
+                self.callers.forget_all();
+                audit::log(Event::Imported, "", "", &Origin::default());
+            }
             Err(Undone::DryRun) => {}
             Err(Undone::Failed(error)) => return Err(error),
         }

@@ -1,0 +1,5 @@
+DROP TRIGGER user_changed;
+DROP TRIGGER user_deleted;
+DROP TRIGGER key_changed;
+DROP TRIGGER key_deleted;
+DROP TABLE changes;

@@ -1,0 +1,26 @@
+-- Whatever may make a key that works stop working, or say something else of its user, gives the user the next number:
+-- who watches asks for what is above the last one it has seen.
+CREATE TABLE changes (
+    user_id INTEGER PRIMARY KEY NOT NULL,
+    number INTEGER NOT NULL UNIQUE
+);
+
+CREATE TRIGGER key_deleted AFTER DELETE ON api_keys BEGIN
+    INSERT INTO changes (user_id, number) VALUES (OLD.user_id, (SELECT coalesce(max(number), 0) + 1 FROM changes))
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
+END;
+
+CREATE TRIGGER key_changed AFTER UPDATE OF id, user_id, device, hash, expires_at, is_renewable ON api_keys BEGIN
+    INSERT INTO changes (user_id, number) VALUES (OLD.user_id, (SELECT coalesce(max(number), 0) + 1 FROM changes))
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
+END;
+
+CREATE TRIGGER user_deleted AFTER DELETE ON users BEGIN
+    INSERT INTO changes (user_id, number) VALUES (OLD.id, (SELECT coalesce(max(number), 0) + 1 FROM changes))
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
+END;
+
+CREATE TRIGGER user_changed AFTER UPDATE OF id, name, is_admin, is_disabled ON users BEGIN
+    INSERT INTO changes (user_id, number) VALUES (OLD.id, (SELECT coalesce(max(number), 0) + 1 FROM changes))
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
+END;

@@ -1,0 +1,50 @@
+//! When keys were used last: written behind, because a write for each request would make verification as slow as that.
+//!
+//! It says no more than which minute it was, the last minute is lost when the process is killed, and what is too much
+//! is left out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Auth, now};
+use crate::error::Result;
+use crate::model::{Caller, KeyUse};
+
+/// What may wait to be written: about 10 MB.
+const MOST: usize = 100_000;
+
+/// What has not been written yet.
+#[derive(Default)]
+pub(super) struct Uses(Mutex<HashMap<i64, KeyUse>>);
+
+impl Auth {
+    /// How often [`Self::write_uses`] is to be called: it is what a crash may lose.
+    pub const WRITE_USES_EVERY: Duration = Duration::from_secs(60);
+
+    /// Notes that the caller's key was used from where the request comes from.
+    pub(super) fn note_use(&self, caller: &Caller) {
+        self.uses.note(caller.key_id, caller.origin.address);
+    }
+
+    /// Writes down what was noted since the last time; how many keys that is about.
+    pub fn write_uses(&self) -> Result<usize> {
+        self.store.write_uses(&self.uses.take())
+    }
+}
+
+impl Uses {
+    fn note(&self, key_id: i64, from: Option<IpAddr>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MOST && !waiting.contains_key(&key_id) {
+            let at = now();
+            waiting.insert(key_id, KeyUse { key_id, at, from });
+        }
+    }
+
+    fn take(&self) -> Vec<KeyUse> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *waiting).into_values().collect()
+    }
+}

@@ -1,0 +1,123 @@
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::serving::Serving;
+use crate::support::{
+    ADMIN, ADMIN_PASSWORD, Backend, Client, DEVICE, Server, TestApp, TestDatabase, heard, on_both_databases,
+};
+
+/// Whether the server may remember keys, as it says itself.
+fn feed(server: &Client) -> String {
+    let answer = server.get("/health/ready").send();
+    assert_eq!(answer.status, 200, "without the feed it serves, too");
+    answer.json()["changeFeed"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn wait_for_feed(server: &Client, state: &str) {
+    let start = Instant::now();
+    while feed(server) != state {
+        assert!(start.elapsed() < Duration::from_secs(20), "the feed is not {state}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn user_of(server: &Client, key: &str) -> Option<String> {
+    server
+        .get("/api/auth/verify")
+        .header("apikey", key)
+        .send()
+        .header("remote-user")
+}
+
+/// What may be done to the user `U` by hand, and the name that the key of device `D` shows then, if it works.
+const BY_HAND: &[(&str, Option<&str>)] = &[
+    ("UPDATE users SET name = 'renamed' WHERE name = 'U'", Some("renamed")),
+    ("UPDATE users SET is_disabled = TRUE WHERE name = 'U'", None),
+    ("DELETE FROM users WHERE name = 'U'", None),
+    ("DELETE FROM api_keys WHERE device = 'D'", None),
+    (
+        "UPDATE api_keys SET expires_at = '2001-01-01 00:00:00' WHERE device = 'D'",
+        None,
+    ),
+    ("UPDATE api_keys SET user_id = 1 WHERE device = 'D'", Some(ADMIN)),
+    ("UPDATE api_keys SET hash = sealed WHERE device = 'D'", None),
+    ("DELETE FROM api_keys", None),
+];
+
+on_both_databases! {
+    fn what_somebody_does_by_hand_is_heard_of(app: TestApp) {
+        wait_for_feed(&app, "up");
+        for (number, (sql, seen)) in BY_HAND.iter().enumerate() {
+            let (user, device) = (format!("user {number}"), format!("device {number}"));
+            app.add_user(&user, "Bassoon-hill");
+            let key = app.key(&user, "Bassoon-hill", &device);
+            assert_eq!(user_of(&app, &key), Some(user.clone()));
+            app.database.execute(&sql.replace("'U'", &format!("'{user}'")).replace("'D'", &format!("'{device}'")));
+            heard();
+            assert_eq!(user_of(&app, &key).as_deref(), *seen, "{sql}");
+        }
+    }
+
+    fn what_one_node_ends_has_ended_on_the_other(app: TestApp) {
+        let other = Server::start(app.database.server_settings());
+        app.add_user("bob", "Bassoon-hill");
+        let admin = app.admin_key();
+        wait_for_feed(&app, "up");
+        wait_for_feed(&other, "up");
+        for end in [
+            &(|key: &str| app.delete(&format!("/api/auth?apikey={key}")).send().status) as &dyn Fn(&str) -> u16,
+            &|key| app.change_password(key, "Bassoon-hill").status,
+            &|_| app.delete("/api/v3/User/2").header("apikey", &admin).send().status,
+        ] {
+            let key = app.key("bob", "Bassoon-hill", DEVICE);
+            assert!(other.accepts(&key) && app.accepts(&key));
+            assert_eq!(end(&key), 200);
+            assert!(!app.accepts(&key), "the node that ended it knows at once");
+            heard();
+            assert!(!other.accepts(&key));
+            assert!(other.accepts(&admin));
+        }
+    }
+
+    fn a_server_that_hears_nothing_asks_the_database(app: TestApp) {
+        let key = app.admin_key();
+        wait_for_feed(&app, "up");
+        assert!(app.accepts(&key));
+        let mut execute = app.database.deafen();
+        wait_for_feed(&app, "down");
+        assert!(app.accepts(&key));
+        execute("DELETE FROM api_keys");
+        assert!(!app.accepts(&key), "nothing is remembered");
+        let key = app.admin_key();
+        app.database.undeafen();
+        wait_for_feed(&app, "up");
+        assert!(app.accepts(&key) && app.accepts(&key));
+    }
+
+    fn when_a_key_was_used_is_written_down_at_the_end_at_the_latest(database: TestDatabase) {
+        let mut command: Command = database.program(&["serve"]);
+        command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+        let mut server = Serving::start(command);
+        let used = server.server().key(ADMIN, ADMIN_PASSWORD, "used");
+        server.server().key(ADMIN, ADMIN_PASSWORD, "unused");
+        let list = || {
+            let listed = database.run(&["key", "list", "--json"], "");
+            serde_json::from_slice::<Vec<Value>>(&listed.stdout).unwrap()
+        };
+        for _ in 0..3 {
+            assert!(server.server().accepts(&used));
+        }
+        assert!(list().iter().all(|key| key["lastUsedAt"].is_null()), "it is not written at once");
+        server.signal("TERM");
+        assert!(server.ended().0.success());
+        let keys = list();
+        let of = |device: &str| keys.iter().find(|key| key["device"] == device).unwrap();
+        assert_eq!(of("used")["lastUsedFrom"], "127.0.0.1");
+        assert!(of("used")["lastUsedAt"].as_str() >= of("used")["createdAt"].as_str());
+        assert!(of("unused")["lastUsedAt"].is_null() && of("unused")["lastUsedFrom"].is_null());
+    }
+}
