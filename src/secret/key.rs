@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
+use uuid::fmt::{Hyphenated, Simple};
 use uuid::{Builder, Uuid};
 
 use crate::error::{AuthError, Result};
@@ -27,18 +28,19 @@ impl Key {
         Ok(Self(Builder::from_random_bytes(random()?).into_uuid()))
     }
 
-    /// Reads any spelling that .NET's `Guid` has (N, D, B, P and X), in either case, with blanks around it.
+    /// Reads any spelling that .NET's `Guid` has (N, D, B, P and X), in either case, with blanks around it; no other.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let parenthesised = text.strip_prefix('(').and_then(|t| t.strip_suffix(')'));
-        if text.starts_with("urn:") {
-            return None;
-        }
-        if text.starts_with("{0x") || text.starts_with("{0X") {
-            return parse_hex_groups(text).map(Self);
-        }
-        Uuid::try_parse(parenthesised.unwrap_or(text)).ok().map(Self)
+        let plain = || text.parse().map(Simple::into_uuid).ok();
+        let dashed = |text: &str| text.parse().map(Hyphenated::into_uuid).ok();
+        let within = |open, close| dashed(text.strip_prefix(open)?.strip_suffix(close)?);
+        let uuid = dashed(text)
+            .or_else(plain)
+            .or_else(|| within('{', '}'))
+            .or_else(|| within('(', ')'))
+            .or_else(|| parse_hex_groups(text));
+        uuid.map(Self)
     }
 
     /// The key as clients get it: lower case, with dashes. Only for the answer that hands it out.
@@ -69,22 +71,24 @@ impl fmt::Debug for Key {
 
 /// .NET's format X: `{0x00112233,0x4455,0x6677,{0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}`.
 fn parse_hex_groups(text: &str) -> Option<Uuid> {
-    const WIDTHS: [usize; 11] = [8, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2];
-    let inner = text.strip_prefix('{')?.strip_suffix("}}")?.replacen(",{", ",", 1);
-    let groups: Vec<&str> = inner.split(',').collect();
-    if groups.len() != WIDTHS.len() {
+    let (numbers, bytes) = text.strip_prefix('{')?.strip_suffix("}}")?.split_once(",{")?;
+    let digits = hex_digits(numbers, &[8, 4, 4])? + &hex_digits(bytes, &[2; 8])?;
+    Uuid::try_parse(&digits).ok()
+}
+
+/// The digits of such groups, with the zeros in front that may be left out there.
+fn hex_digits(groups: &str, widths: &[usize]) -> Option<String> {
+    let groups: Vec<&str> = groups.split(',').collect();
+    if groups.len() != widths.len() {
         return None;
     }
-    let mut digits = String::with_capacity(32);
-    for (group, width) in groups.into_iter().zip(WIDTHS) {
-        let group = group.strip_prefix("0x").or_else(|| group.strip_prefix("0X"))?;
-        if group.is_empty() || group.len() > width {
-            return None;
-        }
-        digits.extend(std::iter::repeat_n('0', width - group.len()));
-        digits.push_str(group);
-    }
-    Uuid::try_parse(&digits).ok()
+    let digits = groups.into_iter().zip(widths).map(|(group, &width)| {
+        let digits = group.strip_prefix("0x").or_else(|| group.strip_prefix("0X"))?;
+        (1..=width)
+            .contains(&digits.len())
+            .then(|| format!("{digits:0>width$}"))
+    });
+    digits.collect()
 }
 
 /// Seals keys for the database and opens them again: XChaCha20-Poly1305 with a random nonce.
@@ -186,6 +190,11 @@ mod tests {
             "00112233-4455-6677-8899-aabbccddeef",
             "00112233-4455-6677-8899-aabbccddeeff,00112233-4455-6677-8899-aabbccddeeff",
             "urn:uuid:00112233-4455-6677-8899-aabbccddeeff",
+            "(urn:uuid:00112233-4455-6677-8899-aabbccddeeff)",
+            "({00112233-4455-6677-8899-aabbccddeeff})",
+            "(00112233445566778899aabbccddeeff)",
+            "{0x112233,0x4455,0x6677,0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}",
+            "{0x112233,{0x4455,0x6677,0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}",
             "{0x1,0x2,0x3,{0x4}}",
             "{0x,0x4455,0x6677,{0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}",
             "{0x0é1,0x4455,0x6677,{0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}",
