@@ -68,6 +68,30 @@ pub struct ZettelstoreSettings {
     pub auth: ZettelstoreAuth,
 }
 
+impl ZettelstoreSettings {
+    /// Nothing needs more, and whoever waits holds a connection.
+    const MAX_LOGIN_DELAY: Duration = Duration::from_secs(10);
+
+    /// Reads a login's delay; the error says what is possible.
+    pub fn read_login_delay(text: &str) -> Result<Duration, String> {
+        let delay = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+        if delay <= Self::MAX_LOGIN_DELAY {
+            Ok(delay)
+        } else {
+            Err("ten seconds at most are possible".to_owned())
+        }
+    }
+
+    /// Reads a token's lifetime; the error says what is possible.
+    pub fn read_token_lifetime(text: &str) -> Result<TimeDelta, String> {
+        let lifetime = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+        let lifetime = TimeDelta::from_std(lifetime).ok();
+        lifetime
+            .filter(|time| (TimeDelta::seconds(1)..=TimeDelta::days(1)).contains(time))
+            .ok_or_else(|| "from a second to a day are possible".to_owned())
+    }
+}
+
 /// Whether anybody has to log in to Zettelstore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZettelstoreAuth {

@@ -119,11 +119,11 @@ pub struct Flags {
     zulip_dev_login: Switch,
     /// Zettelstore: how long after the question a login is answered.
     #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_LOGIN_DELAY", default_value = "500ms",
-          value_name = "DURATION", value_parser = login_delay)]
+          value_name = "DURATION", value_parser = ZettelstoreSettings::read_login_delay)]
     zettelstore_login_delay: Duration,
     /// Zettelstore: how long a token works.
     #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", default_value = "10m",
-          value_name = "DURATION", value_parser = token_lifetime)]
+          value_name = "DURATION", value_parser = ZettelstoreSettings::read_token_lifetime)]
     zettelstore_token_lifetime: TimeDelta,
     /// Zettelstore: `on`, `off` (whoever asks gets a token that is none), or `refuse`.
     #[arg(
@@ -249,26 +249,6 @@ impl Flags {
     pub fn local_url(&self) -> String {
         local_url(self.listen, &self.base_path)
     }
-}
-
-/// Nothing needs more, and whoever waits holds a connection.
-const MAX_LOGIN_DELAY: Duration = Duration::from_secs(10);
-
-fn login_delay(text: &str) -> Result<Duration, String> {
-    let delay = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    if delay <= MAX_LOGIN_DELAY {
-        Ok(delay)
-    } else {
-        Err("ten seconds at most are possible".to_owned())
-    }
-}
-
-fn token_lifetime(text: &str) -> Result<TimeDelta, String> {
-    let lifetime = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    let lifetime = TimeDelta::from_std(lifetime).ok();
-    lifetime
-        .filter(|time| (TimeDelta::seconds(1)..=TimeDelta::days(1)).contains(time))
-        .ok_or_else(|| "from a second to a day are possible".to_owned())
 }
 
 /// The URL of a server that listens at `address`: on loopback when it listens everywhere.

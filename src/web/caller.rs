@@ -42,13 +42,17 @@ impl Default for Gate {
 
 /// What a request presents to be known by: the header `apikey`, `Authorization: Bearer`, the query `apikey`, in this
 /// order. Empty values count as absent.
-struct Presented {
-    anything: bool,
-    keys: Vec<Key>,
+pub struct Presented {
+    /// Whether it presents anything, be it a key or not.
+    pub anything: bool,
+    /// The keys among it.
+    pub keys: Vec<Key>,
 }
 
 impl Presented {
-    fn by(request: &HttpRequest) -> Self {
+    /// By this request.
+    #[must_use]
+    pub fn by(request: &HttpRequest) -> Self {
         let mut presented = Self {
             anything: false,
             keys: Vec::new(),

@@ -9,12 +9,18 @@ use jiff::{Span, Timestamp, Zoned};
 use crate::model::Expiry;
 
 /// Reads `text`. Durations count from now; a date without an offset is UTC.
+#[must_use]
 pub fn read(text: Option<&str>) -> Expiry {
-    let Some(text) = text else { return Expiry::Never };
-    read_at(text.trim(), &Timestamp::now().to_zoned(TimeZone::UTC)).map_or(Expiry::Unreadable, Expiry::At)
+    text.map_or(Expiry::Never, |text| read_at(text, Timestamp::now()))
 }
 
-fn read_at(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
+/// The same at another time than now.
+#[must_use]
+pub fn read_at(text: &str, now: Timestamp) -> Expiry {
+    end(text.trim(), &now.to_zoned(TimeZone::UTC)).map_or(Expiry::Unreadable, Expiry::At)
+}
+
+fn end(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
     let time = if let Some(span) = read_short(text).or_else(|| SpanParser::new().parse_span(text).ok()) {
         now.checked_add(span).ok()?.timestamp()
     } else if let Ok(time) = text.parse::<Timestamp>() {
@@ -49,11 +55,10 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Option<String> {
-        let now = "2026-11-22T10:00:00Z"
-            .parse::<Timestamp>()
-            .unwrap()
-            .to_zoned(TimeZone::UTC);
-        read_at(text, &now).map(|time| time.to_string())
+        match read_at(text, "2026-11-22T10:00:00Z".parse().unwrap()) {
+            Expiry::At(time) => Some(time.to_string()),
+            _ => None,
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! The paths are written in lower case: the surface has lower-cased what was asked for.
 
 pub mod auth;
-mod expiry;
+pub mod expiry;
 pub mod init;
 pub mod own_user;
 pub mod settings;
