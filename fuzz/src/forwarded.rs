@@ -1,0 +1,158 @@
+//! The client's address behind proxies. The first line of an input is the peer's address and the networks of trusted
+//! proxies, with blanks between them; the second is what a client put in front of what its proxies wrote; the others are
+//! headers.
+
+use std::net::IpAddr;
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::web::Data;
+use ipnet::IpNet;
+use shoko_auth::web::address::{TrustedProxies, origin};
+
+use super::request::{Headers, headers, request};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+/// Checks one request.
+pub fn check(input: &[u8]) {
+    let mut lines = input.split(|byte| *byte == b'\n');
+    let route = lines
+        .next()
+        .and_then(|line| str::from_utf8(line).ok())
+        .unwrap_or_default();
+    let mut words = route.split_ascii_whitespace();
+    let Some(peer) = words.next().and_then(|word| word.parse().ok()) else {
+        return;
+    };
+    let networks = words.filter_map(|word| word.parse().ok()).collect();
+    let spoofed = lines.next().unwrap_or_default();
+    let sample = Sample {
+        peer,
+        networks,
+        headers: headers(lines),
+    };
+    let client = sample.client();
+    assert_eq!(client, client.to_canonical());
+    assert!(sample.names(client), "{client} stands nowhere");
+    let peer = peer.to_canonical();
+    if sample.trusts(peer) {
+        the_last_hop_is_walked_first(&sample, client, peer, spoofed);
+        if !sample.trusts(client) {
+            what_stands_before_the_client_changes_nothing(&sample, client, spoofed);
+        }
+    } else {
+        assert_eq!(client, peer, "nobody vouches for more");
+    }
+}
+
+#[derive(Clone)]
+struct Sample {
+    peer: IpAddr,
+    networks: Vec<IpNet>,
+    headers: Headers,
+}
+
+impl Sample {
+    fn client(&self) -> IpAddr {
+        let proxies = Data::new(TrustedProxies::new(self.networks.clone()));
+        let request = request(&self.headers)
+            .app_data(proxies)
+            .peer_addr((self.peer, 4711).into());
+        origin(&request.to_http_request()).address.unwrap()
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether it is the peer's address or stands in a header.
+    fn names(&self, address: IpAddr) -> bool {
+        let is_it = |text: &str| text.parse().is_ok_and(|ip: IpAddr| ip.to_canonical() == address);
+        let values = self.headers.iter().map(|(_, value)| value.as_bytes());
+        let words = values.flat_map(|value| value.split(|byte| b",;=\"[] \t".contains(byte)));
+        let mut texts = words.filter_map(|word| str::from_utf8(word).ok());
+        self.peer.to_canonical() == address
+            || texts.any(|text| is_it(text.trim()) || text.trim().rsplit_once(':').is_some_and(|(ip, _)| is_it(ip)))
+    }
+
+    /// With another line for each of the two headers that it has: before the others, or behind them.
+    fn with(&self, place: Place, hop: &str, pairs: &str) -> Self {
+        let mut sample = self.clone();
+        for (name, value) in [(X_FORWARDED_FOR, hop), (FORWARDED, pairs)] {
+            if self.headers.iter().any(|header| header.0 == name) {
+                let line = (name, HeaderValue::from_str(value).unwrap());
+                match place {
+                    Place::InFront => sample.headers.insert(0, line),
+                    Place::Behind => sample.headers.push(line),
+                }
+            }
+        }
+        sample
+    }
+
+    fn is_forwarded(&self) -> bool {
+        let is_it = |(name, _): &(HeaderName, _)| [X_FORWARDED_FOR, FORWARDED].contains(name);
+        self.headers.iter().any(is_it)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    InFront,
+    Behind,
+}
+
+/// The pair that names a hop in `Forwarded`.
+fn pair(hop: IpAddr) -> String {
+    match hop {
+        IpAddr::V4(ip) => format!("for={ip}"),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
+    }
+}
+
+/// Behind one more trusted proxy the client is the same; behind one that is not trusted, or tells nothing, it is that,
+/// or the proxy that wrote it.
+fn the_last_hop_is_walked_first(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
+    let behind = |hop: &str, pairs: &str| sample.with(Place::Behind, hop, pairs).client();
+    assert_eq!(behind(&peer.to_string(), &pair(peer)), client, "behind {peer}");
+    assert_eq!(behind("unknown", "for=unknown"), peer, "behind nobody knows what");
+    let stranger = |ip: &IpAddr| !sample.trusts(*ip);
+    let strangers = ["203.0.113.7", "2001:db8::7"].map(|text| text.parse().unwrap());
+    for stranger in strangers.into_iter().filter(stranger).filter(|_| sample.is_forwarded()) {
+        assert_eq!(behind(&stranger.to_string(), &pair(stranger)), stranger);
+        // What a client calls the host, a proxy may pass on within quotes.
+        let Some(host) = str::from_utf8(spoofed).ok().filter(|host| is_quotable(host)) else {
+            continue;
+        };
+        let found = behind(&stranger.to_string(), &format!("{};host=\"{host}\"", pair(stranger)));
+        assert!([stranger, peer].contains(&found), "{found} instead of {stranger}");
+    }
+}
+
+fn is_quotable(text: &str) -> bool {
+    !text.contains(['"', '\\']) && HeaderValue::from_str(text).is_ok()
+}
+
+/// Nobody can choose an address for himself: at worst he counts as one of the proxies.
+fn what_stands_before_the_client_changes_nothing(sample: &Sample, client: IpAddr, spoofed: &[u8]) {
+    let strangers: [IpAddr; 2] = ["198.51.100.9", "2001:db8::9"].map(|text| text.parse().unwrap());
+    for spoofed in strangers {
+        let now = sample
+            .with(Place::InFront, &spoofed.to_string(), &pair(spoofed))
+            .client();
+        assert_eq!(now, client, "before it: {spoofed}");
+    }
+    let mut sample = sample.clone();
+    for name in [X_FORWARDED_FOR, FORWARDED] {
+        if let Some((_, value)) = sample.headers.iter_mut().find(|header| header.0 == name) {
+            let line = [spoofed, b",", value.as_bytes()].concat();
+            let Ok(line) = HeaderValue::from_bytes(&line) else {
+                return;
+            };
+            *value = line;
+        }
+    }
+    let now = sample.client();
+    assert!(now == client || sample.trusts(now), "{now} instead of {client}");
+}

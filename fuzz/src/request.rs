@@ -1,0 +1,24 @@
+//! Requests out of the lines of an input.
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::test::TestRequest;
+
+/// Names and values, in order.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// The lines that are headers; others are left out.
+pub fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Headers {
+    let header = |line: &[u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+        Some((name, value))
+    };
+    lines.filter_map(header).collect()
+}
+
+/// A request with these headers, to be finished.
+pub fn request(headers: &Headers) -> TestRequest {
+    let add = |request: TestRequest, header: &(HeaderName, HeaderValue)| request.append_header(header.clone());
+    headers.iter().fold(TestRequest::default(), add)
+}

@@ -1,0 +1,66 @@
+//! The properties in `fuzz/src`, for near-valid inputs and for all that is kept in `fuzz/corpus`. An input that failed
+//! is put there, too, where the fuzz targets begin with it.
+
+/// Near-valid inputs.
+mod inputs;
+#[path = "../../fuzz/src/lib.rs"]
+mod properties;
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use properties::{body, duration, forwarded, keys, password_hash};
+use proptest::prelude::*;
+
+/// Checks all that is kept of a target.
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let input = fs::read(&path).unwrap();
+        assert!(catch_unwind(|| check(&input)).is_ok(), "{}", path.display());
+        files += 1;
+    }
+    assert!(files >= 10, "most of the corpus is gone");
+}
+
+#[test]
+fn what_is_kept_holds() {
+    replay("body", body::check);
+    replay("duration", duration::check);
+    replay("forwarded", forwarded::check);
+    replay("keys", keys::check);
+    replay("password_hash", password_hash::check);
+}
+
+proptest! {
+    // What failed is not written anywhere: it is printed, and kept by hand.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bodies(input in inputs::body()) {
+        body::check(input.as_bytes());
+    }
+
+    #[test]
+    fn durations(input in inputs::duration()) {
+        duration::check(input.as_bytes());
+    }
+
+    #[test]
+    fn forwarding_headers(input in inputs::forwarded()) {
+        forwarded::check(input.as_bytes());
+    }
+
+    #[test]
+    fn keys_in_requests(input in inputs::keys()) {
+        keys::check(input.as_bytes());
+    }
+
+    #[test]
+    fn stored_passwords(input in inputs::password_hash()) {
+        password_hash::check(input.as_bytes());
+    }
+}
