@@ -35,6 +35,18 @@ on_both_databases! {
         assert_eq!(get(&app, "/api/v3/Init/InUse", None), json!(false));
     }
 
+    fn of_the_status_the_document_promises_what_everybody_sees(app: TestApp) {
+        let document = get(&app, "/swagger/v3/swagger.json", None);
+        let parts = document["components"]["schemas"]["ServerStatus"]["allOf"].as_array().unwrap().iter();
+        let anybody = get(&app, "/api/v3/Init/Status", None);
+        for part in parts {
+            assert_eq!(part["type"], "object", "a stranger's answer is to fit each part");
+            for member in part["required"].as_array().into_iter().flatten() {
+                assert!(anybody.get(member.as_str().unwrap()).is_some(), "{member} is not always there");
+            }
+        }
+    }
+
     fn kodi_asks_before_and_after_the_login(app: TestApp) {
         let status = get(&app, "/api/init/status", None);
         assert_eq!((&status["server_started"], &status["startup_state"]), (&json!(true), &json!("Complete!")));

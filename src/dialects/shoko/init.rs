@@ -29,9 +29,9 @@ pub struct ServerStatus {
     state: &'static str,
     /// Always null.
     startup_message: Option<String>,
-    /// More, for who is signed in.
+    // A comment of the document would wrap it in one more layer.
     #[serde(flatten)]
-    #[schema(inline)]
+    #[schema(inline, value_type = StatusDetails)]
     details: Option<StatusDetails>,
 }
 
@@ -40,18 +40,25 @@ pub struct ServerStatus {
 #[serde(rename_all = "PascalCase")]
 struct StatusDetails {
     /// Nobody can, over this API.
+    #[schema(required = false)]
     can_shutdown: bool,
     /// Likewise.
+    #[schema(required = false)]
     can_restart: bool,
     /// When the process was started.
+    #[schema(required = false)]
     bootstrapped_at: String,
     /// The same.
+    #[schema(required = false)]
     started_at: String,
     /// Since then, as hours, minutes and seconds.
+    #[schema(required = false)]
     uptime: String,
     /// What starting took.
+    #[schema(required = false)]
     startup_time: String,
     /// Never, here.
+    #[schema(required = false)]
     database_blocked: DatabaseBlocked,
 }
 
