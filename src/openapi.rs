@@ -100,6 +100,7 @@ pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     document.merge(Problems::openapi());
     let mut document = serde_json::to_value(placed(document, base_path))?;
     offer_all_request_types(&mut document);
+    promise_headers(&mut document);
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
 
@@ -134,6 +135,18 @@ fn offer_all_request_types(document: &mut Value) {
                 content.insert(media_type.to_owned(), json.clone());
             }
         }
+    }
+}
+
+/// The headers that the document describes are always there; utoipa has no word for that.
+fn promise_headers(document: &mut Value) {
+    let Value::Object(members) = document else { return };
+    for (name, value) in members {
+        let headers = value.as_object_mut().into_iter().filter(|_| name == "headers");
+        for header in headers.flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+            header.insert("required".to_owned(), true.into());
+        }
+        promise_headers(value);
     }
 }
 

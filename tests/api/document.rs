@@ -84,6 +84,9 @@ fn the_document_says_all_that_a_generator_needs() {
                 contents.all(|(_, content)| content["example"] != Value::Null),
                 "{method} {path} {status}"
             );
+            for (name, header) in response["headers"].as_object().into_iter().flatten() {
+                assert_eq!(header["required"], true, "{method} {path} {status}: {name} is always there");
+            }
         }
     }
 }
