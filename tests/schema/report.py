@@ -1,20 +1,19 @@
 """Prints what schemathesis saw: how many valid requests of each operation were answered 2xx. None at all is a failure.
 
-Called by scripts/test-contract as `report.py DOCUMENT REPORT`: the OpenAPI document, and schemathesis's report as JSON.
+Called by scripts/test-contract as `report.py URL FILE`: of the OpenAPI document, and of schemathesis's report in JSON.
 """
 
 import json
 import sys
+from urllib.request import urlopen
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 
-
-def read(path):
-    with open(path) as file:
-        return json.load(file)
-
-
-document, report = map(read, sys.argv[1:])
+url, file = sys.argv[1:]
+with urlopen(url, timeout=30) as answer:
+    document = json.load(answer)
+with open(file) as opened:
+    report = json.load(opened)
 operations = [
     f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item if method in METHODS
 ]
