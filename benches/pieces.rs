@@ -1,0 +1,37 @@
+//! What a login and a verification are made of, each alone: `cargo bench`. `scripts/bench` measures the whole.
+
+use divan::{Bencher, black_box};
+use shoko_auth::secret::key::{Key, Sealer};
+use shoko_auth::secret::password::Passwords;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = ["0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-0123-456789abcdef"])]
+fn parse_key(text: &str) -> Option<Key> {
+    Key::parse(black_box(text))
+}
+
+#[divan::bench]
+fn hash_key(bencher: Bencher<'_, '_>) {
+    let key = Key::generate().expect("the system has random bytes");
+    bencher.bench_local(|| black_box(&key).hash());
+}
+
+/// What a login of a device that has a key does instead of making one.
+#[divan::bench]
+fn unseal_key(bencher: Bencher<'_, '_>) {
+    let secret = Sealer::generate_secret().expect("the system has random bytes");
+    let sealer = Sealer::from_base64(&secret).expect("it was made for that");
+    let key = Key::generate().expect("the system has random bytes");
+    let stored = sealer.seal(&key, 1, "device").expect("sealing does not fail");
+    bencher.bench_local(|| sealer.open(black_box(&stored), 1, "device"));
+}
+
+#[divan::bench]
+fn verify_password_with_1000_rounds(bencher: Bencher<'_, '_>) {
+    let passwords = Passwords::new(1000, 8).expect("1000 rounds can be set");
+    let stored = passwords.hash("the right one").expect("hashing does not fail");
+    bencher.bench_local(|| passwords.verify(black_box("the right one"), Some(&stored)));
+}
