@@ -98,13 +98,15 @@ as_postgres() (
   exec "$@"
 )
 
-# Nothing in it has to outlive the tests, so nothing waits for the disk. A script that needs it otherwise sets this.
-postgres_settings='fsync = off
+# What tests set: nothing in their databases has to outlive them, so nothing waits for the disk.
+careless='fsync = off
 synchronous_commit = off
 full_page_writes = off'
 
-# After find_postgres: starts a new server on a socket that only its user and root reach, and sets TEST_DATABASE_URL.
+# start_postgres [SETTINGS]: after find_postgres, starts a new server on a socket that only its user and root reach, and
+# sets TEST_DATABASE_URL. SETTINGS are lines of its configuration, by default the careless ones.
 start_postgres() {
+  local settings=${1-$careless}
   # Not in TMPDIR: a socket's path has at most 107 bytes, and the server's user must be able to go there.
   postgres_dir=$(TMPDIR=/tmp mktemp -d)
   if ((EUID == 0)); then
@@ -118,7 +120,7 @@ start_postgres() {
 listen_addresses = ''
 unix_socket_directories = '$postgres_dir'
 max_connections = 300
-$postgres_settings
+$settings
 END
       as_postgres "$postgres_bin/pg_ctl" start --wait --pgdata=data --log=log
   } &>"$postgres_dir/start.log" || {
@@ -129,13 +131,13 @@ END
   export TEST_DATABASE_URL="postgres://shoko_auth_test@${postgres_dir//\//%2F}/postgres"
 }
 
-# need_postgres REFUSAL: start_postgres, after its programs were found, or installed from Debian.
+# need_postgres REFUSAL [SETTINGS]: start_postgres, after its programs were found, or installed from Debian.
 need_postgres() {
   find_postgres || {
     install_postgres "$1"
     find_postgres || die 'PostgreSQL was installed, but its initdb is nowhere to be found'
   }
-  start_postgres
+  start_postgres "${@:2}"
 }
 
 # use_new_database NAME: lets what is started from now on use a new, empty database of that PostgreSQL.
