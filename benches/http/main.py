@@ -1,0 +1,284 @@
+"""Measures a server against a bare handler and against its peers: called by scripts/bench, which says what it does."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import peers
+import picture
+import revocation
+import storm
+import verification
+from database import FIRST_LOGIN, LOGINS, Postgres, Sqlite, make_keys
+from figures import Targets, rate, ratio, table
+from load import Keys, walk, wrk
+from server import PROGRAMS, Connection, Server, login
+
+SMALL = 1000
+NAMES = ["verify", "login", "storm", "revocation", "memory", "peers"]
+PICTURE = Path(__file__).parents[2] / "docs/verify-during-logins.svg"
+
+
+def say(words):
+    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
+
+
+def options():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split(":")[0] + ".")
+    parser.add_argument("--quick", action="store_true", help="short rounds and 100,000 keys: shows that all of it runs")
+    parser.add_argument("--rounds", type=int, help="how often each is measured, in turn [5; quick: 2]")
+    parser.add_argument("--seconds", type=int, help="how long each time [4; quick: 1]")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--peers", metavar="DIR", type=Path, help="the kit that starts and loads peers")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where all figures go")
+    chosen = parser.parse_args()
+    if chosen.peers and not (chosen.peers / "start.sh").is_file():
+        parser.error(f"--peers: there is no start.sh in {chosen.peers}")
+    quick = chosen.quick
+    chosen.keys = 100_000 if quick else 1_000_000
+    chosen.rounds = chosen.rounds or (2 if quick else 5)
+    chosen.seconds = chosen.seconds or (1 if quick else 4)
+    chosen.calm, chosen.stormy = (4, 8) if quick else (10, 20)
+    chosen.revocations, chosen.commands = (100, 30) if quick else (1000, 200)
+    return chosen
+
+
+class Bench:
+    """One run: the databases, the servers, what was measured and what was wanted."""
+
+    def __init__(self, chosen, folder):
+        self.chosen, self.folder = chosen, folder
+        self.targets, self.raw, self.tables = Targets(), {"machine": machine(), "options": vars(chosen)}, []
+        self.sizes = [SMALL, chosen.keys] if "verify" in chosen.only else [chosen.keys]
+        self.files = {size: folder / f"keys-{size}" for size in [*self.sizes, "unknown"]}
+        for size, path in self.files.items():
+            make_keys(path, verification.CYCLED if size == "unknown" else size)
+        self.servers = {}
+        for size in self.sizes:
+            for database in (Sqlite(folder / f"sqlite-{size}"), Postgres(f"bench_{size}")):
+                self.servers[database.name, size] = self.seeded(database, size)
+
+    def seeded(self, database, size):
+        start = time.monotonic()
+        server = Server(database)
+        server.stop()
+        database.fill(self.files[size])
+        server.start()
+        took = time.monotonic() - start
+        say(f"{database.name} with {size:,} keys: made in {took:.0f} s")
+        self.raw.setdefault("seeding_seconds", {})[f"{database.name}, {size}"] = took
+        return server
+
+    def large(self, database):
+        return self.servers[database, self.chosen.keys]
+
+    def stop(self):
+        for server in self.servers.values():
+            server.stop()
+
+    def verify(self):
+        floor = Server()
+        try:
+            cells = list(verification.cells(floor, self.servers, self.files))
+            rounds = verification.measure(cells, self.chosen.rounds, self.chosen.seconds, say)
+        finally:
+            floor.stop()
+        self.raw["verify"] = rounds
+        self.tables.append(("Verification", verification.report(cells, rounds)))
+        verification.judge(self.targets, rounds, *self.sizes)
+
+    def warm_logins(self, server):
+        """Afterwards every user has a key for the device, and the network is a known one."""
+        connection = Connection(server)
+        for number in range(FIRST_LOGIN, FIRST_LOGIN + LOGINS):
+            if (status := connection.ask(login(number))) != 200:
+                raise RuntimeError(f"a login is {status}")
+
+    def login(self):
+        """Beside the bare hash on all cores. `new`: each makes a key, which a login of a known device does not."""
+        users, seconds, rounds = Keys("bench", FIRST_LOGIN, LOGINS), max(4, self.chosen.seconds), []
+        for number in range(self.chosen.rounds):
+            say(f"login, round {number + 1} of {self.chosen.rounds}")
+            hashes = subprocess.run([PROGRAMS / "examples/hash", str(seconds)], capture_output=True, check=True)
+            measured = {"the bare hash": {"rps": float(hashes.stdout)}}
+            for database in ("SQLite", "PostgreSQL"):
+                url = self.large(database).url + "/api/auth"
+                for what, kind in (("known device", "login"), ("new device", "new")):
+                    users.path = f"round {number}"
+                    measured[f"{database}: login, {what}"] = wrk(url, kind, seconds, users, connections=8)
+            rounds.append(measured)
+        self.raw["login"] = rounds
+        rows = []
+        for name in rounds[0]:
+            share = ratio(rounds, name, "the bare hash")
+            rows.append([name, f"{rate(rounds, name):.1f}", f"{share['median']:.3f}",
+                         f"{share['least']:.3f} to {share['most']:.3f}"])
+            if name.endswith("known device"):
+                self.targets.at_least(f"{name}, of the bare hash on all cores", share, 0.95)
+        self.tables.append(("Logins", table(["What", "A second", "Share of the bare hash", "Least to most"], rows)))
+
+    def storm(self):
+        storms, rows = {}, []
+        mine = Keys(self.files[self.chosen.keys], 0, 1).first()
+        for database in ("SQLite", "PostgreSQL"):
+            say(f"storm of logins on {database}")
+            storms[database] = storm.measure(self.large(database), mine, self.chosen.calm, self.chosen.stormy)
+            for phase, seen in storms[database]["phases"].items():
+                rows.append([database, phase, *(f"{seen[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms"))])
+            self.tables.append((f"Logins of the storm on {database}, by status", str(storms[database]["answers"])))
+            self.targets.at_most(f"{database}: verify p99 while {storm.LOGGING_IN} log in",
+                                 storms[database]["phases"]["during"]["p99_ms"], 10, "ms")
+        self.raw["storm"] = storms
+        heads = ["Database", "Storm", "p50 (ms)", "p99 (ms)", "Slowest (ms)"]
+        self.tables.append(("Verification around a storm of logins", table(heads, rows)))
+        picture.draw(storms, PICTURE)
+
+    def revocation(self):
+        seen, (postgres, sqlite) = {}, (self.large("PostgreSQL"), self.large("SQLite"))
+        other, rows = Server(postgres.database), []
+        delete = sqlite.database.delete()
+        ways = [
+            ("PostgreSQL: from node to node", postgres, self.chosen.revocations, revocation.by_another_node(other), 10),
+            ("SQLite: from the command line", sqlite, self.chosen.commands,
+             lambda number, _: sqlite.command("key", "revoke", "--id", str(number)), 50),
+            ("SQLite: from plain SQL", sqlite, self.chosen.revocations, lambda number, _: delete(number), 50),
+        ]
+        left = dict.fromkeys(("PostgreSQL", "SQLite"), self.chosen.keys)
+        try:
+            for name, server, count, revoke_key, wanted in ways:
+                say(f"revocation, {name}")
+                last = left[server.database.name]
+                left[server.database.name] -= count
+                keys = self.keys_with_ids(last - count, count)
+                seen[name] = revocation.measure(server, keys, revoke_key)
+                for percent, most in ((50, wanted), (99, 100)):
+                    self.targets.at_most(f"{name}: revocation seen, p{percent}", seen[name][f"p{percent}_ms"], most, "ms")
+                rows.append([name, count, *(f"{seen[name][f'{x}_ms']:.2f}" for x in ("p50", "p99", "max")),
+                             seen[name]["seen_late"]])
+        finally:
+            other.stop()
+        self.raw["revocation"] = seen
+        heads = ["Revocation", "Keys", "p50 (ms)", "p99 (ms)", "Slowest (ms)", "Worked once more"]
+        self.tables.append(("Revocation", table(heads, rows)))
+
+    def keys_with_ids(self, start, count):
+        path = self.files[self.chosen.keys]
+        return [(number + 1, Keys(path, number, 1).first()) for number in range(start, start + count)]
+
+    def memory(self):
+        seen, rows = {}, []
+        for database in ("SQLite", "PostgreSQL"):
+            server = self.large(database)
+            say(f"memory on {database}")
+            server.restart()
+            time.sleep(2)
+            idle = server.memory()["now"]
+            keys = Keys(self.files[self.chosen.keys], 0, self.chosen.keys - verification.RESERVED)
+            while keys.count > 1000:
+                walk(server.url + verification.VERIFY, 2, keys)
+            full = server.memory()
+            seen[database] = {"idle": idle, "full": full}
+            rows.append([database, f"{idle:.1f}", f"{full['now']:.1f}", f"{full['most']:.1f}"])
+            self.targets.at_most(f"{database}: memory, idle", idle, 30, "MiB")
+            self.targets.at_most(f"{database}: memory, every key seen", full["now"], 120, "MiB")
+        self.raw["memory"] = seen
+        self.tables.append(("Memory (MiB)", table(["Database", "Idle", "Every key seen", "At most"], rows)))
+
+    def peers(self):
+        if not self.chosen.peers:
+            say("peers: left out, as --peers does not say where they are")
+            return
+        kit, rounds = peers.Kit(self.chosen.peers), []
+        path = self.files[self.chosen.keys]
+        users = Keys("", FIRST_LOGIN, LOGINS)
+        try:
+            kit.start()
+            for number in range(self.chosen.rounds):
+                say(f"peers, round {number + 1} of {self.chosen.rounds}")
+                measured, users.path = {}, f"peers {number}"
+                for database in ("SQLite", "PostgreSQL"):
+                    url, load = self.large(database).url, {"threads": 1}
+                    measured[f"{database} verify"] = wrk(
+                        url + verification.VERIFY, "one", self.chosen.seconds, key=Keys(path, 0, 1).first(),
+                        connections=peers.CONNECTIONS["verify"], **load)
+                    measured[f"{database} login"] = wrk(
+                        url + "/api/auth", "new", max(4, self.chosen.seconds), users,
+                        connections=peers.CONNECTIONS["login"], **load)
+                for peer in peers.PEERS:
+                    measured[f"{peer} verify"] = kit.load(peer, "verify", self.chosen.seconds)
+                    measured[f"{peer} login"] = kit.load(peer, "login", max(4, self.chosen.seconds))
+                rounds.append(measured)
+        finally:
+            kit.stop()
+        self.raw["peers"] = rounds
+        self.report_peers(rounds)
+
+    def report_peers(self, rounds):
+        best = max(peers.PEERS, key=lambda peer: rate(rounds, f"{peer} verify"))
+        rows = []
+        for who in ("SQLite", "PostgreSQL", *peers.PEERS):
+            ours = who not in peers.PEERS
+            row = [f"shoko-auth on {who}" if ours else who]
+            for what in ("verify", "login"):
+                row.append(f"{rate(rounds, f'{who} {what}'):,.1f}")
+            rows.append(row)
+            if ours:
+                self.targets.at_least(f"{who}: verify, of the best peer ({best})",
+                                      ratio(rounds, f"{who} verify", f"{best} verify"), 10)
+                self.targets.at_least(f"{who}: login of a new device, of {peers.EQUAL_COST} at equal hash cost",
+                                      ratio(rounds, f"{who} login", f"{peers.EQUAL_COST} login"), 2)
+        self.tables.append(("Peers", table(["Who", "Verifications/s", "Logins/s"], rows)))
+
+
+def machine():
+    output = lambda *command: subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    models = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    return {
+        "cores": os.cpu_count(),
+        "processor": models[0] if models else platform.machine(),
+        "system": platform.platform(),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "load_before": os.getloadavg(),
+        "commit": output("git", "describe", "--always", "--dirty"),
+        "rustc": output("rustc", "--version"),
+        "wrk": output("wrk", "-v").splitlines()[0],
+        "postgres": output(os.path.join(os.environ["POSTGRES_BIN"], "postgres"), "--version"),
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+
+
+def main():
+    chosen = options()
+    if "BENCH_PROGRAMS" not in os.environ:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(chosen, Path(folder))
+        try:
+            if {"login", "storm", "peers"} & set(chosen.only):
+                for database in ("SQLite", "PostgreSQL"):
+                    bench.warm_logins(bench.large(database))
+            for name in NAMES:
+                if name in chosen.only:
+                    getattr(bench, name)()
+        finally:
+            bench.stop()
+    bench.raw["targets"] = bench.targets.rows
+    about = bench.raw["machine"]
+    print(f"{about['cores']} cores, {about['processor']}, {about['postgres']}, {about['rustc']}, commit {about['commit']}")
+    for head, words in bench.tables:
+        print(f"\n## {head}\n\n{words}")
+    rows = [[row["what"], row["seen"], row["wanted"], "yes" if row["met"] else "**no**"] for row in bench.targets.rows]
+    print("\n## Targets\n\n" + table(["What", "Measured", "Wanted", "Met"], rows))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(bench.raw, indent=1, default=str), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Other login services, by the kit that starts and loads them: a folder with install.sh, start.sh, bench.sh, stop.sh."""
+
+import json
+import os
+import subprocess
+
+from database import ROUNDS
+
+# How many connections load the peers and us; wrk with one thread, as the kit does it.
+CONNECTIONS = {"verify": 16, "login": 4}
+PEERS = ["knox", "betterauth", "pocketbase"]
+# The one whose passwords cost what ours do.
+EQUAL_COST = "knox"
+
+
+class Kit:
+    """The scripts of the folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = os.environ | {"PEER_PBKDF2": str(ROUNDS)}
+
+    def run(self, script, *arguments):
+        command = [self.folder / script, *map(str, arguments)]
+        run = subprocess.run(command, env=self.environment, stdout=subprocess.PIPE, text=True, check=True)
+        return run.stdout
+
+    def start(self):
+        self.run("install.sh", *PEERS)
+        for peer in PEERS:
+            self.run("start.sh", peer)
+
+    def stop(self):
+        self.run("stop.sh", "all")
+
+    def load(self, peer, what, seconds):
+        output = self.run("bench.sh", peer, what, CONNECTIONS[what], seconds)
+        result = json.loads(output.splitlines()[-1])
+        if result["not_2xx"] or result["socket_errors"] or not result["requests"]:
+            raise RuntimeError(f"not what was to be measured: {result}")
+        return result

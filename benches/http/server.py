@@ -1,0 +1,124 @@
+"""Starts and stops servers of this repository."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+PROGRAMS = Path(os.environ.get("BENCH_PROGRAMS", ""))
+PROGRAM = PROGRAMS / "shoko-auth"
+# Everything else is as it is by default. The log is off, as a warning of each refusal would be measured, too.
+SETTINGS = {"SHOKO_AUTH_ADMIN_PASSWORD": "the right one", "RUST_LOG": "warn"}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Server:
+    """A running process, and how to speak to it. On a database, or the floor without one."""
+
+    def __init__(self, database=None):
+        self.database = database
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+        self.start()
+
+    def environment(self):
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("SHOKO_AUTH_")}
+        listen = {"SHOKO_AUTH_LISTEN": f"127.0.0.1:{self.port}"}
+        return plain | SETTINGS | listen | self.database.environment
+
+    def start(self):
+        self.log = tempfile.TemporaryFile()
+        if self.database:
+            self.process = subprocess.Popen([PROGRAM, "serve"], env=self.environment(), stdout=self.log, stderr=self.log)
+        else:
+            self.process = subprocess.Popen([PROGRAMS / "examples/floor", f"127.0.0.1:{self.port}"])
+        for _ in range(300):
+            try:
+                self.get("/health/ready" if self.database else "/api/auth/verify")
+                return
+            except OSError:
+                time.sleep(0.1)
+            if self.process.poll() is not None:
+                break
+        self.log.seek(0)
+        raise RuntimeError(f"the server did not start: {self.log.read().decode()}")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def restart(self):
+        """With nothing in its memory."""
+        self.stop()
+        self.start()
+
+    def command(self, *arguments):
+        """The command line, on the same database."""
+        subprocess.run([PROGRAM, *arguments], env=self.environment(), check=True, stdout=subprocess.DEVNULL)
+
+    def get(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", path)
+        status = connection.getresponse().status
+        connection.close()
+        if status != 200:
+            raise RuntimeError(f"{path} is {status}")
+
+    def memory(self):
+        """What is resident now and was at most, in MiB."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return {name: int(fields[field].split()[0]) / 1024 for name, field in [("now", "VmRSS"), ("most", "VmHWM")]}
+
+    def version(self):
+        return subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+class Connection:
+    """One connection that stays open: requests as bytes, the status back. As little as possible besides."""
+
+    def __init__(self, server):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, request):
+        self.socket.sendall(request)
+        answer = self.socket.recv(65536)
+        while b"\r\n\r\n" not in answer:
+            answer += self.more()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
+        missing = int(length.split(b":")[1]) - len(body)
+        while missing > 0:
+            missing -= len(self.more())
+        return int(head[9:12])
+
+    def more(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise RuntimeError("the server has closed the connection")
+        return data
+
+
+def verify(key):
+    return f"GET /api/auth/verify HTTP/1.1\r\nHost: bench\r\napikey: {key}\r\n\r\n".encode()
+
+
+def revoke(key):
+    return f"DELETE /api/auth?apikey={key} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+
+
+def login(number):
+    body = json.dumps({"user": f"user{number}", "pass": "the right one", "device": "bench"})
+    head = f"POST /api/auth HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n{body}".encode()

@@ -1,0 +1,115 @@
+"""Verification: what is asked, of whom, and how it compares with the bare handler."""
+
+from database import OF_THOUSAND
+from figures import rate, ratio, table
+from load import Keys, walk, wrk
+
+VERIFY = "/api/auth/verify"
+# So many keys are asked for again and again: fewer than any cache holds.
+CYCLED = 10_000
+# More than are ever asked for in one run.
+MOST_PER_SECOND = 70_000
+# The keys at the end of a file are kept for revocations.
+RESERVED = 3000
+
+
+class Cell:
+    """One line of the table."""
+
+    def __init__(self, name, run, floor="floor"):
+        self.name, self.run, self.floor = name, run, floor
+
+
+class Walk:
+    """Asks for each key of a server once. When they run out, the server begins again with nothing in its memory."""
+
+    def __init__(self, server, keys):
+        self.server, self.all, self.keys = server, keys, Keys(keys.path, 0, 0)
+
+    def __call__(self, seconds):
+        if self.keys.count < seconds * MOST_PER_SECOND:
+            self.keys = Keys(self.all.path, self.all.start, self.all.count)
+            self.server.restart()
+        result = walk(self.server.url + VERIFY, seconds, self.keys)
+        if result["ran_out"]:
+            raise RuntimeError(f"{self.all.count} keys are too few for {seconds} s")
+        return result
+
+
+def cycle(server, keys, warm=True):
+    def run(seconds):
+        if warm:
+            wrk(server.url + VERIFY, "cycle", 1, keys)
+        return wrk(server.url + VERIFY, "cycle", seconds, keys)
+
+    return run
+
+
+def one(server, key, path=VERIFY):
+    return lambda seconds: wrk(server.url + path, "one", seconds, key=key)
+
+
+def cells(floor, servers, files):
+    """`servers`: by database and size; `files`: of keys, by size; "unknown" are in no database."""
+    small, large = sorted(size for size in files if size != "unknown")
+    everything = files[large]
+    cycled = Keys(everything, 1 + OF_THOUSAND, CYCLED)
+    yield Cell("floor", one(floor, Keys(everything, 0, 1).first()))
+    yield Cell("floor, many keys", cycle(floor, cycled, warm=False))
+    for database in ("SQLite", "PostgreSQL"):
+        for size in (small, large):
+            server, prefix = servers[database, size], f"{database}, {size:,} keys"
+            mine = Keys(files[size], 0, 1).first()
+            yield Cell(f"{prefix}: verify, one key", one(server, mine))
+            yield Cell(f"{prefix}: User/Current, one key", one(server, mine, "/api/v3/User/Current"))
+            yield Cell(f"{prefix}: verify, unknown keys", unknown(server, files["unknown"]), "floor, many keys")
+        prefix, first = f"{database}, {large:,} keys", 1 + OF_THOUSAND
+        of_thousand = Keys(everything, OF_THOUSAND, 1).first()
+        yield Cell(f"{prefix}: verify, one key of {OF_THOUSAND:,}", one(server, of_thousand))
+        yield Cell(f"{prefix}: verify, cached keys", cycle(server, cycled), "floor, many keys")
+        rest = Keys(everything, first + CYCLED, large - first - CYCLED - RESERVED)
+        yield Cell(f"{prefix}: verify, each key once", Walk(server, rest), "floor, many keys")
+
+
+def unknown(server, path):
+    keys = Keys(path, 0, CYCLED)
+    return lambda seconds: wrk(server.url + VERIFY, "cycle", seconds, keys, refused=True)
+
+
+def measure(cells, rounds, seconds, say):
+    """Each cell in turn, round by round."""
+    measured = []
+    for number in range(rounds):
+        say(f"verification, round {number + 1} of {rounds}")
+        measured.append({cell.name: cell.run(seconds) for cell in cells})
+    return measured
+
+
+def report(cells, rounds):
+    floors = {cell.name: cell.floor for cell in cells}
+    rows = []
+    for name, floor in floors.items():
+        shares = ratio(rounds, name, floor)
+        p99 = sorted(measured[name]["p99_ms"] for measured in rounds)[len(rounds) // 2]
+        spread = f"{shares['least']:.3f} to {shares['most']:.3f}"
+        rows.append([name, f"{rate(rounds, name):,.0f}", f"{shares['median']:.3f}", spread, f"{p99:.2f}"])
+    return table(["What", "Requests/s", "Share of the floor", "Least to most", "p99 (ms)"], rows)
+
+
+def judge(targets, rounds, small, large):
+    """The targets that are about these cells."""
+    many = "floor, many keys"
+    for database, uncached in (("SQLite", 0.40), ("PostgreSQL", 0.15)):
+        prefix = f"{database}, {large:,} keys"
+        cell = lambda what, size=large: f"{database}, {size:,} keys: verify, {what}"
+        targets.at_least(f"{prefix}: one key, of the floor", ratio(rounds, cell("one key"), "floor"), 0.90)
+        targets.at_least(f"{prefix}: cached keys, of the floor", ratio(rounds, cell("cached keys"), many), 0.90)
+        targets.at_least(f"{prefix}: each key once, of the floor", ratio(rounds, cell("each key once"), many), uncached)
+        thousand = cell(f"one key of {OF_THOUSAND:,}")
+        targets.about_one(f"{prefix}: user with {OF_THOUSAND:,} keys / with 1",
+                          ratio(rounds, thousand, cell("one key")), 0.05)
+        for what, kind, within in (("one key", "cached", 0.05), ("unknown keys", "uncached", 0.25)):
+            targets.about_one(f"{database}, {kind}: {large:,} keys / {small:,}",
+                              ratio(rounds, cell(what), cell(what, small)), within)
+
+
