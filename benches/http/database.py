@@ -73,6 +73,7 @@ class Sqlite:
 
     def fill(self, path):
         database = sqlite3.connect(self.path, timeout=60)
+        database.execute("PRAGMA cache_size = -500000")
         with database:
             database.executemany(f"INSERT INTO users ({USER_COLUMNS}) VALUES (?, ?, ?, ?, ?)", users())
             database.executemany(f"INSERT INTO api_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows(path))

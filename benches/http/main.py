@@ -271,7 +271,9 @@ def main():
             bench.stop()
     bench.raw["targets"] = bench.targets.rows
     about = bench.raw["machine"]
-    print(f"{about['cores']} cores, {about['processor']}, {about['postgres']}, {about['rustc']}, commit {about['commit']}")
+    load = f"load before {about['load_before'][0]:.1f}"
+    print(", ".join([f"{about['cores']} cores", *(about[name] for name in ("processor", "postgres", "rustc", "wrk")), load]))
+    print(f"commit {about['commit']}, {chosen.rounds} rounds of {chosen.seconds} s")
     for head, words in bench.tables:
         print(f"\n## {head}\n\n{words}")
     rows = [[row["what"], row["seen"], row["wanted"], "yes" if row["met"] else "**no**"] for row in bench.targets.rows]
