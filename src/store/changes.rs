@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::prelude::*;
-use diesel::r2d2::ManageConnection;
 
 use super::DbConnection;
-use super::connection::Manager;
+use super::connection::connect;
 use super::schema::changes;
 use crate::error::{AuthError, Result};
 use crate::settings::Database;
@@ -48,7 +47,7 @@ impl ChangeFeed {
     /// Hears of all that changes from now on.
     pub fn open(database: &Database) -> Result<Self> {
         let unavailable = |e: diesel::r2d2::Error| AuthError::Unavailable(e.to_string());
-        let mut connection = Manager::new(database.clone()).connect().map_err(unavailable)?;
+        let mut connection = connect(database).map_err(unavailable)?;
         let mut number = 0;
         match &mut connection {
             DbConnection::Postgres(c) => listen(c)?,

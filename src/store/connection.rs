@@ -2,6 +2,9 @@
 //!
 //! The queries are methods of [`DbConnection`], one file a table, so that each is written once for both databases.
 
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::r2d2::ManageConnection;
 use diesel::{Connection as _, PgConnection, QueryResult, RunQueryDsl, SqliteConnection};
@@ -59,6 +62,44 @@ impl DbConnection {
     }
 }
 
+/// How long a connection that has worked is taken for one that works: to ask first would double the cost of a query.
+const PROVEN_FOR: Duration = Duration::from_secs(1);
+
+/// A connection in the pool.
+pub(super) struct Pooled {
+    connection: DbConnection,
+    /// When it was last known to work.
+    worked_at: Option<Instant>,
+}
+
+impl Pooled {
+    /// To be called after queries on it: whether it can be told from them that it works.
+    pub fn note(&mut self, works: bool) {
+        self.worked_at = works.then(Instant::now);
+    }
+
+    /// Whether it works, by asking.
+    pub fn is_alive(&mut self) -> bool {
+        let works = self.connection.ping().is_ok();
+        self.note(works);
+        works
+    }
+}
+
+impl Deref for Pooled {
+    type Target = DbConnection;
+
+    fn deref(&self) -> &DbConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut DbConnection {
+        &mut self.connection
+    }
+}
+
 /// Makes connections for the pool. Diesel's derived manager tries each database in turn and hides the real error.
 pub(super) struct Manager {
     database: Database,
@@ -71,22 +112,34 @@ impl Manager {
 }
 
 impl ManageConnection for Manager {
-    type Connection = DbConnection;
+    type Connection = Pooled;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<DbConnection, Self::Error> {
-        match &self.database {
-            Database::Postgres(url) => connect_postgres(url),
-            Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
-        }
+    fn connect(&self) -> Result<Pooled, Self::Error> {
+        let connection = connect(&self.database)?;
+        Ok(Pooled {
+            connection,
+            worked_at: None,
+        })
     }
 
-    fn is_valid(&self, connection: &mut DbConnection) -> Result<(), Self::Error> {
+    fn is_valid(&self, connection: &mut Pooled) -> Result<(), Self::Error> {
+        if connection.worked_at.is_some_and(|at| at.elapsed() < PROVEN_FOR) {
+            return Ok(());
+        }
         connection.ping().map_err(diesel::r2d2::Error::QueryError)
     }
 
-    fn has_broken(&self, connection: &mut DbConnection) -> bool {
+    fn has_broken(&self, connection: &mut Pooled) -> bool {
         std::thread::panicking() || connection.is_broken()
+    }
+}
+
+/// A connection outside the pool.
+pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2::Error> {
+    match database {
+        Database::Postgres(url) => connect_postgres(url),
+        Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
     }
 }
 

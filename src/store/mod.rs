@@ -77,11 +77,14 @@ impl Store {
     pub fn read<T>(&self, queries: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
         let mut connection = self.connection()?;
         match queries(&mut connection) {
-            Err(AuthError::Unavailable(_)) if connection.ping().is_err() => {
+            Err(AuthError::Unavailable(_)) if !connection.is_alive() => {
                 drop(connection);
-                queries(&mut *self.connection()?)
+                queries(&mut *self.living_connection()?)
             }
-            result => result,
+            result => {
+                connection.note(result.is_ok());
+                result
+            }
         }
     }
 
@@ -91,14 +94,25 @@ impl Store {
         queries: impl FnOnce(&mut DbConnection) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let mut connection = self.connection()?;
-        connection.begin_write().map_err(AuthError::from)?;
+        if let Err(error) = connection.begin_write() {
+            if connection.is_alive() {
+                return Err(AuthError::from(error).into());
+            }
+            drop(connection);
+            connection = self.living_connection()?;
+            connection.begin_write().map_err(AuthError::from)?;
+        }
         match queries(&mut connection) {
             Ok(value) => {
-                connection.commit().map_err(AuthError::from)?;
+                let committed = connection.commit();
+                connection.note(committed.is_ok());
+                committed.map_err(AuthError::from)?;
                 Ok(value)
             }
             Err(error) => {
-                if let Err(e) = connection.rollback() {
+                let undone = connection.rollback();
+                connection.note(undone.is_ok());
+                if let Err(e) = undone {
                     log::warn!("rolling back: {e}");
                 }
                 Err(error)
@@ -127,6 +141,17 @@ impl Store {
     /// Whether the database answers, with our tables in it.
     pub fn ping(&self) -> Result<()> {
         self.read(DbConnection::has_admin).map(drop)
+    }
+
+    /// One that was asked whether it works: when the server has cut one of them, it has cut all.
+    fn living_connection(&self) -> Result<PooledConnection<Manager>> {
+        for _ in 0..POOL_SIZE {
+            let mut connection = self.connection()?;
+            if connection.is_alive() {
+                return Ok(connection);
+            }
+        }
+        self.connection()
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
