@@ -40,6 +40,8 @@ def options():
     chosen = parser.parse_args()
     if chosen.peers and not (chosen.peers / "start.sh").is_file():
         parser.error(f"--peers: there is no start.sh in {chosen.peers}")
+    if not chosen.peers and chosen.only == ["peers"]:
+        parser.error("--only peers: --peers must say where they are")
     quick = chosen.quick
     chosen.keys = 100_000 if quick else 1_000_000
     chosen.rounds = chosen.rounds or (2 if quick else 5)
@@ -77,10 +79,6 @@ class Bench:
 
     def large(self, database):
         return self.servers[database, self.chosen.keys]
-
-    def stop(self):
-        for server in self.servers.values():
-            server.stop()
 
     def verify(self):
         floor = Server()
@@ -158,7 +156,8 @@ class Bench:
                 keys = self.keys_with_ids(last - count, count)
                 seen[name] = revocation.measure(server, keys, revoke_key)
                 for percent, most in ((50, wanted), (99, 100)):
-                    self.targets.at_most(f"{name}: revocation seen, p{percent}", seen[name][f"p{percent}_ms"], most, "ms")
+                    what = f"{name}: revocation seen, p{percent}"
+                    self.targets.at_most(what, seen[name][f"p{percent}_ms"], most, "ms")
                 rows.append([name, count, *(f"{seen[name][f'{x}_ms']:.2f}" for x in ("p50", "p99", "max")),
                              seen[name]["seen_late"]])
         finally:
@@ -192,7 +191,7 @@ class Bench:
 
     def peers(self):
         if not self.chosen.peers:
-            say("peers: left out, as --peers does not say where they are")
+            self.tables.append(("Peers", "Left out: `--peers` does not say where they are."))
             return
         kit, rounds = peers.Kit(self.chosen.peers), []
         path = self.files[self.chosen.keys]
@@ -238,7 +237,8 @@ class Bench:
 
 def machine():
     output = lambda *command: subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    models = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
     return {
         "cores": os.cpu_count(),
         "processor": models[0] if models else platform.machine(),
@@ -247,7 +247,7 @@ def machine():
         "load_before": os.getloadavg(),
         "commit": output("git", "describe", "--always", "--dirty"),
         "rustc": output("rustc", "--version"),
-        "wrk": output("wrk", "-v").splitlines()[0],
+        "wrk": output("wrk", "-v").split(" Copyright")[0],
         "postgres": output(os.path.join(os.environ["POSTGRES_BIN"], "postgres"), "--version"),
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -259,8 +259,8 @@ def main():
     if "BENCH_PROGRAMS" not in os.environ:
         return
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(chosen, Path(folder))
         try:
+            bench = Bench(chosen, Path(folder))
             if {"login", "storm", "peers"} & set(chosen.only):
                 for database in ("SQLite", "PostgreSQL"):
                     bench.warm_logins(bench.large(database))
@@ -268,11 +268,12 @@ def main():
                 if name in chosen.only:
                     getattr(bench, name)()
         finally:
-            bench.stop()
+            Server.stop_all()
     bench.raw["targets"] = bench.targets.rows
     about = bench.raw["machine"]
     load = f"load before {about['load_before'][0]:.1f}"
-    print(", ".join([f"{about['cores']} cores", *(about[name] for name in ("processor", "postgres", "rustc", "wrk")), load]))
+    versions = (about[name] for name in ("processor", "postgres", "rustc", "wrk"))
+    print(", ".join([f"{about['cores']} cores", *versions, load]))
     print(f"commit {about['commit']}, {chosen.rounds} rounds of {chosen.seconds} s")
     for head, words in bench.tables:
         print(f"\n## {head}\n\n{words}")

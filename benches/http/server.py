@@ -24,7 +24,10 @@ def free_port():
 class Server:
     """A running process, and how to speak to it. On a database, or the floor without one."""
 
+    started = []
+
     def __init__(self, database=None):
+        self.started.append(self)
         self.database = database
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,8 +57,14 @@ class Server:
         raise RuntimeError(f"the server did not start: {self.log.read().decode()}")
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait()
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+
+    @classmethod
+    def stop_all(cls):
+        for server in cls.started:
+            server.stop()
 
     def restart(self):
         """With nothing in its memory."""
