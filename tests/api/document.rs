@@ -85,7 +85,10 @@ fn the_document_says_all_that_a_generator_needs() {
                 "{method} {path} {status}"
             );
             for (name, header) in response["headers"].as_object().into_iter().flatten() {
-                assert_eq!(header["required"], true, "{method} {path} {status}: {name} is always there");
+                assert_eq!(
+                    header["required"], true,
+                    "{method} {path} {status}: {name} is always there"
+                );
             }
         }
     }
