@@ -199,6 +199,8 @@ impl Routes {
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(
                 web::scope(&self.prefix)
+                    // First, because it is asked most, and routes are tried in turn.
+                    .configure(gateway::routes)
                     .configure(|config| {
                         if self.dialects.shoko {
                             shoko::routes(config);
@@ -217,7 +219,6 @@ impl Routes {
                             shoko::v1::routes(config);
                         }
                     })
-                    .configure(gateway::routes)
                     .configure(health::routes)
                     .configure(openapi::routes),
             )

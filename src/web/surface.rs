@@ -115,7 +115,12 @@ fn normalised(path: &str) -> String {
 }
 
 fn normalise_path(request: &mut ServiceRequest) {
-    let path = normalised(request.path());
+    let path = request.path();
+    let is_odd = path.ends_with('/') || path.bytes().any(|byte| byte.is_ascii_uppercase());
+    if !is_odd {
+        return;
+    }
+    let path = normalised(path);
     if path == request.path() {
         return;
     }

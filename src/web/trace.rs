@@ -1,9 +1,10 @@
 //! The trace id that a problem and its log lines carry: W3C Trace Context, level 1.
 
+use std::hash::{BuildHasher, RandomState};
+
 use actix_web::{HttpMessage, HttpRequest};
 
 use crate::model::TraceId;
-use crate::secret::key::random;
 
 /// Of this request: the trace of an incoming `traceparent`, else a new one, with a span of its own.
 #[must_use]
@@ -11,11 +12,15 @@ pub fn trace_id(request: &HttpRequest) -> TraceId {
     *request.extensions_mut().get_or_insert_with(|| {
         let header = request.headers().get("traceparent");
         let given = header.and_then(|value| parse(value.to_str().ok()?));
-        // Nothing depends on an id: without random bytes it is zero.
-        let span = u64::from_be_bytes(random().unwrap_or_default());
-        let (trace, flags) = given.unwrap_or_else(|| (u128::from_be_bytes(random().unwrap_or_default()), 0));
+        let (trace, flags) = given.unwrap_or_else(|| (u128::from(random()) << 64 | u128::from(random()), 0));
+        let span = random();
         TraceId { trace, span, flags }
     })
+}
+
+/// Random enough for an id on which nothing depends, and without asking the system at every request.
+fn random() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 /// Trace and flags of a `traceparent` (Trace Context, section 3.2). A later version may have more members.
