@@ -32,7 +32,6 @@ use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{Departure, TrustedProxies};
 use crate::web::call;
-use crate::web::caller::Gate;
 use crate::web::cors::cors;
 use crate::web::health;
 use crate::web::problem::Problem;
@@ -54,6 +53,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const MAX_WORKERS: usize = 512;
 /// The most connections, where the system allows so many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Files that are no connections: database, log, and so on.
 const OTHER_FILES: u64 = 100;
 
@@ -69,7 +69,6 @@ pub fn run(
     let process = Data::new(Process::start());
     let routes = Routes {
         auth: Data::from(auth),
-        gate: Data::default(),
         process: process.clone(),
         proxies: Data::new(TrustedProxies::new(settings.trusted_proxies.clone())),
         swagger: Data::new(Swagger::new(&settings.base_path, &settings.dialects)?),
@@ -146,10 +145,10 @@ async fn sweep(auth: Data<Auth>) {
         if let Err(error) = call(&auth, Auth::sweep_throttle).await {
             log::debug!("forgetting failures of long ago, to be tried again: {error}");
         }
+        sleep(SWEEP_PAUSE).await;
         if let Err(error) = call(&auth, Auth::write_uses).await {
             log::debug!("when keys were used last is not known for the last minute: {error}");
         }
-        sleep(Auth::WRITE_USES_EVERY).await;
     }
 }
 
@@ -164,7 +163,6 @@ fn max_connections(workers: usize, files_each: u64) -> io::Result<usize> {
 #[derive(Clone)]
 struct Routes {
     auth: Data<Auth>,
-    gate: Data<Gate>,
     process: Data<Process>,
     proxies: Data<TrustedProxies>,
     swagger: Data<Swagger>,
@@ -190,7 +188,6 @@ impl Routes {
     > {
         App::new()
             .app_data(self.auth.clone())
-            .app_data(self.gate.clone())
             .app_data(self.process.clone())
             .app_data(self.proxies.clone())
             .app_data(self.swagger.clone())

@@ -146,8 +146,10 @@ impl Auth {
             keep_an_admin(db, &user)?;
             db.delete_user(user_id)?;
             Ok::<_, AuthError>(user)
-        })?;
+        });
+        // Whoever is told that there is no such user may rely on it.
         self.callers.forget(user_id);
+        let deleted = deleted?;
         audit::log(Event::UserDeleted, &deleted.name, "", &caller.origin);
         Ok(())
     }

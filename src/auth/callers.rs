@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::NaiveDateTime;
 use quick_cache::sync::Cache;
@@ -22,9 +22,12 @@ const KEYS: usize = 100_000;
 /// Users, and keys, share numbers when there are more of them: then the end of one makes another be looked up again.
 const SLOTS: usize = 1 << 16;
 
+/// For how long a look-up is believed: what no feed tells (a database that was put in the place of another, a replica
+/// that answers late) is believed no longer either.
+const GREATEST_AGE: Duration = Duration::from_secs(60);
+
 /// The number of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(u64);
+pub(super) type Generation = u64;
 
 /// What is remembered of a key.
 struct Known {
@@ -35,6 +38,7 @@ struct Known {
     device: Box<str>,
     end: Option<End>,
     looked_up: Generation,
+    looked_up_at: Instant,
 }
 
 /// The memory.
@@ -69,7 +73,7 @@ impl Callers {
 
     /// To be called before a key is looked up.
     pub fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::SeqCst))
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// Remembers what a look-up has found that began at generation `looked_up`.
@@ -85,6 +89,7 @@ impl Callers {
             device: caller.device.as_str().into(),
             end: caller.end,
             looked_up,
+            looked_up_at: Instant::now(),
         };
         self.known.insert(hash, Arc::new(known));
     }
@@ -92,14 +97,7 @@ impl Callers {
     /// Who presents the key with this hash, if that is known and still holds.
     pub fn recall(&self, hash: &KeyHash, now: NaiveDateTime) -> Option<Caller> {
         let known = self.known.get(hash)?;
-        let changed = self
-            .users
-            .last(of_user(known.user_id))
-            .max(self.keys.last(of_key(hash)));
-        let changed = changed.max(self.everybody.load(Ordering::SeqCst));
-        let holds =
-            Generation(changed) <= known.looked_up && known.end.is_none_or(|end| end.at > now) && self.is_vouched_for();
-        holds.then(|| Caller {
+        self.holds(hash, &known, now).then(|| Caller {
             key_id: known.key_id,
             user_id: known.user_id,
             user: known.user.to_string(),
@@ -108,6 +106,16 @@ impl Callers {
             end: known.end,
             origin: Origin::default(),
         })
+    }
+
+    fn holds(&self, hash: &KeyHash, known: &Known, now: NaiveDateTime) -> bool {
+        let of_user = self.users.last(of_user(known.user_id));
+        let of_key = self.keys.last(of_key(hash));
+        let of_anybody = self.everybody.load(Ordering::SeqCst);
+        of_user.max(of_key).max(of_anybody) <= known.looked_up
+            && known.end.is_none_or(|end| end.at > now)
+            && known.looked_up_at.elapsed() < GREATEST_AGE
+            && self.is_vouched_for()
     }
 
     /// Forgets all keys of a user, who has changed. To be called when the change is there for everybody to see.
@@ -140,7 +148,7 @@ impl Callers {
         u64::try_from((time - self.start).as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn next_generation(&self) -> u64 {
+    fn next_generation(&self) -> Generation {
         self.generation.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
@@ -155,11 +163,11 @@ impl Default for Changes {
 }
 
 impl Changes {
-    fn note(&self, slot: usize, generation: u64) {
+    fn note(&self, slot: usize, generation: Generation) {
         self.0[slot].fetch_max(generation, Ordering::SeqCst);
     }
 
-    fn last(&self, slot: usize) -> u64 {
+    fn last(&self, slot: usize) -> Generation {
         self.0[slot].load(Ordering::SeqCst)
     }
 }

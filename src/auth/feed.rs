@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Auth;
 use super::callers::Callers;
-use crate::error::Result;
+use crate::error::{AuthError, Result};
 use crate::settings::Database;
 use crate::store::{Change, ChangeFeed};
 
@@ -36,20 +36,17 @@ impl Auth {
 
 /// Until the service is no more.
 fn follow(callers: &Weak<Callers>, database: &Database) {
-    let mut is_down = false;
+    let mut state = State::default();
     while callers.strong_count() > 0 {
-        if let Err(error) = follow_once(callers, database, &mut is_down) {
-            if !is_down {
-                log::warn!("the change feed is down, so every verification asks the database: {error}");
-            }
-            is_down = true;
+        if let Err(error) = follow_once(callers, database, &mut state) {
+            state.is(Some(&error));
             sleep(RETRY);
         }
     }
 }
 
 /// On one connection, until it breaks.
-fn follow_once(callers: &Weak<Callers>, database: &Database, was_down: &mut bool) -> Result<()> {
+fn follow_once(callers: &Weak<Callers>, database: &Database, state: &mut State) -> Result<()> {
     let mut feed = ChangeFeed::open(database)?;
     // What happened before that, nobody has heard.
     callers.upgrade().inspect(|callers| callers.forget_all());
@@ -63,10 +60,28 @@ fn follow_once(callers: &Weak<Callers>, database: &Database, was_down: &mut bool
         }
         callers.vouch_until(as_of + TRUST);
         drop(callers);
-        if std::mem::take(was_down) {
-            log::info!("the change feed is back");
-        }
+        let late = AuthError::Unavailable(format!("it took longer than {TRUST:?}"));
+        state.is((as_of.elapsed() >= TRUST).then_some(&late));
         sleep(PAUSE);
     }
     Ok(())
+}
+
+/// Whether the feed is down, so that each change of that is told once.
+#[derive(Default)]
+struct State {
+    is_down: bool,
+}
+
+impl State {
+    fn is(&mut self, fault: Option<&AuthError>) {
+        match (fault, self.is_down) {
+            (Some(error), false) => {
+                log::warn!("the change feed is down, so every verification asks the database: {error}");
+            }
+            (None, true) => log::info!("the change feed is back"),
+            _ => {}
+        }
+        self.is_down = fault.is_some();
+    }
 }

@@ -29,10 +29,16 @@ impl Auth {
 
     /// Ends a key. To know it is proof enough.
     pub fn revoke_key(&self, text: &str, origin: &Origin) -> Result<()> {
-        let key = Key::parse(text).ok_or(AuthError::UnknownKey)?;
-        let ended = self.store.write(|db| db.delete_key(&key.hash()))?;
+        let hash = Key::parse(text).ok_or(AuthError::UnknownKey)?.hash();
+        // Strangers who try keys shall not keep others from writing.
+        let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
+        let ended = if is_known {
+            self.store.write(|db| db.delete_key(&hash))?
+        } else {
+            None
+        };
         // Somebody else may just have ended it: for whoever is told that it is not there, it must not work.
-        self.callers.forget_key(&key.hash());
+        self.callers.forget_key(&hash);
         self.note_revoked(ended.ok_or(AuthError::UnknownKey)?, origin);
         Ok(())
     }

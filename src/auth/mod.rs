@@ -8,6 +8,7 @@ mod feed;
 mod import;
 mod keys;
 mod login;
+mod lookups;
 mod open;
 mod preferences;
 mod throttle;
@@ -33,6 +34,7 @@ use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::store::Store;
 use callers::Callers;
+use lookups::LookUps;
 use throttle::Throttle;
 use uses::Uses;
 
@@ -44,6 +46,7 @@ pub struct Auth {
     sealer: Sealer,
     throttle: Throttle,
     callers: Arc<Callers>,
+    lookups: LookUps,
     uses: Uses,
 }
 
@@ -53,9 +56,11 @@ impl Auth {
         self.store.migrate(|_| Ok(()))
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, also those who look keys up.
     pub fn ping(&self) -> Result<()> {
-        self.store.ping()
+        self.store.ping()?;
+        // Nobody has that one.
+        self.look_up_now(vec![[0; 32]]).map(drop)
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::callers::Callers;
+use super::lookups::LookUps;
 use super::throttle::Throttle;
 use super::uses::Uses;
 use crate::error::AuthError;
@@ -59,13 +60,15 @@ impl Auth {
             make_private_file(file)?;
         }
         let sealer = open_sealer(settings)?;
+        let callers = Arc::new(Callers::new());
         Ok(Self {
             store: Store::open(&settings.database)?,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
             hasher: Hasher::start(settings.pbkdf2_rounds),
             sealer,
             throttle: Throttle::new(settings.login_throttle),
-            callers: Arc::new(Callers::new()),
+            lookups: LookUps::new(settings.database.clone(), callers.clone()),
+            callers,
             uses: Uses::default(),
         })
     }

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use super::{Auth, now};
 use crate::error::Result;
@@ -20,15 +19,13 @@ const MOST: usize = 100_000;
 pub(super) struct Uses(Mutex<HashMap<i64, KeyUse>>);
 
 impl Auth {
-    /// How often [`Self::write_uses`] is to be called: it is what a crash may lose.
-    pub const WRITE_USES_EVERY: Duration = Duration::from_secs(60);
-
     /// Notes that the caller's key was used from where the request comes from.
     pub(super) fn note_use(&self, caller: &Caller) {
         self.uses.note(caller.key_id, caller.origin.address);
     }
 
-    /// Writes down what was noted since the last time; how many keys that is about.
+    /// Writes down what was noted since the last time; how many keys that is about. To be called once a minute, which is
+    /// what a crash may lose then.
     pub fn write_uses(&self) -> Result<usize> {
         self.store.write_uses(&self.uses.take())
     }
@@ -44,7 +41,7 @@ impl Uses {
     }
 
     fn take(&self) -> Vec<KeyUse> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *waiting).into_values().collect()
+        let noted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        noted.into_values().collect()
     }
 }

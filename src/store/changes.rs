@@ -4,6 +4,7 @@
 //! PostgreSQL notifies; SQLite counts, and whoever wants to know looks.
 
 use std::cmp::Ordering;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -14,12 +15,15 @@ use super::DbConnection;
 use super::connection::connect;
 use super::schema::changes;
 use crate::error::{AuthError, Result};
+use crate::secret::key::random;
 use crate::settings::Database;
 
 /// Where the triggers of PostgreSQL tell the id of a user.
 const CHANNEL: &str = "shoko_auth_changes";
-/// Where this node talks to itself, once.
+/// Where this node talks to itself, once, with a number of its own.
 const ECHO: &str = "shoko_auth_echo";
+/// How long that may take.
+const ECHO_TIME: Duration = Duration::from_secs(1);
 /// What `pg_stat_activity` shows.
 const NAME: &str = "shoko-auth change feed";
 /// How often a connection that may only listen is asked whether it is still there.
@@ -50,7 +54,7 @@ impl ChangeFeed {
         let mut connection = connect(database).map_err(unavailable)?;
         let mut number = 0;
         match &mut connection {
-            DbConnection::Postgres(c) => listen(c)?,
+            DbConnection::Postgres(c) => listen(c, || Ok(connect(database).map_err(unavailable)?))?,
             DbConnection::Sqlite(c) => number = last_number(c)?,
         }
         let heard_at = Instant::now();
@@ -99,21 +103,26 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Begins to listen, and sees whether anything gets through: between us and PostgreSQL there may be a pooler that hands
-/// each transaction to another connection.
-fn listen(connection: &mut PgConnection) -> Result<()> {
+/// Begins to listen, and sees whether it hears what somebody else says while it asks nothing: between us and PostgreSQL
+/// there may be a pooler that hands each transaction to another connection, and what comes between them to nobody.
+fn listen(connection: &mut PgConnection, another: impl FnOnce() -> Result<DbConnection>) -> Result<()> {
+    let echo = format!("{ECHO}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!(
-        "SET application_name = '{NAME}'; LISTEN {CHANNEL}; LISTEN {ECHO}"
+        "SET application_name = '{NAME}'; LISTEN {CHANNEL}; LISTEN {echo}"
     ))?;
-    connection.batch_execute(&format!("NOTIFY {ECHO}"))?;
-    let heard: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
-    if heard.iter().any(|heard| heard.channel == ECHO) {
-        Ok(())
-    } else {
-        Err(AuthError::Unavailable(
-            "notifications do not get through: DATABASE_URL must lead to PostgreSQL itself, or to a pooler that keeps \
-             a session on one connection"
-                .to_owned(),
-        ))
+    let mut another = another()?;
+    another.batch_execute(&format!("NOTIFY {echo}"))?;
+    let start = Instant::now();
+    while start.elapsed() < ECHO_TIME {
+        let heard: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
+        if heard.iter().any(|heard| heard.channel == echo) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(1));
     }
+    Err(AuthError::Unavailable(
+        "notifications do not get through: DATABASE_URL must lead to PostgreSQL itself, or to a pooler that keeps a \
+         session on one connection"
+            .to_owned(),
+    ))
 }

@@ -87,7 +87,37 @@ impl From<KeyRow> for KeyInfo {
     }
 }
 
-type CallerRow = (i64, i32, String, bool, String, Option<NaiveDateTime>, bool);
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_keys)]
+struct CallerRow {
+    hash: Vec<u8>,
+    #[diesel(column_name = id)]
+    key_id: i64,
+    user_id: i32,
+    #[diesel(select_expression = users::name)]
+    user: String,
+    #[diesel(select_expression = users::is_admin)]
+    is_admin: bool,
+    device: String,
+    expires_at: Option<NaiveDateTime>,
+    is_renewable: bool,
+}
+
+impl CallerRow {
+    fn caller(self) -> Option<(KeyHash, Caller)> {
+        let is_renewable = self.is_renewable;
+        let caller = Caller {
+            key_id: self.key_id,
+            user_id: self.user_id,
+            user: self.user,
+            is_admin: self.is_admin,
+            device: self.device,
+            end: self.expires_at.map(|at| End { at, is_renewable }),
+            origin: Origin::default(),
+        };
+        Some((self.hash.try_into().ok()?, caller))
+    }
+}
 
 /// Whose a key was.
 #[derive(Debug)]
@@ -109,33 +139,32 @@ impl From<(i32, String, String)> for KeyOwner {
 impl DbConnection {
     /// Who presents the key with this hash, if it works now: not expired, its user not disabled.
     pub fn caller(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Caller>> {
-        let row: Option<CallerRow> = api_keys::table
+        Ok(self.callers(&[*hash], now)?.remove(hash))
+    }
+
+    /// The same of many keys; those that do not work are left out.
+    pub fn callers(&mut self, hashes: &[KeyHash], now: NaiveDateTime) -> Result<HashMap<KeyHash, Caller>> {
+        let working = api_keys::table
             .inner_join(users::table)
-            .filter(api_keys::hash.eq(hash.as_slice()))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
-            .filter(users::is_disabled.eq(false))
-            .select((
-                api_keys::id,
-                users::id,
-                users::name,
-                users::is_admin,
-                api_keys::device,
-                api_keys::expires_at,
-                api_keys::is_renewable,
-            ))
-            .first(self)
-            .optional()?;
-        Ok(
-            row.map(|(key_id, user_id, user, is_admin, device, at, is_renewable)| Caller {
-                key_id,
-                user_id,
-                user,
-                is_admin,
-                device,
-                end: at.map(|at| End { at, is_renewable }),
-                origin: Origin::default(),
-            }),
-        )
+            .filter(users::is_disabled.eq(false));
+        let rows: Vec<CallerRow> = match self {
+            Self::Postgres(c) => {
+                let hashes = hashes.iter().map(KeyHash::as_slice);
+                let working = working.filter(api_keys::hash.eq_any(hashes));
+                working.select(CallerRow::as_select()).load(c)?
+            }
+            // A statement that is prepared once; nothing is won by asking for many.
+            Self::Sqlite(c) => {
+                let mut rows = Vec::new();
+                for hash in hashes {
+                    let working = working.filter(api_keys::hash.eq(hash.as_slice()));
+                    rows.extend(working.select(CallerRow::as_select()).load(c)?);
+                }
+                rows
+            }
+        };
+        Ok(rows.into_iter().filter_map(CallerRow::caller).collect())
     }
 
     /// Whether the key with this hash would work, were its user not disabled.

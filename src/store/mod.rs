@@ -57,20 +57,24 @@ pub struct Store {
 impl Store {
     /// Connects once, to be told what is wrong, and sets up the pool. Migrates nothing.
     pub fn open(database: &Database) -> Result<Self> {
-        let manager = Manager::new(database.clone());
-        manager
+        Manager::new(database.clone())
             .connect()
             .map_err(|e| AuthError::Unavailable(format!("{database}: {e}")))?;
+        Ok(Self::new(database, POOL_SIZE))
+    }
+
+    /// A store with so many connections, which are made when they are needed.
+    pub fn new(database: &Database, connections: u32) -> Self {
         let pool = Pool::builder()
-            .max_size(POOL_SIZE)
+            .max_size(connections)
             .min_idle(Some(1))
             .connection_timeout(RECONNECT_PAUSE * 2)
             .error_handler(Box::new(NopErrorHandler))
-            .build_unchecked(manager);
-        Ok(Self {
+            .build_unchecked(Manager::new(database.clone()));
+        Self {
             pool,
             away: AtomicBool::default(),
-        })
+        }
     }
 
     /// Runs queries that read, each for itself; once more when the server cut the connection under them.
@@ -145,7 +149,7 @@ impl Store {
 
     /// One that was asked whether it works: when the server has cut one of them, it has cut all.
     fn living_connection(&self) -> Result<PooledConnection<Manager>> {
-        for _ in 0..POOL_SIZE {
+        for _ in 0..self.pool.max_size() {
             let mut connection = self.connection()?;
             if connection.is_alive() {
                 return Ok(connection);

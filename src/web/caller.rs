@@ -1,10 +1,6 @@
 //! Who makes the request: extractors, so that the right a route needs stands in its signature.
 //!
-//! A key that was looked up before costs no query and no wait. Others pass a gate: a flood of keys that nobody knows
-//! must leave the database to those that log in.
-
-use std::future::{Ready, ready};
-use std::time::Duration;
+//! A key that was looked up before costs no query and no wait.
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
@@ -12,34 +8,20 @@ use actix_web::rt::time::timeout;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt;
-use futures_util::future::{Either, LocalBoxFuture};
-use tokio::sync::Semaphore;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
 
+use super::CALL_TIMEOUT;
 use super::address::origin;
-use super::call;
 use super::problem::Problem;
 use super::query::Query;
 use crate::auth::Auth;
 use crate::error::{AuthError, Result};
-use crate::model::{Caller, Origin};
+use crate::model::Caller;
 use crate::secret::key::Key;
 
 /// More keys than this in one request are not looked at.
 const MAX_KEYS: usize = 4;
-/// How many requests may look keys up at once; of ten connections to the database.
-const LOOK_UPS: usize = 4;
-/// How long a request waits for that.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The gate for those who must look a key up.
-pub struct Gate(Semaphore);
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self(Semaphore::new(LOOK_UPS))
-    }
-}
-
 /// What a request presents to be known by: the header `apikey`, `Authorization: Bearer`, the query `apikey`, in this
 /// order. Empty values count as absent.
 pub struct Presented {
@@ -88,33 +70,29 @@ fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("?")
 }
 
-type Found = Result<Option<Caller>>;
-
-/// At once, where that can be.
-fn caller(request: &HttpRequest) -> Either<Ready<Found>, LocalBoxFuture<'static, Found>> {
-    let Presented { anything, keys } = Presented::by(request);
+/// At once when the key is remembered.
+async fn caller(request: HttpRequest) -> Result<Option<Caller>> {
+    let Presented { anything, keys } = Presented::by(&request);
     if keys.is_empty() {
-        let nobody = if anything { Err(AuthError::InvalidKey) } else { Ok(None) };
-        return Either::Left(ready(nobody));
+        return if anything { Err(AuthError::InvalidKey) } else { Ok(None) };
     }
     let auth = request
         .app_data::<Data<Auth>>()
         .expect("the server gives every route the service");
-    let origin = origin(request);
-    match auth.recall(&keys, &origin) {
-        Some(caller) => Either::Left(ready(Ok(Some(caller)))),
-        None => Either::Right(look_up(request.clone(), keys, origin).boxed_local()),
+    let origin = origin(&request);
+    if let Some(caller) = auth.recall(&keys, &origin) {
+        return Ok(Some(caller));
     }
-}
-
-async fn look_up(request: HttpRequest, keys: Vec<Key>, origin: Origin) -> Found {
-    let app_data = "the server gives every route the service and the gate";
-    let auth = request.app_data::<Data<Auth>>().expect(app_data);
-    let gate = request.app_data::<Data<Gate>>().expect(app_data);
-    let full = |_| AuthError::Unavailable("too many keys that nobody has seen before".to_owned());
-    let _place = timeout(PATIENCE, gate.0.acquire()).await.map_err(full)?;
-    let found = call(auth, move |auth| auth.verify(&keys, &origin)).await?;
-    found.map(Some).ok_or(AuthError::InvalidKey)
+    let (sender, receiver) = oneshot::channel();
+    auth.look_up(&keys, move |found| drop(sender.send(found)));
+    let late = |_| AuthError::Unavailable(format!("it took longer than {CALL_TIMEOUT:?}"));
+    let nothing = |_| AuthError::Internal("the thread that looked a key up panicked".to_owned());
+    let found = timeout(CALL_TIMEOUT, receiver)
+        .await
+        .map_err(late)?
+        .map_err(nothing)??;
+    let caller = found.ok_or(AuthError::InvalidKey)?;
+    Ok(Some(auth.noted(caller, &origin)))
 }
 
 /// For routes that need a working key.
@@ -123,7 +101,7 @@ impl FromRequest for Caller {
     type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = caller(request);
+        let caller = caller(request.clone());
         async { Ok(caller.await?.ok_or(AuthError::KeyRequired)?) }.boxed_local()
     }
 }
@@ -157,7 +135,7 @@ impl FromRequest for MaybeCaller {
     type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = caller(request);
+        let caller = caller(request.clone());
         async {
             match caller.await {
                 Err(AuthError::InvalidKey) => Ok(Self(None)),

@@ -100,27 +100,25 @@ fn with_problem(answer: ServiceResponse, trace: TraceId) -> ServiceResponse {
 /// Below this path are files, whose names have a case.
 const FILES: &str = "/webui/";
 
-/// Lower case, and without a slash at the end: but not what names a file, nor the page `/swagger/`.
-fn normalised(path: &str) -> String {
+/// Lower case, and without a slash at the end: but not what names a file, nor the page `/swagger/`. `None`: it is so.
+fn normalised(path: &str) -> Option<String> {
+    if !path.ends_with('/') && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
     if let Some((start, file)) = path.split_at_checked(FILES.len())
         && start.eq_ignore_ascii_case(FILES)
     {
-        return format!("{FILES}{file}");
+        return Some(format!("{FILES}{file}"));
     }
     let mut path = path.to_ascii_lowercase();
     if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
         path.pop();
     }
-    path
+    Some(path)
 }
 
 fn normalise_path(request: &mut ServiceRequest) {
-    let path = request.path();
-    let is_odd = path.ends_with('/') || path.bytes().any(|byte| byte.is_ascii_uppercase());
-    if !is_odd {
-        return;
-    }
-    let path = normalised(path);
+    let Some(path) = normalised(request.path()) else { return };
     if path == request.path() {
         return;
     }
