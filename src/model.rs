@@ -185,6 +185,15 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The same of a request by `user`.
+    #[must_use]
+    pub fn by(&self, user: &str) -> Self {
+        Self {
+            by: Some(user.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// Whether the client has gone away.
     #[must_use]
     pub fn is_gone(&self) -> bool {

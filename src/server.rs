@@ -19,7 +19,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::spawn;
 use actix_web::rt::time::sleep;
@@ -193,7 +193,6 @@ impl Routes {
             .app_data(self.swagger.clone())
             .wrap(cors(&self.cors_origins))
             .wrap(from_fn(surface))
-            .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
             .service(
                 web::scope(&self.prefix)
                     // First, because it is asked most, and routes are tried in turn.

@@ -31,10 +31,6 @@ class Targets:
     def at_least(self, what, ratio, wanted):
         self.add(what, in_words(ratio), f"≥ {wanted}", ratio["median"] >= wanted)
 
-    def about_one(self, what, ratio, within):
-        wanted = f"≥ {1 - within:.2f}"
-        self.add(what, in_words(ratio), wanted, ratio["median"] >= 1 - within)
-
     def at_most(self, what, value, wanted, unit):
         self.add(what, f"{value:.3g} {unit}", f"≤ {wanted} {unit}", value <= wanted)
 

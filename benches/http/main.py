@@ -33,7 +33,7 @@ def options():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split(":")[0] + ".")
     parser.add_argument("--quick", action="store_true", help="short rounds and 100,000 keys: shows that all of it runs")
     parser.add_argument("--rounds", type=int, help="how often each is measured, in turn [5; quick: 2]")
-    parser.add_argument("--seconds", type=int, help="how long each time [4; quick: 1]")
+    parser.add_argument("--seconds", type=int, help="how long each time [2; quick: 1]")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--peers", metavar="DIR", type=Path, help="the kit that starts and loads peers")
     parser.add_argument("--json", metavar="FILE", type=Path, help="where all figures go")
@@ -45,7 +45,7 @@ def options():
     quick = chosen.quick
     chosen.keys = 100_000 if quick else 1_000_000
     chosen.rounds = chosen.rounds or (2 if quick else 5)
-    chosen.seconds = chosen.seconds or (1 if quick else 4)
+    chosen.seconds = chosen.seconds or (1 if quick else 2)
     chosen.calm, chosen.stormy = (4, 8) if quick else (10, 20)
     chosen.revocations, chosen.commands = (100, 30) if quick else (1000, 200)
     return chosen

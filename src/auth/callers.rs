@@ -94,8 +94,8 @@ impl Callers {
         self.known.insert(hash, Arc::new(known));
     }
 
-    /// Who presents the key with this hash, if that is known and still holds.
-    pub fn recall(&self, hash: &KeyHash, now: NaiveDateTime) -> Option<Caller> {
+    /// Who presents the key with this hash, in a request from `origin`, if that is known and still holds.
+    pub fn recall(&self, hash: &KeyHash, now: NaiveDateTime, origin: &Origin) -> Option<Caller> {
         let known = self.known.get(hash)?;
         self.holds(hash, &known, now).then(|| Caller {
             key_id: known.key_id,
@@ -104,7 +104,7 @@ impl Callers {
             is_admin: known.is_admin,
             device: known.device.to_string(),
             end: known.end,
-            origin: Origin::default(),
+            origin: origin.by(&known.user),
         })
     }
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn recalls(callers: &Callers) -> bool {
-        callers.recall(&HASH, now()).is_some()
+        callers.recall(&HASH, now(), &Origin::default()).is_some()
     }
 
     #[test]
@@ -257,7 +257,8 @@ mod tests {
         let generation = callers.generation();
         callers.remember(HASH, &caller(2, Some(ends_in(TimeDelta::minutes(1)))), generation);
         assert!(recalls(&callers));
-        assert!(callers.recall(&HASH, now() + TimeDelta::minutes(1)).is_none());
+        let later = now() + TimeDelta::minutes(1);
+        assert!(callers.recall(&HASH, later, &Origin::default()).is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! When keys were used last: written behind, because a write for each request would make verification as slow as that.
 //!
-//! It says no more than which minute it was, the last minute is lost when the process is killed, and what is too much
-//! is left out.
+//! Noted is the look-up of a key, of which there is one a minute at least while a key is used. So it says no more than
+//! which minute it was; the last minute is lost when the process is killed, and what is too much is left out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -11,8 +11,7 @@ impl Auth {
     /// Who presents these keys, as far as it is known without asking the database. Only the first key is tried: the
     /// first that works decides.
     pub fn recall(&self, keys: &[Key], origin: &Origin) -> Option<Caller> {
-        let caller = self.callers.recall(&keys.first()?.hash(), now())?;
-        Some(self.noted(caller, origin))
+        self.callers.recall(&keys.first()?.hash(), now(), origin)
     }
 
     /// Asks the database who presents these keys: the first of them that works decides. Returns at once; `answer` is
@@ -21,10 +20,10 @@ impl Auth {
         self.lookups.begin(keys.iter().map(Key::hash).collect(), answer);
     }
 
-    /// The caller as of this request.
+    /// Who was looked up, as of this request; that the key was used is noted. Not again while it is remembered, which is
+    /// a minute at most, and to the minute is enough.
     pub fn noted(&self, caller: Caller, origin: &Origin) -> Caller {
-        let by = Some(caller.user.clone());
-        let origin = Origin { by, ..origin.clone() };
+        let origin = origin.by(&caller.user);
         let caller = Caller { origin, ..caller };
         self.note_use(&caller);
         caller

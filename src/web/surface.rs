@@ -6,7 +6,7 @@ use actix_cors::CorsError;
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::uri::{PathAndQuery, Uri};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -42,6 +42,8 @@ pub async fn surface(
     if answer.request().method() == Method::OPTIONS && answer.status() == StatusCode::OK {
         *answer.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
+    let nosniff = HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     let process = answer.request().app_data::<Data<Process>>();
     if process.is_some_and(|process| process.is_stopping()) {
         answer

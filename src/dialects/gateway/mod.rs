@@ -1,6 +1,8 @@
 //! For other services: one line in a proxy's configuration lets this service guard them (nginx `auth_request`,
 //! Traefik `ForwardAuth`, Caddy `forward_auth`).
 
+use std::borrow::Cow;
+
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, Responder};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -40,11 +42,11 @@ pub fn routes(config: &mut ServiceConfig) {
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn verify(caller: Caller) -> Result<impl Responder, Problem> {
-    let plain = |text: &str| utf8_percent_encode(text, NOT_PLAIN).to_string();
+    let plain = |text| Cow::from(utf8_percent_encode(text, NOT_PLAIN));
     Ok(HttpResponse::Ok()
-        .insert_header(("Remote-User", plain(&caller.user)))
-        .insert_header(("Remote-User-Id", caller.user_id.to_string()))
+        .insert_header(("Remote-User", &*plain(&caller.user)))
+        .insert_header(("Remote-User-Id", caller.user_id))
         .insert_header(("Remote-Groups", if caller.is_admin { "admin,user" } else { "user" }))
-        .insert_header(("Remote-Device", plain(&caller.device)))
+        .insert_header(("Remote-Device", &*plain(&caller.device)))
         .finish())
 }
