@@ -23,6 +23,8 @@ MEASURES = {
     "slow-clients": (experiments.slow_clients, {"number": (1_000, 10_000), "seconds": (12, 60)}),
     "interleavings-sqlite": (experiments.interleavings, {"number": (1_000, 100_000)}),
     "interleavings-postgres": (experiments.interleavings, {"number": (1_000, 100_000)}),
+    "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}),
+    "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}),
 }
 
 

@@ -6,7 +6,7 @@ import os
 import resource
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from random import Random
 
 from client import FAULTS, Client
@@ -169,11 +169,12 @@ async def slow_clients(lab, seed, number, seconds):
     return figures
 
 
-async def interleavings(lab, seed, number):
+async def interleavings(lab, seed, number, two_nodes=False):
     """So many keys and passwords ended while others use them, each looked at as soon as its end is answered."""
-    with lab.server() as server:
+    with lab.server() as server, ExitStack() as others:
         server.start()
-        storm = Storm(server, seed)
+        other = others.enter_context(server.twin()) if two_nodes else None
+        storm = Storm(server, seed, other=other)
         storm.begin()
         while sum(account.done["deletions"] + account.done["changes"] for account in storm.accounts) < number:
             await storm.last(0.1)
@@ -184,6 +185,11 @@ async def interleavings(lab, seed, number):
     if set(storm.statuses()) != {200, 401}:
         raise Broken(f"the answers were {storm.statuses()}")
     return storm.done()
+
+
+async def two_nodes(lab, seed, number):
+    """The same where some ask one server and some another: what one has ended, the other must know soon."""
+    return await interleavings(lab, seed, number, two_nodes=True)
 
 
 async def sabotage(lab, seed, number):

@@ -11,6 +11,8 @@ import time
 from client import Lost
 
 NEVER = float("inf")
+# How late, in seconds, a server may hear of what was acknowledged by another.
+HEARD = 0.1
 
 
 class Broken(Exception):
@@ -26,7 +28,9 @@ class Key:
 
     def __init__(self, text, version):
         self.text, self.version = text, version
-        self.end_sent = self.end_answered = NEVER
+        self.end_sent = NEVER
+        # When which server, by its port, has first answered that it has ended.
+        self.ends = {}
 
 
 class Account:
@@ -35,6 +39,7 @@ class Account:
     def __init__(self, name, password, random):
         self.name, self.random = name, random
         self.passwords = [password]
+        # When each was sent; when each was answered, and by which server.
         self.change_sent, self.change_answered = [], []
         self.keys = {}
         self.changing = asyncio.Lock()
@@ -48,8 +53,14 @@ class Account:
         return min(key.end_sent, self.change_sent[key.version] if key.version < len(self.change_sent) else NEVER)
 
     def answered(self, key):
-        changed = self.change_answered[key.version] if key.version < len(self.change_answered) else NEVER
-        return min(key.end_answered, changed)
+        return min([end for end, _ in self.ends(key)], default=NEVER)
+
+    def ends(self, key):
+        return [(end, by) for by, end in key.ends.items()] + self.change_answered[key.version : key.version + 1]
+
+    def is_dead(self, key, start, port):
+        """Whether that server must know that a key has ended, when a request is sent to it."""
+        return any(end + (0 if by == port else HEARD) < start for end, by in self.ends(key))
 
     def pick(self):
         """One of the keys, rather a late one: dead ones are among them."""
@@ -65,7 +76,7 @@ class Account:
             if not asked:
                 raise Broken(f"{self.name}: the right password was refused")
             return
-        if version < len(self.change_answered) and self.change_answered[version] < start:
+        if version < len(self.change_answered) and self.change_answered[version][0] < start:
             raise Broken(f"{self.name}: a password was accepted that had been changed")
         text = json.loads(answer)["apikey"]
         key = self.keys.setdefault(text, Key(text, version))
@@ -76,7 +87,7 @@ class Account:
     async def verify(self, client, key):
         start = time.monotonic()
         status, _ = await self.ask(client, "GET", "/api/auth/verify", key=key.text)
-        if status == 200 and self.answered(key) < start:
+        if status == 200 and self.is_dead(key, start, client.port):
             raise Broken(f"{self.name}: a key works {start - self.answered(key):.6f} s after its end was answered")
         if status == 401 and self.sent(key) == NEVER:
             raise Broken(f"{self.name}: a key that nobody has ended does not work")
@@ -85,7 +96,7 @@ class Account:
     async def delete(self, client, key):
         key.end_sent = min(key.end_sent, time.monotonic())
         await self.ask(client, "DELETE", f"/api/auth?apikey={key.text}")
-        key.end_answered = min(key.end_answered, time.monotonic())
+        key.ends.setdefault(client.port, time.monotonic())
         self.done["deletions"] += 1
 
     async def change_password(self, client, key):
@@ -105,10 +116,10 @@ class Account:
                 if self.sent(key) == NEVER:
                     raise Broken(f"{self.name}: a key that nobody has ended cannot change the password")
             else:
-                self.changed_to(password)
+                self.changed_to(password, client.port)
 
-    def changed_to(self, password):
-        self.change_answered.append(time.monotonic())
+    def changed_to(self, password, port):
+        self.change_answered.append((time.monotonic(), port))
         self.passwords.append(password)
         self.done["changes"] += 1
 
@@ -136,7 +147,7 @@ class Account:
         else:
             raise Broken(f"{self.name}: neither the old nor the new password works")
         if password == self.unsure:
-            self.changed_to(password)
+            self.changed_to(password, client.port)
         else:
             self.change_sent.pop()
         text = json.loads(answer)["apikey"]

@@ -17,7 +17,7 @@ class Server:
     """A server with its data in `folder`, on the database at `url`, else on SQLite."""
 
     def __init__(self, program, folder, url=None):
-        self.program, self.folder, self.process = program, Path(folder), None
+        self.program, self.folder, self.url, self.process = program, Path(folder), url, None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -53,6 +53,12 @@ class Server:
                 raise RuntimeError(f"the server did not start: {self.last_words()}")
             time.sleep(0.01)
         return time.monotonic() - start
+
+    def twin(self):
+        """Another one on the same database, started."""
+        twin = Server(self.program, self.folder, self.url)
+        twin.start()
+        return twin
 
     def kill(self, how=signal.SIGKILL):
         self.process.send_signal(how)

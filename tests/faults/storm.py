@@ -16,8 +16,10 @@ CLIENTS_EACH = 3
 class Storm:
     """Blows on a server until it is told to stop, each client doing one thing after the other."""
 
-    def __init__(self, server, seed, pause=0.0):
+    def __init__(self, server, seed, pause=0.0, other=None):
+        """Half of the clients talk to the `other` server on the same database, if there is one."""
         self.server, self.pause = server, pause
+        self.ports = [server.port, (other or server).port]
         self.answers, self.tasks, self.stopping = [], [], False
         self.accounts = [Account(f"user {number}", PASSWORD, Random(f"{seed} {number}")) for number in range(ACCOUNTS)]
         for account in self.accounts:
@@ -25,10 +27,11 @@ class Storm:
 
     def begin(self):
         self.stopping = False
-        self.tasks = [asyncio.create_task(self.go_on(account)) for account in self.accounts for _ in range(CLIENTS_EACH)]
+        clients = [(account, self.ports[number % 2]) for account in self.accounts for number in range(CLIENTS_EACH)]
+        self.tasks = [asyncio.create_task(self.go_on(account, port)) for account, port in clients]
 
-    async def go_on(self, account):
-        client = Client(self.server.port, self.answers)
+    async def go_on(self, account, port):
+        client = Client(port, self.answers)
         while not self.stopping:
             try:
                 await account.act(client)
