@@ -54,7 +54,7 @@ impl ChangeFeed {
         let mut connection = connect(database).map_err(unavailable)?;
         let mut number = 0;
         match &mut connection {
-            DbConnection::Postgres(c) => listen(c, || Ok(connect(database).map_err(unavailable)?))?,
+            DbConnection::Postgres(c) => listen(c, || connect(database).map_err(unavailable))?,
             DbConnection::Sqlite(c) => number = last_number(c)?,
         }
         let heard_at = Instant::now();

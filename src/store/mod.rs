@@ -64,6 +64,7 @@ impl Store {
     }
 
     /// A store with so many connections, which are made when they are needed.
+    #[must_use]
     pub fn new(database: &Database, connections: u32) -> Self {
         let pool = Pool::builder()
             .max_size(connections)
