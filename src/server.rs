@@ -147,7 +147,7 @@ async fn sweep(auth: Data<Auth>) {
         }
         sleep(SWEEP_PAUSE).await;
         if let Err(error) = call(&auth, Auth::write_uses).await {
-            log::debug!("when keys were used last is not known for the last minute: {error}");
+            log::debug!("writing down when keys were used, to be tried again: {error}");
         }
     }
 }

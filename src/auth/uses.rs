@@ -27,7 +27,13 @@ impl Auth {
     /// Writes down what was noted since the last time; how many keys that is about. To be called once a minute, which is
     /// what a crash may lose then.
     pub fn write_uses(&self) -> Result<usize> {
-        self.store.write_uses(&self.uses.take())
+        let uses = self.uses.take();
+        let written = self.store.write_uses(&uses);
+        if written.is_err() {
+            // For the next time; in part they may be there already.
+            self.uses.put_back(uses);
+        }
+        written
     }
 }
 
@@ -37,6 +43,14 @@ impl Uses {
         if waiting.len() < MOST && !waiting.contains_key(&key_id) {
             let at = now();
             waiting.insert(key_id, KeyUse { key_id, at, from });
+        }
+    }
+
+    /// What was noted again meanwhile is later.
+    fn put_back(&self, uses: Vec<KeyUse>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for used in uses {
+            waiting.entry(used.key_id).or_insert(used);
         }
     }
 

@@ -16,7 +16,8 @@ const WRITE: &str = "\
     WITH used AS (SELECT * FROM unnest($1, $2, $3) AS used (id, at, address)),
          free AS (SELECT id FROM api_keys WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE api_keys SET last_used_at = used.at, last_used_from = used.address
-    FROM used JOIN free USING (id) WHERE api_keys.id = used.id";
+    FROM used JOIN free USING (id)
+    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
 
 impl Store {
     /// Notes when keys were used last; how many of them there still were.
@@ -46,7 +47,10 @@ impl DbConnection {
             Self::Sqlite(c) => {
                 let mut written = 0;
                 for used in uses {
+                    // Another server may know of a later use.
+                    let is_later = api_keys::last_used_at.is_null().or(api_keys::last_used_at.lt(used.at));
                     written += diesel::update(api_keys::table.find(used.key_id))
+                        .filter(is_later)
                         .set((
                             api_keys::last_used_at.eq(used.at),
                             api_keys::last_used_from.eq(address(used)),
