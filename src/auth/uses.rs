@@ -46,10 +46,11 @@ impl Uses {
         }
     }
 
-    /// What was noted again meanwhile is later.
+    /// As many as there is room for. What was noted again meanwhile is later.
     fn put_back(&self, uses: Vec<KeyUse>) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for used in uses {
+        let room = MOST.saturating_sub(waiting.len());
+        for used in uses.into_iter().take(room) {
             waiting.entry(used.key_id).or_insert(used);
         }
     }

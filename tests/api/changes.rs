@@ -6,8 +6,13 @@ use serde_json::Value;
 
 use crate::serving::Serving;
 use crate::support::{
-    ADMIN, ADMIN_PASSWORD, Backend, Client, DEVICE, Server, TestApp, TestDatabase, heard, on_both_databases,
+    ADMIN, ADMIN_PASSWORD, Backend, Client, DEVICE, Server, TestApp, TestDatabase, on_both_databases,
 };
+
+/// Waits until every server has heard of what another process has done to its database: it takes 100 ms at most.
+pub fn heard() {
+    sleep(Duration::from_millis(100));
+}
 
 /// Whether the server may remember keys, as it says itself.
 fn feed(server: &Client) -> String {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{
-    ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, heard, on_both_databases, program,
-};
+use crate::changes::heard;
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, on_both_databases, program};
 
 fn out(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");

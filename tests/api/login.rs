@@ -2,7 +2,8 @@ use std::sync::Barrier;
 
 use serde_json::json;
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, DEVICE, Server, TestApp, TestDatabase, heard, on_both_databases};
+use crate::changes::heard;
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, DEVICE, Server, TestApp, TestDatabase, on_both_databases};
 
 on_both_databases! {
     fn a_second_login_from_the_same_device_gets_the_same_key(app: TestApp) {

@@ -24,11 +24,6 @@ pub const ADMIN: &str = "Default";
 pub const ADMIN_PASSWORD: &str = "Tr0mbone-lake";
 pub const DEVICE: &str = "web-ui";
 
-/// Waits until every server has heard of what another process has done to its database: it takes 100 ms at most.
-pub fn heard() {
-    std::thread::sleep(Duration::from_millis(100));
-}
-
 /// For tests that start servers themselves.
 impl Backend {
     pub fn on(backend: Self) -> Self {

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, heard, on_both_databases};
+use crate::changes::heard;
+use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, on_both_databases};
 
 fn sign_in(app: &TestApp, expires: Option<&str>) -> Answer {
     let body = json!({"User": ADMIN, "Password": ADMIN_PASSWORD, "Device": DEVICE, "Expires": expires});

@@ -1,4 +1,5 @@
-use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, heard, on_both_databases};
+use crate::changes::heard;
+use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, DEVICE, TestApp, on_both_databases};
 
 fn verify(app: &TestApp, headers: &[(&str, &str)]) -> Answer {
     app.get("/api/auth/verify").headers(headers).send()
