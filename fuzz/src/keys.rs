@@ -42,7 +42,7 @@ impl Sample {
             .to_http_request();
         let found = Presented::by(&request);
         assert!(found.anything || found.keys.is_empty());
-        found.keys
+        found.keys.into_vec()
     }
 
     /// All that could be taken for a key.

@@ -9,6 +9,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::CALL_TIMEOUT;
@@ -28,7 +29,7 @@ pub struct Presented {
     /// Whether it presents anything, be it a key or not.
     pub anything: bool,
     /// The keys among it.
-    pub keys: Vec<Key>,
+    pub keys: SmallVec<[Key; MAX_KEYS]>,
 }
 
 impl Presented {
@@ -37,7 +38,7 @@ impl Presented {
     pub fn by(request: &HttpRequest) -> Self {
         let mut presented = Self {
             anything: false,
-            keys: Vec::new(),
+            keys: SmallVec::new(),
         };
         for value in request.headers().get_all("apikey") {
             presented.add(text(value));
