@@ -54,6 +54,28 @@ const BY_HAND: &[(&str, Option<&str>)] = &[
     ("DELETE FROM api_keys", None),
 ];
 
+/// Only SQLite has it, and it tells no trigger of what it deletes.
+#[test]
+fn what_sqlite_replaces_is_heard_of() {
+    let app = TestApp::on(Backend::Sqlite);
+    app.add_user("bob", "Bassoon-hill");
+    wait_for_feed(&app, "up");
+    for (table, change) in [
+        ("api_keys", "expires_at = '2001-01-01 00:00:00'"),
+        ("users", "is_disabled = TRUE"),
+    ] {
+        let key = app.key("bob", "Bassoon-hill", table);
+        assert!(user_of(&app, &key).is_some());
+        app.database.execute(&format!(
+            "CREATE TEMP TABLE changed AS SELECT * FROM {table};
+             UPDATE changed SET {change};
+             REPLACE INTO {table} SELECT * FROM changed"
+        ));
+        heard();
+        assert!(user_of(&app, &key).is_none(), "{table}");
+    }
+}
+
 on_both_databases! {
     fn what_somebody_does_by_hand_is_heard_of(app: TestApp) {
         wait_for_feed(&app, "up");

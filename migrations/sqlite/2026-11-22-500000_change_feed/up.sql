@@ -24,3 +24,29 @@ CREATE TRIGGER user_changed AFTER UPDATE OF id, name, is_admin, is_disabled ON u
     INSERT INTO changes (user_id, number) VALUES (OLD.id, (SELECT coalesce(max(number), 0) + 1 FROM changes))
     ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
 END;
+
+-- What REPLACE takes away goes without a word to the triggers of DELETE.
+CREATE TRIGGER key_replaced BEFORE INSERT ON api_keys
+WHEN EXISTS (
+    SELECT 1 FROM api_keys WHERE id = NEW.id OR hash = NEW.hash
+    OR (sealed IS NOT NULL AND user_id = NEW.user_id AND device_folded = NEW.device_folded)
+) BEGIN
+    INSERT INTO changes (user_id, number)
+    SELECT user_id, (SELECT coalesce(max(number), 0) FROM changes) + row_number() OVER ()
+    FROM (
+        SELECT DISTINCT user_id FROM api_keys WHERE id = NEW.id OR hash = NEW.hash
+        OR (sealed IS NOT NULL AND user_id = NEW.user_id AND device_folded = NEW.device_folded)
+    )
+    WHERE TRUE
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
+END;
+
+CREATE TRIGGER user_replaced BEFORE INSERT ON users
+WHEN EXISTS (
+    SELECT 1 FROM users WHERE id = NEW.id OR name_folded = NEW.name_folded OR email_folded = NEW.email_folded
+) BEGIN
+    INSERT INTO changes (user_id, number)
+    SELECT id, (SELECT coalesce(max(number), 0) FROM changes) + row_number() OVER ()
+    FROM users WHERE id = NEW.id OR name_folded = NEW.name_folded OR email_folded = NEW.email_folded
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
+END;
