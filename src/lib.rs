@@ -6,13 +6,14 @@
 //! | what a request must look like before it gets there, and what every error looks like | [`web`]: `surface`, `body`, `query`, `caller`, `problem` |
 //! | what logging in, verifying, changing a password does | [`auth`]: one file a subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are kept | [`secret`] |
+//! | the current time | [`clock`] |
 //! | a query | [`store`]: one file a table |
 //! | a setting, a command | [`cli`]; what is set, as plain data, is in [`settings`] |
 //!
 //! A module uses only what stands to its left; `tests/api/architecture.rs` sees to it:
 //!
 //! ```text
-//! model, error, settings  <  secret  <  store  <  auth  <  web  <  dialects  <  openapi  <  server  <  cli  <  main
+//! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects  <  openapi  <  server  <  cli  <  main
 //! ```
 //!
 //! Only `store` knows diesel; only `web`, `dialects`, `openapi`, `server` and `cli::serve` know actix; only `cli`
@@ -20,6 +21,7 @@
 
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod dialects;
 pub mod error;
 pub mod model;

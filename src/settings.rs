@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::clock::Clock;
 use crate::model::{Name, SecretText};
 
 /// Everything that `serve` needs to know.
@@ -132,6 +133,8 @@ impl FromStr for PublicUrl {
 /// What the core needs to know, whoever calls it: server or command line.
 #[derive(Clone, Debug)]
 pub struct CoreSettings {
+    /// Where the current time is read.
+    pub clock: Clock,
     /// Which database.
     pub database: Database,
     /// The folder of what is kept in files: the embedded database and its sealing secret.

@@ -1,10 +1,12 @@
 //! Users and their keys, as an administrator manages them; and changing a password.
 
 use super::audit::{self, Event};
-use super::{Auth, now};
+use chrono::NaiveDateTime;
+
+use super::Auth;
 use crate::error::{AuthError, Result};
 use crate::model::{Account, Attribute, Caller, Name, NewUser, Origin, ProfileChange, SecretText, User, UserChange};
-use crate::secret::key::random;
+use crate::secret::generated::readable_password;
 use crate::settings::FirstAdmin;
 use crate::store::DbConnection;
 
@@ -39,7 +41,7 @@ impl Auth {
                 self.passwords.check_new(given.expose(), name.shown())?;
                 (given.clone(), None)
             } else {
-                let made = SecretText::new(readable_password()?);
+                let made = readable_password()?;
                 (made.clone(), Some(made))
             };
             let hash = self.passwords.hash(password.expose())?;
@@ -50,7 +52,7 @@ impl Auth {
                 is_admin: true,
                 profile,
             };
-            let user = insert_user(db, &admin, &hash)?;
+            let user = insert_user(db, &admin, &hash, self.now())?;
             db.mark_automatic(user.id)?;
             note_made(&user, &Origin::default());
             Ok(Some(FirstAdminMade {
@@ -64,7 +66,7 @@ impl Auth {
     pub fn create_user(&self, user: &NewUser, password: &str) -> Result<User> {
         self.passwords.check_new(password, user.name.shown())?;
         let hash = self.passwords.hash(password)?;
-        let made = self.store.write(|db| insert_user(db, user, &hash))?;
+        let made = self.store.write(|db| insert_user(db, user, &hash, self.now()))?;
         note_made(&made, &Origin::default());
         Ok(made)
     }
@@ -76,8 +78,8 @@ impl Auth {
         let made = self.store.write(|db| {
             // Before the question, so that nobody takes the right away after it.
             db.lock_users()?;
-            still_is_admin(db, caller)?;
-            insert_user(db, user, &hash)
+            self.still_is_admin(db, caller)?;
+            insert_user(db, user, &hash, self.now())
         })?;
         note_made(&made, &caller.origin);
         Ok(made)
@@ -115,7 +117,7 @@ impl Auth {
     ) -> std::result::Result<User, E> {
         let (before, after) = self.store.write(|db| {
             db.lock_users()?;
-            let by = still_may_change(db, caller, user_id)?;
+            let by = self.still_may_change(db, caller, user_id)?;
             let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
             let change = change(&user)?;
             if !by.is_admin {
@@ -141,7 +143,7 @@ impl Auth {
     pub fn delete_user_by_id(&self, caller: &Caller, user_id: i32) -> Result<()> {
         let deleted = self.store.write(|db| {
             db.lock_users()?;
-            still_is_admin(db, caller)?;
+            self.still_is_admin(db, caller)?;
             let user = db.user(user_id)?.ok_or(AuthError::UnknownUser)?;
             keep_an_admin(db, &user)?;
             db.delete_user(user_id)?;
@@ -170,7 +172,7 @@ impl Auth {
         let user = self.user(target)?;
         // The hash takes its time: whoever takes the caller's key or rights away meanwhile means it.
         self.store_password(&user, password, keys, &caller.origin, |db| {
-            still_may_change(db, caller, target).map(drop)
+            self.still_may_change(db, caller, target).map(drop)
         })
     }
 
@@ -280,25 +282,31 @@ fn note_made(user: &User, origin: &Origin) {
     }
 }
 
-/// The caller as he is now, if he may still change user `target`: his key works, and he is an administrator where he
-/// must be.
-fn still_may_change(db: &mut DbConnection, caller: &Caller, target: i32) -> Result<Caller> {
-    let current = db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
-    let allowed = target == current.user_id || current.is_admin;
-    if allowed {
-        Ok(current)
-    } else {
-        Err(AuthError::Forbidden)
+impl Auth {
+    /// Returns the caller as stored now. Fails unless the key still works and the caller may still change user `target`,
+    /// which takes an administrator when it is not the caller's own user.
+    fn still_may_change(&self, db: &mut DbConnection, caller: &Caller, target: i32) -> Result<Caller> {
+        let current = db
+            .lock_caller(caller.key_id, self.now())?
+            .ok_or(AuthError::InvalidKey)?;
+        let allowed = target == current.user_id || current.is_admin;
+        if allowed {
+            Ok(current)
+        } else {
+            Err(AuthError::Forbidden)
+        }
     }
-}
 
-/// The same for what only an administrator may do.
-pub(super) fn still_is_admin(db: &mut DbConnection, caller: &Caller) -> Result<()> {
-    let current = db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
-    if current.is_admin {
-        Ok(())
-    } else {
-        Err(AuthError::Forbidden)
+    /// Fails unless the caller's key still works and the caller is still an administrator.
+    pub(super) fn still_is_admin(&self, db: &mut DbConnection, caller: &Caller) -> Result<()> {
+        let current = db
+            .lock_caller(caller.key_id, self.now())?
+            .ok_or(AuthError::InvalidKey)?;
+        if current.is_admin {
+            Ok(())
+        } else {
+            Err(AuthError::Forbidden)
+        }
     }
 }
 
@@ -357,7 +365,7 @@ fn keep_an_admin(db: &mut DbConnection, user: &User) -> Result<()> {
     Ok(())
 }
 
-fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str) -> Result<User> {
+fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str, now: NaiveDateTime) -> Result<User> {
     db.lock_users()?;
     let taken = db.is_taken(&user.name, None)?
         || match &user.email {
@@ -367,32 +375,5 @@ fn insert_user(db: &mut DbConnection, user: &NewUser, hash: &str) -> Result<User
     if taken {
         return Err(AuthError::NameTaken);
     }
-    db.insert_user(None, user, hash, now())
-}
-
-/// 100 random bits in groups of letters and digits that nobody mistakes for one another.
-fn readable_password() -> Result<String> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let letters: Vec<u8> = random::<20>()?
-        .iter()
-        .map(|byte| ALPHABET[usize::from(byte % 32)])
-        .collect();
-    let groups: Vec<String> = letters
-        .chunks(4)
-        .map(|group| String::from_utf8_lossy(group).into_owned())
-        .collect();
-    Ok(groups.join("-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_generated_password_is_readable_and_new_every_time() {
-        let password = readable_password().unwrap();
-        assert_eq!(password.len(), 24);
-        assert!(password.split('-').all(|group| group.len() == 4));
-        assert_ne!(password, readable_password().unwrap());
-    }
+    db.insert_user(None, user, hash, now)
 }

@@ -187,7 +187,6 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::auth::now;
 
     const HASH: KeyHash = [7; 32];
 
@@ -201,6 +200,10 @@ mod tests {
             end,
             origin: Origin::default(),
         }
+    }
+
+    fn now() -> NaiveDateTime {
+        crate::clock::Clock::system().now()
     }
 
     fn vouched() -> Callers {

@@ -5,7 +5,7 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{Auth, KeysAfterChange, LogIn, now};
+use super::{Auth, KeysAfterChange, LogIn};
 use crate::error::AuthError;
 use crate::model::{Expiry, Name, NewUser, Origin, ProfileChange, SecretText};
 use crate::secret::key::Key;
@@ -281,7 +281,7 @@ on_both_databases! {
         thread::scope(|scope| {
             let change = scope.spawn(|| {
                 nodes.one.store.write(|db| {
-                    let found = db.lock_caller(caller.key_id, now())?;
+                    let found = db.lock_caller(caller.key_id, nodes.one.now())?;
                     checked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     about_to_commit.store(true, Ordering::SeqCst);
@@ -345,7 +345,7 @@ on_both_databases! {
             let key = log_in(&nodes.one, OLD).unwrap();
             let keys = std::slice::from_ref(&key);
             let generation = nodes.one.callers.generation();
-            let found = nodes.one.store.read(|db| db.caller(&key.hash(), now())).unwrap().unwrap();
+            let found = nodes.one.store.read(|db| db.caller(&key.hash(), nodes.one.now())).unwrap().unwrap();
             // The feed may be late on a busy machine: then nothing is remembered.
             while nodes.one.recall(keys, &Origin::default()).is_none() {
                 nodes.one.callers.remember(key.hash(), &found, generation);

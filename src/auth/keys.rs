@@ -1,7 +1,7 @@
 //! Seeing and ending keys.
 
+use super::Auth;
 use super::audit::{self, Event};
-use super::{Auth, now};
 use crate::error::{AuthError, Result};
 use crate::model::{Caller, KeyInfo, Name, Origin};
 use crate::secret::key::Key;
@@ -12,19 +12,19 @@ impl Auth {
     pub fn keys(&self, user: Option<&Name>) -> Result<Vec<KeyInfo>> {
         self.store.read(|db| {
             let user_id = user.map(|name| user_id_of(db, name)).transpose()?;
-            db.keys(user_id, now())
+            db.keys(user_id, self.now())
         })
     }
 
     /// The keys that the caller may see: the own ones, or everybody's.
     pub fn keys_for(&self, caller: &Caller, everybodys: bool) -> Result<Vec<KeyInfo>> {
         let user_id = (!(everybodys && caller.is_admin)).then_some(caller.user_id);
-        self.store.read(|db| db.keys(user_id, now()))
+        self.store.read(|db| db.keys(user_id, self.now()))
     }
 
     /// Ends all keys that have expired; they do not work any more as it is. How many they were.
     pub fn sweep_expired_keys(&self) -> Result<usize> {
-        self.store.write(|db| db.delete_expired_keys(now()))
+        self.store.write(|db| db.delete_expired_keys(self.now()))
     }
 
     /// Ends a key. To know it is proof enough.
@@ -57,7 +57,7 @@ impl Auth {
                 // A key that is being made now is there when the user's row is free; and the caller's own may have been
                 // revoked meanwhile, which whoever did it meant.
                 db.lock_credential(caller.user_id)?;
-                let works = db.lock_caller(caller.key_id, now())?.is_some();
+                let works = db.lock_caller(caller.key_id, self.now())?.is_some();
                 if works && db.delete_keys_of_device(caller.user_id, device)? > 0 {
                     return Ok(KeyOwner {
                         user_id: caller.user_id,

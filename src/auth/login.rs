@@ -2,9 +2,9 @@
 
 use chrono::{NaiveDateTime, TimeDelta};
 
+use super::Auth;
 use super::audit::{self, Event};
 use super::throttle::Outcome;
-use super::{Auth, now};
 use crate::error::{AuthError, Result};
 use crate::model::{Account, Caller, End, Expiry, Name, Origin, SecretText};
 use crate::secret::key::Key;
@@ -62,7 +62,7 @@ impl Auth {
     pub fn log_in(&self, login: &LogIn, origin: &Origin) -> Result<IssuedKey> {
         let credential = self.check_password(&login.user, &login.password, origin)?;
         audit::log(Event::LoginOk, &credential.name, login.device.shown(), origin);
-        let end = resolve(login.expiry)?;
+        let end = self.resolve(login.expiry)?;
         self.note_first_login(&credential)?;
         let key = self.key_for(&credential, &login.device, end, origin)?;
         self.raise_rounds(&credential, &login.password, origin);
@@ -90,7 +90,7 @@ impl Auth {
 
     /// A key for another device of the caller's. A session that ends makes none that outlives it.
     pub fn make_key(&self, caller: &Caller, device: &Name, expiry: Expiry) -> Result<IssuedKey> {
-        let end = resolve(expiry)?;
+        let end = self.resolve(expiry)?;
         match (caller.end, end) {
             (Some(_), None) => return Err(AuthError::SessionExpires),
             (Some(session), Some(wanted)) if wanted.at > session.at => return Err(AuthError::BeyondSession),
@@ -111,7 +111,8 @@ impl Auth {
         let (ended, found) = self.store.write(|db| -> Result<_> {
             let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
             let credential = credential.ok_or(AuthError::InvalidKey)?;
-            db.lock_caller(caller.key_id, now())?.ok_or(AuthError::InvalidKey)?;
+            db.lock_caller(caller.key_id, self.now())?
+                .ok_or(AuthError::InvalidKey)?;
             let ended = first(db)?;
             Ok((ended, self.find_or_make_key(db, &credential, device, end)?))
         })?;
@@ -162,11 +163,11 @@ impl Auth {
         let caller = self.verify(std::slice::from_ref(&key), origin)?;
         let caller = caller.ok_or(AuthError::InvalidKey)?;
         if let Some(end) = caller.end
-            && (!end.is_renewable || (end.at - now()) * 4 > lifetime * 3)
+            && (!end.is_renewable || (end.at - self.now()) * 4 > lifetime * 3)
         {
             return Ok((key, end.at));
         }
-        let end = renewable(lifetime)?;
+        let end = self.renewable(lifetime)?;
         let issued = self.make_key_for(&caller, device, Some(end), |_| Ok(Vec::new()))?;
         Ok((issued.key, end.at))
     }
@@ -295,7 +296,7 @@ impl Auth {
                 sealed,
                 end,
             },
-            now(),
+            self.now(),
         )?;
         Ok(FoundKey { key, is_new: true })
     }
@@ -318,20 +319,22 @@ impl Auth {
     }
 }
 
-/// The time that was asked for, if it can be: at least a minute ahead.
-fn resolve(expiry: Expiry) -> Result<Option<End>> {
-    match expiry {
-        Expiry::Never => Ok(None),
-        Expiry::Renewable(lifetime) => renewable(lifetime).map(Some),
-        Expiry::At(at) if at >= now() + LEAST_LIFETIME => Ok(Some(End {
-            at,
-            is_renewable: false,
-        })),
-        Expiry::At(_) | Expiry::Unreadable => Err(AuthError::BadExpiry),
+impl Auth {
+    /// Returns when a key with the requested `expiry` ends. The end must be at least a minute ahead.
+    fn resolve(&self, expiry: Expiry) -> Result<Option<End>> {
+        match expiry {
+            Expiry::Never => Ok(None),
+            Expiry::Renewable(lifetime) => self.renewable(lifetime).map(Some),
+            Expiry::At(at) if at >= self.now() + LEAST_LIFETIME => Ok(Some(End {
+                at,
+                is_renewable: false,
+            })),
+            Expiry::At(_) | Expiry::Unreadable => Err(AuthError::BadExpiry),
+        }
     }
-}
 
-fn renewable(lifetime: TimeDelta) -> Result<End> {
-    let at = now().checked_add_signed(lifetime).ok_or(AuthError::BadExpiry)?;
-    Ok(End { at, is_renewable: true })
+    fn renewable(&self, lifetime: TimeDelta) -> Result<End> {
+        let at = self.now().checked_add_signed(lifetime).ok_or(AuthError::BadExpiry)?;
+        Ok(End { at, is_renewable: true })
+    }
 }

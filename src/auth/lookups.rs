@@ -11,11 +11,11 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use super::callers::Callers;
-use super::now;
+use crate::clock::Clock;
 use crate::error::{AuthError, Result};
 use crate::model::Caller;
 use crate::secret::key::KeyHash;
-use crate::settings::Database;
+use crate::settings::{CoreSettings, Database};
 use crate::store::Store;
 
 /// How many requests one query is about at most.
@@ -27,6 +27,7 @@ type Found = Result<Option<Caller>>;
 
 /// The thread, which starts when it is needed.
 pub(super) struct LookUps {
+    clock: Clock,
     database: Database,
     callers: Arc<Callers>,
     queue: OnceLock<Arc<Queue>>,
@@ -50,9 +51,10 @@ struct LookUp {
 }
 
 impl LookUps {
-    pub fn new(database: Database, callers: Arc<Callers>) -> Self {
+    pub fn new(settings: &CoreSettings, callers: Arc<Callers>) -> Self {
         Self {
-            database,
+            clock: settings.clock.clone(),
+            database: settings.database.clone(),
             callers,
             queue: OnceLock::new(),
         }
@@ -76,12 +78,14 @@ impl LookUps {
     fn start(&self) -> Arc<Queue> {
         let queue = Arc::new(Queue::default());
         let store = Store::new(&self.database, 1);
-        let (its_queue, callers) = (queue.clone(), self.callers.clone());
+        let (its_queue, callers, clock) = (queue.clone(), self.callers.clone(), self.clock.clone());
         let thread = Builder::new().name("look-up".to_owned());
         let started = thread.spawn(move || {
             while let Some(batch) = its_queue.next() {
                 // A thread that is gone would be missed for ever; whoever waits hears that nothing comes.
-                drop(catch_unwind(AssertUnwindSafe(|| look_up(&store, &callers, batch))));
+                drop(catch_unwind(AssertUnwindSafe(|| {
+                    look_up(&store, &callers, &clock, batch);
+                })));
             }
         });
         if let Err(error) = started {
@@ -116,10 +120,10 @@ impl Queue {
     }
 }
 
-fn look_up(store: &Store, callers: &Callers, batch: Vec<LookUp>) {
+fn look_up(store: &Store, callers: &Callers, clock: &Clock, batch: Vec<LookUp>) {
     let hashes: Vec<KeyHash> = batch.iter().flat_map(|one| one.hashes.iter().copied()).collect();
     let generation = callers.generation();
-    let found = store.read(|db| db.callers(&hashes, now()));
+    let found = store.read(|db| db.callers(&hashes, clock.now()));
     if let Ok(found) = &found {
         for (hash, caller) in found {
             callers.remember(*hash, caller, generation);

@@ -20,7 +20,7 @@ mod interleaving_tests;
 
 use std::sync::Arc;
 
-use chrono::{NaiveDateTime, SubsecRound, Utc};
+use chrono::NaiveDateTime;
 
 pub use account::{FirstAdminMade, KeysAfterChange};
 pub use import::{Done, ImportMode, ImportReport, RowReport, Table, Tally};
@@ -28,6 +28,7 @@ pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
 pub use throttle::{ACCOUNT_FAILURES, MAX_WAIT, NETWORK_FAILURES, NETWORK_WINDOW};
 
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
@@ -40,6 +41,7 @@ use uses::Uses;
 
 /// The service.
 pub struct Auth {
+    clock: Clock,
     store: Store,
     passwords: Arc<Passwords>,
     hasher: Hasher,
@@ -56,15 +58,15 @@ impl Auth {
         self.store.migrate(|_| Ok(()))
     }
 
+    /// Returns the current time of the service's clock, in UTC.
+    pub fn now(&self) -> NaiveDateTime {
+        self.clock.now()
+    }
+
     /// Whether the database answers, also those who look keys up.
     pub fn ping(&self) -> Result<()> {
         self.store.ping()?;
         // Nobody has that one.
         self.look_up_now(vec![[0; 32]]).map(drop)
     }
-}
-
-/// Now, as both databases can store it.
-fn now() -> NaiveDateTime {
-    Utc::now().naive_utc().trunc_subsecs(6)
 }

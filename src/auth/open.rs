@@ -62,12 +62,13 @@ impl Auth {
         let sealer = open_sealer(settings)?;
         let callers = Arc::new(Callers::new());
         Ok(Self {
+            clock: settings.clock.clone(),
             store: Store::open(&settings.database)?,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
             hasher: Hasher::start(settings.pbkdf2_rounds),
             sealer,
             throttle: Throttle::new(settings.login_throttle),
-            lookups: LookUps::new(settings.database.clone(), callers.clone()),
+            lookups: LookUps::new(settings, callers.clone()),
             callers,
             uses: Uses::default(),
         })

@@ -1,7 +1,6 @@
 //! Small values of the whole server that clients keep here.
 
 use super::Auth;
-use super::account::still_is_admin;
 use super::audit::{self, Event};
 use crate::error::Result;
 use crate::model::Caller;
@@ -19,7 +18,7 @@ impl Auth {
     /// Stores the web UI's settings, for everybody; for an administrator.
     pub fn set_web_ui_settings(&self, caller: &Caller, text: &str) -> Result<()> {
         self.store.write(|db| {
-            still_is_admin(db, caller)?;
+            self.still_is_admin(db, caller)?;
             db.set_preference(WEB_UI, text)
         })?;
         audit::log(Event::SettingsChanged, &caller.user, "", &caller.origin);

@@ -4,10 +4,9 @@
 //! which minute it was; the last minute is lost when the process is killed, and what is too much is left out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Auth, now};
+use super::Auth;
 use crate::error::Result;
 use crate::model::{Caller, KeyUse};
 
@@ -21,7 +20,12 @@ pub(super) struct Uses(Mutex<HashMap<i64, KeyUse>>);
 impl Auth {
     /// Notes that the caller's key was used from where the request comes from.
     pub(super) fn note_use(&self, caller: &Caller) {
-        self.uses.note(caller.key_id, caller.origin.address);
+        let (key_id, from) = (caller.key_id, caller.origin.address);
+        self.uses.note(KeyUse {
+            key_id,
+            at: self.now(),
+            from,
+        });
     }
 
     /// Writes down what was noted since the last time; how many keys that is about. To be called once a minute, which is
@@ -38,11 +42,10 @@ impl Auth {
 }
 
 impl Uses {
-    fn note(&self, key_id: i64, from: Option<IpAddr>) {
+    fn note(&self, used: KeyUse) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST && !waiting.contains_key(&key_id) {
-            let at = now();
-            waiting.insert(key_id, KeyUse { key_id, at, from });
+        if waiting.len() < MOST && !waiting.contains_key(&used.key_id) {
+            waiting.insert(used.key_id, used);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use super::{Auth, now};
+use super::Auth;
 use crate::error::{AuthError, Result};
 use crate::model::{Caller, Origin};
 use crate::secret::key::{Key, KeyHash};
@@ -11,7 +11,7 @@ impl Auth {
     /// Who presents these keys, as far as it is known without asking the database. Only the first key is tried: the
     /// first that works decides.
     pub fn recall(&self, keys: &[Key], origin: &Origin) -> Option<Caller> {
-        self.callers.recall(&keys.first()?.hash(), now(), origin)
+        self.callers.recall(&keys.first()?.hash(), self.now(), origin)
     }
 
     /// Asks the database who presents these keys: the first of them that works decides. Returns at once; `answer` is
@@ -47,6 +47,7 @@ impl Auth {
 
     /// Whether this key does not work because its user is disabled.
     pub fn is_key_of_disabled_user(&self, key: &Key) -> Result<bool> {
-        self.store.read(|db| db.is_key_of_disabled_user(&key.hash(), now()))
+        self.store
+            .read(|db| db.is_key_of_disabled_user(&key.hash(), self.now()))
     }
 }

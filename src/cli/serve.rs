@@ -174,6 +174,7 @@ fn greeting(made: &FirstAdminMade, url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::model::{Name, SecretText};
     use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin};
 
@@ -195,6 +196,7 @@ mod tests {
             },
             shutdown_grace: Duration::ZERO,
             core: CoreSettings {
+                clock: Clock::system(),
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),
                 data_dir: "unused".into(),
                 secret_key: Some(SecretText::new(secret)),

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::CliError;
 use super::log::LogFormat;
+use crate::clock::Clock;
 use crate::model::{Name, NameFault, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
@@ -231,6 +232,7 @@ impl Flags {
             dialects,
             shutdown_grace: self.shutdown_grace,
             core: CoreSettings {
+                clock: Clock::system(),
                 database,
                 data_dir: self.data_dir,
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// A module may use what stands before its own row, and its own row's neighbours only where they share a name.
 const LAYERS: &[&[&str]] = &[
-    &["model", "error", "settings"],
+    &["clock", "model", "error", "settings"],
     &["secret"],
     &["store"],
     &["auth"],

@@ -4,6 +4,7 @@ use std::env;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, RunQueryDsl};
+use shoko_auth::clock::Clock;
 use shoko_auth::model::SecretText;
 use shoko_auth::settings::{CoreSettings, Database};
 use tempfile::TempDir;
@@ -88,6 +89,7 @@ impl TestDatabase {
     /// Settings for a core on this database, with the fewest rounds.
     pub fn settings(&self) -> CoreSettings {
         CoreSettings {
+            clock: Clock::system(),
             database: self.database.clone(),
             data_dir: self.folder.path().to_owned(),
             secret_key: Some(SecretText::new(SECRET_KEY.to_owned())),

@@ -9,12 +9,13 @@ mod rows;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use chrono::NaiveDateTime;
 use names::{DeviceNames, Fate, fates};
 pub use report::{Done, ImportReport, RowReport, Table, Tally};
 use rows::{NewcomerKey, NewcomerUser, Newcomers};
 
+use super::Auth;
 use super::audit::{self, Event};
-use super::{Auth, now};
 use crate::error::{AuthError, Result};
 use crate::model::{End, Name, NewUser, Origin, User};
 use crate::secret::key::KeyHash;
@@ -63,7 +64,7 @@ impl Auth {
         progress: impl Fn(usize, usize),
     ) -> Result<ImportReport> {
         let mut report = ImportReport::default();
-        let newcomers = Newcomers::of(data, now(), &mut report);
+        let newcomers = Newcomers::of(data, self.now(), &mut report);
         let hashes = match mode {
             ImportMode::Write => self.wrap_passwords(&newcomers.users, progress)?,
             ImportMode::DryRun => {
@@ -72,7 +73,7 @@ impl Auth {
             }
         };
         let written = self.store.write(|db| {
-            let owners = add_users(db, &newcomers.users, &hashes, &mut report)?;
+            let owners = add_users(db, &newcomers.users, &hashes, self.now(), &mut report)?;
             self.add_keys(db, &newcomers.keys, &owners, &mut report)?;
             report.rows.sort_by_key(|row| (row.table, row.row));
             match mode {
@@ -154,7 +155,7 @@ impl Auth {
                 remarks,
             });
         }
-        db.insert_keys(&stored, now())
+        db.insert_keys(&stored, self.now())
     }
 
     /// To be handed out again, unless it expires.
@@ -199,6 +200,7 @@ fn add_users(
     db: &mut DbConnection,
     users: &[NewcomerUser],
     hashes: &Hashes,
+    now: NaiveDateTime,
     report: &mut ImportReport,
 ) -> Result<Owners> {
     db.lock_users()?;
@@ -223,7 +225,7 @@ fn add_users(
                 if user.is_admin {
                     report.added_admins.push(user.name.shown().to_owned());
                 }
-                (Done::Added, Some(add_user(db, user, id, hashes)?), remarks)
+                (Done::Added, Some(add_user(db, user, id, hashes, now)?), remarks)
             }
             Fate::MergeInto(owner) => merge(user, owner),
             Fate::MergeIntoRow(row) => merge(user, &owners[row]),
@@ -249,7 +251,7 @@ fn add_users(
     Ok(owners)
 }
 
-fn add_user(db: &mut DbConnection, user: &NewcomerUser, id: i32, hashes: &Hashes) -> Result<User> {
+fn add_user(db: &mut DbConnection, user: &NewcomerUser, id: i32, hashes: &Hashes, now: NaiveDateTime) -> Result<User> {
     let password = match (&user.password, hashes.get(&user.row)) {
         (None, _) => NO_PASSWORD,
         (Some(_), Some(hash)) => hash,
@@ -264,7 +266,7 @@ fn add_user(db: &mut DbConnection, user: &NewcomerUser, id: i32, hashes: &Hashes
         is_admin: user.is_admin,
         profile: user.profile.clone(),
     };
-    db.insert_user(Some(id), &new, password, now())
+    db.insert_user(Some(id), &new, password, now)
 }
 
 /// A user of Shoko's who is here already, as `owner`.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-use super::{Auth, now};
+use super::Auth;
 use crate::error::{AuthError, Result, Throttled};
 use crate::model::{Name, Network, Origin, fold};
 use crate::store::{Credential, DbConnection, Failures};
@@ -100,15 +100,15 @@ impl Auth {
         let start = Instant::now();
         loop {
             let rows = self.store.read(|db| db.failures(new.keys()))?;
-            let mut verdict = verdict(&rows, now());
+            let mut verdict = verdict(&rows, self.now());
             // Whoever is refused writes nothing.
             if verdict == Verdict::Go {
-                verdict = self.store.write(|db| take_down(db, &new))?;
+                verdict = self.store.write(|db| take_down(db, &new, self.now()))?;
             }
             match verdict {
                 Verdict::Go => return Ok(Some(new)),
                 Verdict::Refuse(axis, until) => {
-                    let retry_after = (until - now()).to_std().unwrap_or_default();
+                    let retry_after = (until - self.now()).to_std().unwrap_or_default();
                     return Err(AuthError::Throttled(Throttled { axis, retry_after }));
                 }
                 Verdict::Wait if origin.is_gone() => return Err(AuthError::Gone),
@@ -125,7 +125,7 @@ impl Auth {
     /// Counts what became of a try.
     pub(super) fn count(&self, begun: Option<Try>, outcome: Outcome) -> Result<()> {
         let Some(begun) = begun else { return Ok(()) };
-        let counted = self.store.write(|db| count(db, &begun, outcome));
+        let counted = self.store.write(|db| count(db, &begun, outcome, self.now()));
         self.throttle.changed.notify_all();
         counted
     }
@@ -137,7 +137,7 @@ impl Auth {
         let Some(one) = self.new_try(user, credential.as_ref(), origin)? else {
             return Ok(None);
         };
-        let now = now();
+        let now = self.now();
         let rows = self
             .store
             .read(|db| db.failures(one.keys()))?
@@ -156,7 +156,7 @@ impl Auth {
             return Ok(None);
         };
         let network = Network::of(address).to_string();
-        let known_since = now() - KNOWN_FOR;
+        let known_since = self.now() - KNOWN_FOR;
         let user_id = credential.map(|credential| credential.user_id);
         // Nobody has the id 0; whoever there is, it takes the same time.
         let id = user_id.unwrap_or(0);
@@ -173,7 +173,7 @@ impl Auth {
 
     /// Of each account's counts that make it wait: its folded name, and until when.
     pub fn throttled_accounts(&self) -> Result<Vec<(String, NaiveDateTime)>> {
-        let now = now();
+        let now = self.now();
         let rows = self.store.read(DbConnection::failures_of_accounts)?;
         let waits = rows.into_iter().map(|row| current(row, now));
         Ok(waits
@@ -185,7 +185,7 @@ impl Auth {
 
     /// Forgets counts and networks that do not matter any more.
     pub fn sweep_throttle(&self) -> Result<()> {
-        let now = now();
+        let now = self.now();
         self.store
             .write(|db| db.delete_old_failures_of_networks(now - NETWORK_WINDOW))?;
         self.store
@@ -194,8 +194,7 @@ impl Auth {
     }
 }
 
-fn take_down(db: &mut DbConnection, new: &Try) -> Result<Verdict> {
-    let now = now();
+fn take_down(db: &mut DbConnection, new: &Try, now: NaiveDateTime) -> Result<Verdict> {
     let rows = lock(db, new, now)?;
     let verdict = verdict(&rows, now);
     if verdict == Verdict::Go {
@@ -208,8 +207,7 @@ fn take_down(db: &mut DbConnection, new: &Try) -> Result<Verdict> {
     Ok(verdict)
 }
 
-fn count(db: &mut DbConnection, begun: &Try, outcome: Outcome) -> Result<()> {
-    let now = now();
+fn count(db: &mut DbConnection, begun: &Try, outcome: Outcome, now: NaiveDateTime) -> Result<()> {
     for mut row in lock(db, begun, now)? {
         row.pending = (row.pending - 1).max(0);
         match outcome {

@@ -89,7 +89,11 @@ pub fn verdict(rows: &[Failures], now: NaiveDateTime) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::now;
+    use crate::clock::Clock;
+
+    fn now() -> NaiveDateTime {
+        Clock::system().now()
+    }
 
     fn row(account: &str, failures: i32, seconds_ago: i64, pending: i32) -> Failures {
         let at = now() - TimeDelta::seconds(seconds_ago);

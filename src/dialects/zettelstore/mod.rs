@@ -136,7 +136,10 @@ async fn renew(
     let key = types::presented(&request).ok_or_else(Refusal::not_authenticated)?;
     let (lifetime, origin) = (settings.token_lifetime, origin(&request));
     let (key, expires_at) = call(&auth, move |auth| auth.renew_key(key, &device(), lifetime, &origin)).await?;
-    Ok(text(types::token(&key.expose(), types::remaining(expires_at))))
+    Ok(text(types::token(
+        &key.expose(),
+        types::remaining(expires_at, auth.now()),
+    )))
 }
 
 /// Asks whether the token works: `cmd=authenticated`, the one command there is.

@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
-use chrono::{NaiveDateTime, TimeDelta, Utc};
+use chrono::{NaiveDateTime, TimeDelta};
 use utoipa::ToSchema;
 
 use super::error::Refusal;
@@ -31,8 +31,8 @@ pub fn token(key: &str, lifetime: TimeDelta) -> String {
 }
 
 /// How long a key works from now on, to the second that is nearest.
-pub fn remaining(expires_at: NaiveDateTime) -> TimeDelta {
-    let left = expires_at - Utc::now().naive_utc();
+pub fn remaining(expires_at: NaiveDateTime, now: NaiveDateTime) -> TimeDelta {
+    let left = expires_at - now;
     TimeDelta::seconds((left + TimeDelta::milliseconds(500)).num_seconds())
 }
 
