@@ -137,16 +137,16 @@ pub fn run(
 /// writes down when keys were used.
 async fn sweep(auth: Data<Auth>) {
     loop {
-        match call(&auth, Auth::sweep_expired_keys).await {
+        match call(&auth, Auth::delete_expired_keys).await {
             Ok(0) => {}
             Ok(ended) => log::debug!("removed {ended} expired keys"),
             Err(error) => log::debug!("removing expired keys, to be tried again: {error}"),
         }
-        if let Err(error) = call(&auth, Auth::sweep_throttle).await {
+        if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
             log::debug!("forgetting failures of long ago, to be tried again: {error}");
         }
         sleep(SWEEP_PAUSE).await;
-        if let Err(error) = call(&auth, Auth::write_uses).await {
+        if let Err(error) = call(&auth, Auth::flush_last_used).await {
             log::debug!("writing down when keys were used, to be tried again: {error}");
         }
     }

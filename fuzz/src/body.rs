@@ -108,7 +108,7 @@ fn check_login(text: &str) {
     if let Ok(login) = login {
         let pass = read_object::<Pass>(text).ok().and_then(|wire| wire.pass);
         assert_eq!(Some(login.password.expose()), pass.as_ref().map(|pass| pass.0.as_str()));
-        assert_eq!(login.user.shown(), login.user.shown().trim());
+        assert_eq!(login.user.as_typed(), login.user.as_typed().trim());
     }
     let _ = read_object::<SignInRequest>(text).and_then(SignInRequest::check);
 }

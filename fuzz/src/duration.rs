@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, NaiveDateTime, SubsecRound, TimeDelta, Timelike
 use humantime::{format_duration, parse_duration};
 use jiff::Timestamp;
 use shoko_auth::dialects::shoko::expiry::read_at;
-use shoko_auth::model::Expiry;
+use shoko_auth::model::RequestedExpiry;
 use shoko_auth::settings::ZettelstoreSettings;
 
 /// 2026-01-31 10:00:00 UTC: the end of a month, where months are counted as nowhere else.
@@ -70,9 +70,9 @@ fn check_expiry(text: &str) {
 
 fn end(text: &str, now: i64) -> Option<NaiveDateTime> {
     match read_at(text, Timestamp::new(now, 0).unwrap()) {
-        Expiry::At(time) => Some(time),
-        Expiry::Unreadable => None,
-        Expiry::Never | Expiry::Renewable(_) => panic!("{text} was asked for"),
+        RequestedExpiry::At(time) => Some(time),
+        RequestedExpiry::Invalid => None,
+        RequestedExpiry::Never | RequestedExpiry::Renewable(_) => panic!("{text} was asked for"),
     }
 }
 

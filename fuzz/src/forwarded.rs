@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::Data;
 use ipnet::IpNet;
-use shoko_auth::web::address::{TrustedProxies, origin};
+use shoko_auth::web::address::{TrustedProxies, request_context};
 
 use super::request::{Headers, headers, request};
 
@@ -59,7 +59,7 @@ impl Sample {
         let request = request(&self.headers)
             .app_data(proxies)
             .peer_addr((self.peer, 4711).into());
-        origin(&request.to_http_request()).address.unwrap()
+        request_context(&request.to_http_request()).address.unwrap()
     }
 
     fn trusts(&self, address: IpAddr) -> bool {

@@ -1,20 +1,20 @@
-//! One log line a security event, under a target of its own: what fail2ban, and whoever looks into what happened, reads.
+//! The audit log: one line for each security event, under its own target. fail2ban reads it, and so do people who
+//! investigate an incident.
 //!
-//! The address comes before everything that a stranger chooses, so that no name can pass for one. Never a key, a
-//! password or a query.
+//! The address comes before all text that a client chooses, so that no name can pass for an address. A line never holds a
+//! key, a password or a query.
 
-use crate::model::Origin;
+use crate::model::{Actor, Caller, RequestContext};
 
-/// What happened.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     LoginOk,
     LoginFailed,
     LoginThrottled,
-    KeyMade,
+    KeyIssued,
     KeyRevoked,
     PasswordChanged,
-    UserMade,
+    UserCreated,
     UserRenamed,
     UserDisabled,
     UserEnabled,
@@ -27,15 +27,16 @@ pub(super) enum Event {
 }
 
 impl Event {
+    /// Returns the name in the log, which operators' filters rely on.
     fn name(self) -> &'static str {
         match self {
             Self::LoginOk => "login_ok",
             Self::LoginFailed => "login_failed",
             Self::LoginThrottled => "login_throttled",
-            Self::KeyMade => "key_made",
+            Self::KeyIssued => "key_made",
             Self::KeyRevoked => "key_revoked",
             Self::PasswordChanged => "password_changed",
-            Self::UserMade => "user_made",
+            Self::UserCreated => "user_made",
             Self::UserRenamed => "user_renamed",
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",
@@ -49,17 +50,59 @@ impl Event {
     }
 }
 
-/// Logs what happened to `user`, and to the keys of `device`; empty where none is meant.
-pub(super) fn log(event: Event, user: &str, device: &str, origin: &Origin) {
-    let address = origin.address.map_or("local".to_owned(), |address| address.to_string());
-    let trace = origin.trace.map(|trace| trace.to_string()).unwrap_or_default();
+/// The origin of an event.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// `None` for the command line.
+    context: Option<&'a RequestContext>,
+    /// The user whose key was presented.
+    user: Option<&'a str>,
+}
+
+impl<'a> From<&'a RequestContext> for Source<'a> {
+    fn from(context: &'a RequestContext) -> Self {
+        Self {
+            context: Some(context),
+            user: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Caller> for Source<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self {
+            context: Some(&caller.context),
+            user: Some(&caller.holder.user),
+        }
+    }
+}
+
+impl<'a> From<Actor<'a>> for Source<'a> {
+    fn from(actor: Actor<'a>) -> Self {
+        match actor {
+            Actor::Operator => Self {
+                context: None,
+                user: None,
+            },
+            Actor::Caller(caller) => caller.into(),
+        }
+    }
+}
+
+/// Logs an event about `user` and the keys of `device`. Either is empty where the event does not concern one.
+pub(super) fn log<'a>(event: Event, user: &str, device: &str, source: impl Into<Source<'a>>) {
+    let source = source.into();
+    let address = source.context.and_then(|context| context.address);
+    let address = address.map_or("local".to_owned(), |address| address.to_string());
+    let trace = source.context.and_then(|context| context.trace);
+    let trace = trace.map(|trace| trace.to_string()).unwrap_or_default();
     log::info!(
         target: "shoko_auth::audit",
         event = event.name(),
         address = address.as_str(),
         user = user,
         device = device,
-        by = origin.by.as_deref().unwrap_or_default(),
+        by = source.user.unwrap_or_default(),
         trace = trace.as_str();
         "audit"
     );

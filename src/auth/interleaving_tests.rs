@@ -5,9 +5,9 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{Auth, KeysAfterChange, LogIn};
+use super::{Auth, KeySelection, KeysAfterChange, LogIn};
 use crate::error::AuthError;
-use crate::model::{Expiry, Name, NewUser, Origin, ProfileChange, SecretText};
+use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserRef};
 use crate::secret::key::Key;
 use crate::settings::FirstAdmin;
 use database::{Backend, TestDatabase, on_both_databases};
@@ -38,7 +38,7 @@ impl Nodes {
             name: admin(),
             password: Some(SecretText::new(OLD.to_owned())),
         };
-        one.first_admin(&admin).unwrap();
+        one.create_first_admin(&admin).unwrap();
         Self { one, two, database }
     }
 
@@ -69,71 +69,81 @@ fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
         user: admin(),
         password,
         device: device(),
-        expiry: Expiry::Never,
+        expiry: RequestedExpiry::Never,
     };
-    auth.log_in(&login, &Origin::default()).map(|issued| issued.key)
+    auth.log_in(&login, &RequestContext::default()).map(|issued| issued.key)
+}
+
+fn set_password(auth: &Auth, password: &str) -> Result<(), AuthError> {
+    let user = UserRef::Name(admin());
+    auth.change_password(Actor::Operator, &user, password, KeysAfterChange::Revoked)
+}
+
+fn revoke_all_keys(auth: &Auth) -> Result<usize, AuthError> {
+    let user = UserRef::Name(admin());
+    auth.revoke_keys(Actor::Operator, &KeySelection::User { user, device: None })
 }
 
 on_both_databases! {
     fn a_login_that_checked_the_old_password_gets_no_key_after_the_change(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
-        nodes.two.set_password(&admin(), NEW).unwrap();
-        let refused = nodes.one.key_for(&checked, &device(), None, &Origin::default());
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
+        set_password(&nodes.two, NEW).unwrap();
+        let refused = nodes.one.key_for(&checked, &device(), None, &RequestContext::default());
         assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn a_login_that_checked_the_old_password_gets_no_key_even_when_it_is_set_again(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
-        nodes.two.set_password(&admin(), NEW).unwrap();
-        nodes.two.set_password(&admin(), OLD).unwrap();
-        assert!(nodes.one.key_for(&checked, &device(), None, &Origin::default()).is_err());
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
+        set_password(&nodes.two, NEW).unwrap();
+        set_password(&nodes.two, OLD).unwrap();
+        assert!(nodes.one.key_for(&checked, &device(), None, &RequestContext::default()).is_err());
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn a_login_that_checked_the_old_password_is_not_handed_the_key_of_the_new_one(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
-        nodes.two.set_password(&admin(), NEW).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
+        set_password(&nodes.two, NEW).unwrap();
         let key = log_in(&nodes.two, NEW).unwrap();
-        let refused = nodes.one.key_for(&checked, &device(), None, &Origin::default());
+        let refused = nodes.one.key_for(&checked, &device(), None, &RequestContext::default());
         assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
-        assert!(nodes.one.verify(&[key], &Origin::default()).unwrap().is_some());
+        assert!(nodes.one.verify(&[key], &RequestContext::default()).unwrap().is_some());
     }
 
     fn a_known_devices_key_that_was_found_before_the_change_is_dead_after_it(nodes: Nodes) {
         log_in(&nodes.one, OLD).unwrap();
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
-        let key = nodes.one.key_for(&checked, &device(), None, &Origin::default()).unwrap();
-        nodes.two.set_password(&admin(), NEW).unwrap();
-        assert!(nodes.one.verify(&[key], &Origin::default()).unwrap().is_none());
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
+        let key = nodes.one.key_for(&checked, &device(), None, &RequestContext::default()).unwrap();
+        set_password(&nodes.two, NEW).unwrap();
+        assert!(nodes.one.verify(&[key], &RequestContext::default()).unwrap().is_none());
     }
 
     fn a_rehash_does_not_put_the_old_password_back(nodes: Nodes) {
-        let checked = nodes.two.check_password(&admin(), &old(), &Origin::default()).unwrap();
-        nodes.one.set_password(&admin(), NEW).unwrap();
+        let checked = nodes.two.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
+        set_password(&nodes.one, NEW).unwrap();
         let changed = nodes.stored_password();
-        nodes.two.rehash(&checked, OLD, &Origin::default()).unwrap();
+        nodes.two.rehash(&checked, OLD, &RequestContext::default()).unwrap();
         assert_eq!(nodes.stored_password(), changed);
         assert!(log_in(&nodes.one, OLD).is_err() && log_in(&nodes.one, NEW).is_ok());
     }
 
     fn a_rehash_meanwhile_does_not_disturb_a_login(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
         log_in(&nodes.two, OLD).unwrap();
         assert!(nodes.stored_password().contains("i=2000,"), "the login has rehashed");
-        assert!(nodes.one.key_for(&checked, &device(), None, &Origin::default()).is_ok());
+        assert!(nodes.one.key_for(&checked, &device(), None, &RequestContext::default()).is_ok());
         assert_eq!(nodes.keys_in_the_database(), 1);
     }
 
     fn a_change_waits_for_a_login_that_is_making_its_key_and_then_ends_it(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
         let (locked, is_locked) = mpsc::channel();
         let about_to_commit = AtomicBool::new(false);
         thread::scope(|scope| {
             let login = scope.spawn(|| {
                 nodes.one.store.write(|db| {
                     db.lock_credential(checked.user_id)?;
-                    let key = nodes.one.find_or_make_key(db, &checked, &device(), None)?;
+                    let key = nodes.one.find_or_issue_key(db, &checked, &device(), None)?;
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     about_to_commit.store(true, Ordering::SeqCst);
@@ -141,16 +151,16 @@ on_both_databases! {
                 })
             });
             is_locked.recv().unwrap();
-            nodes.two.set_password(&admin(), NEW).unwrap();
+            set_password(&nodes.two, NEW).unwrap();
             assert!(about_to_commit.load(Ordering::SeqCst), "the change has waited");
             let key = login.join().unwrap().unwrap().key;
-            assert!(nodes.one.verify(&[key], &Origin::default()).unwrap().is_none());
+            assert!(nodes.one.verify(&[key], &RequestContext::default()).unwrap().is_none());
         });
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn a_login_waits_for_a_change_that_is_under_way_and_is_then_refused(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
         let (changed, is_changed) = mpsc::channel();
         thread::scope(|scope| {
             let change = scope.spawn(|| {
@@ -162,7 +172,7 @@ on_both_databases! {
                 })
             });
             is_changed.recv().unwrap();
-            let refused = nodes.one.key_for(&checked, &device(), None, &Origin::default());
+            let refused = nodes.one.key_for(&checked, &device(), None, &RequestContext::default());
             assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
             assert_eq!(change.join().unwrap().unwrap(), 0);
         });
@@ -170,7 +180,7 @@ on_both_databases! {
     }
 
     fn two_logins_of_a_new_device_that_both_found_no_key_get_the_same(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
         let (locked, is_locked) = mpsc::channel();
         thread::scope(|scope| {
             let first = scope.spawn(|| {
@@ -178,37 +188,37 @@ on_both_databases! {
                     db.lock_credential(checked.user_id)?;
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
-                    nodes.one.find_or_make_key(db, &checked, &device(), None)
+                    nodes.one.find_or_issue_key(db, &checked, &device(), None)
                 })
             });
             is_locked.recv().unwrap();
-            let second = nodes.two.key_for(&checked, &device(), None, &Origin::default()).unwrap();
+            let second = nodes.two.key_for(&checked, &device(), None, &RequestContext::default()).unwrap();
             assert!(first.join().unwrap().unwrap().key == second);
         });
         assert_eq!(nodes.keys_in_the_database(), 1);
     }
 
     fn a_change_with_a_key_that_is_revoked_meanwhile_changes_nothing(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
-        nodes.two.revoke_keys_of(&admin(), None).unwrap();
-        let refused = nodes.one.change_password(&caller, None, NEW, KeysAfterChange::Ended);
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
+        revoke_all_keys(&nodes.two).unwrap();
+        let refused = nodes.one.change_password((&caller).into(), &UserRef::Id(caller.holder.user_id), NEW, KeysAfterChange::Revoked);
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
         assert!(log_in(&nodes.one, OLD).is_ok());
     }
 
     fn a_change_for_somebody_else_by_an_administrator_who_is_one_no_more_changes_nothing(nodes: Nodes) {
         let other = NewUser { name: Name::parse("other").unwrap(), email: None, is_admin: true, profile: ProfileChange::default() };
-        let other = nodes.one.create_user(&other, OLD).unwrap();
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
-        nodes.two.revoke_admin(&admin()).unwrap();
-        let refused = nodes.one.change_password(&caller, Some(other.id), NEW, KeysAfterChange::Ended);
+        let other = nodes.one.create_user(Actor::Operator, &other, OLD).unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
+        nodes.two.set_admin(Actor::Operator, &UserRef::Name(admin()), false).unwrap();
+        let refused = nodes.one.change_password((&caller).into(), &UserRef::Id(other.id), NEW, KeysAfterChange::Revoked);
         assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
     }
 
     fn of_two_administrators_who_demote_each_other_one_remains(nodes: Nodes) {
         let second = Name::parse("second").unwrap();
         let user = NewUser { name: second.clone(), email: None, is_admin: true, profile: ProfileChange::default() };
-        nodes.one.create_user(&user, OLD).unwrap();
+        nodes.one.create_user(Actor::Operator, &user, OLD).unwrap();
         for _ in 0..20 {
             let barrier = Barrier::new(2);
             let done: Vec<bool> = thread::scope(|scope| {
@@ -216,44 +226,44 @@ on_both_databases! {
                     let barrier = &barrier;
                     scope.spawn(move || {
                         barrier.wait();
-                        auth.revoke_admin(&name).is_ok()
+                        auth.set_admin(Actor::Operator, &UserRef::Name(name), false).is_ok()
                     })
                 });
                 demotions.map(|demotion| demotion.join().unwrap()).into()
             });
             assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}");
-            nodes.one.grant_admin(&admin()).unwrap();
-            nodes.one.grant_admin(&second).unwrap();
+            nodes.one.set_admin(Actor::Operator, &UserRef::Name(admin()), true).unwrap();
+            nodes.one.set_admin(Actor::Operator, &UserRef::Name(second.clone()), true).unwrap();
         }
     }
 
     fn an_administrator_whose_key_is_revoked_meanwhile_makes_nobody(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
         let user = NewUser {
             name: Name::parse("other").unwrap(),
             email: None,
             is_admin: true,
             profile: ProfileChange::default(),
         };
-        nodes.two.revoke_keys_of(&admin(), None).unwrap();
-        let refused = nodes.one.create_user_for(&caller, &user, OLD);
+        revoke_all_keys(&nodes.two).unwrap();
+        let refused = nodes.one.create_user((&caller).into(), &user, OLD);
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
-        let refused = nodes.one.set_web_ui_settings(&caller, "x");
+        let refused = nodes.one.set_web_ui_settings((&caller).into(), "x");
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
         assert_eq!(nodes.one.users().unwrap().len(), 1);
     }
 
     fn an_expired_key_changes_nothing_before_it_is_swept_and_is_gone_after(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
         nodes.database.execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00'");
-        let refused = nodes.one.change_password(&caller, None, NEW, KeysAfterChange::Ended);
+        let refused = nodes.one.change_password((&caller).into(), &UserRef::Id(caller.holder.user_id), NEW, KeysAfterChange::Revoked);
         assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
-        assert_eq!(nodes.one.sweep_expired_keys().unwrap(), 1);
+        assert_eq!(nodes.one.delete_expired_keys().unwrap(), 1);
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
     fn to_revoke_all_keys_waits_for_one_that_is_being_made_and_ends_it(nodes: Nodes) {
-        let checked = nodes.one.check_password(&admin(), &old(), &Origin::default()).unwrap();
+        let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
         log_in(&nodes.one, OLD).unwrap();
         let (locked, is_locked) = mpsc::channel();
         thread::scope(|scope| {
@@ -263,11 +273,11 @@ on_both_databases! {
                     locked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     let other = Name::parse("other").unwrap();
-                    nodes.one.find_or_make_key(db, &checked, &other, None)
+                    nodes.one.find_or_issue_key(db, &checked, &other, None)
                 })
             });
             is_locked.recv().unwrap();
-            assert_eq!(nodes.two.revoke_keys_of(&admin(), None).unwrap(), 2);
+            assert_eq!(revoke_all_keys(&nodes.two).unwrap(), 2);
             assert!(making.join().unwrap().is_ok());
         });
         assert_eq!(nodes.keys_in_the_database(), 0);
@@ -275,13 +285,13 @@ on_both_databases! {
 
     fn to_revoke_a_key_waits_for_what_is_being_done_with_it(nodes: Nodes) {
         let key = log_in(&nodes.one, OLD).unwrap();
-        let caller = nodes.one.verify(std::slice::from_ref(&key), &Origin::default()).unwrap().unwrap();
+        let caller = nodes.one.verify(std::slice::from_ref(&key), &RequestContext::default()).unwrap().unwrap();
         let (checked, is_checked) = mpsc::channel();
         let about_to_commit = AtomicBool::new(false);
         thread::scope(|scope| {
             let change = scope.spawn(|| {
                 nodes.one.store.write(|db| {
-                    let found = db.lock_caller(caller.key_id, nodes.one.now())?;
+                    let found = db.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
                     checked.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     about_to_commit.store(true, Ordering::SeqCst);
@@ -289,14 +299,14 @@ on_both_databases! {
                 })
             });
             is_checked.recv().unwrap();
-            nodes.two.revoke_key(&key.expose(), &Origin::default()).unwrap();
+            nodes.two.revoke_key(&key.expose(), &RequestContext::default()).unwrap();
             assert!(about_to_commit.load(Ordering::SeqCst), "the revocation has waited");
             assert!(change.join().unwrap().unwrap());
         });
     }
 
     fn to_make_a_user_waits_for_a_demotion_that_is_under_way_and_is_then_refused(nodes: Nodes) {
-        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &Origin::default()).unwrap().unwrap();
+        let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
         let user = NewUser {
             name: Name::parse("other").unwrap(),
             email: None,
@@ -308,14 +318,14 @@ on_both_databases! {
             let demotion = scope.spawn(|| {
                 nodes.two.store.write(|db| {
                     db.lock_users()?;
-                    db.set_admin(caller.user_id, false)?;
+                    db.set_admin(caller.holder.user_id, false)?;
                     demoted.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     Ok::<_, AuthError>(())
                 })
             });
             is_demoted.recv().unwrap();
-            let refused = nodes.one.create_user_for(&caller, &user, OLD);
+            let refused = nodes.one.create_user((&caller).into(), &user, OLD);
             assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
             demotion.join().unwrap().unwrap();
         });
@@ -328,32 +338,32 @@ on_both_databases! {
             thread::sleep(Duration::from_millis(1));
         }
         for revoke in [
-            &(|key: &Key| nodes.one.revoke_key(&key.expose(), &Origin::default())) as &dyn Fn(&Key) -> _,
+            &(|key: &Key| nodes.one.revoke_key(&key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
             &|key| {
-                nodes.two.revoke_key(&key.expose(), &Origin::default())?;
+                nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
                 thread::sleep(Duration::from_millis(100));
                 Ok(())
             },
             &|key| {
-                nodes.two.revoke_key(&key.expose(), &Origin::default())?;
-                let again = nodes.one.revoke_key(&key.expose(), &Origin::default());
+                nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
+                let again = nodes.one.revoke_key(&key.expose(), &RequestContext::default());
                 assert!(matches!(again, Err(AuthError::UnknownKey)), "and whoever is told so may rely on it");
                 Ok(())
             },
-            &|_| nodes.one.set_password(&admin(), OLD),
+            &|_| set_password(&nodes.one, OLD),
         ] {
             let key = log_in(&nodes.one, OLD).unwrap();
             let keys = std::slice::from_ref(&key);
-            let generation = nodes.one.callers.generation();
-            let found = nodes.one.store.read(|db| db.caller(&key.hash(), nodes.one.now())).unwrap().unwrap();
+            let generation = nodes.one.key_cache.generation();
+            let found = nodes.one.store.read(|db| db.key_holder(&key.hash(), nodes.one.now())).unwrap().unwrap();
             // The feed may be late on a busy machine: then nothing is remembered.
-            while nodes.one.recall(keys, &Origin::default()).is_none() {
-                nodes.one.callers.remember(key.hash(), &found, generation);
+            while nodes.one.cached_caller(keys, &RequestContext::default()).is_none() {
+                nodes.one.key_cache.insert(key.hash(), found.clone(), generation);
             }
             revoke(&key).unwrap();
-            nodes.one.callers.remember(key.hash(), &found, generation);
-            assert!(nodes.one.recall(keys, &Origin::default()).is_none());
-            assert!(nodes.one.verify(keys, &Origin::default()).unwrap().is_none());
+            nodes.one.key_cache.insert(key.hash(), found.clone(), generation);
+            assert!(nodes.one.cached_caller(keys, &RequestContext::default()).is_none());
+            assert!(nodes.one.verify(keys, &RequestContext::default()).unwrap().is_none());
         }
     }
 }

@@ -1,127 +1,152 @@
-//! Seeing and ending keys.
+//! Lists and revokes keys.
 
 use super::Auth;
 use super::audit::{self, Event};
+use super::permission::{Permission, may_change};
 use crate::error::{AuthError, Result};
-use crate::model::{Caller, KeyInfo, Name, Origin};
+use crate::model::{Actor, Caller, KeyInfo, Name, RequestContext, UserRef};
 use crate::secret::key::Key;
-use crate::store::{DbConnection, KeyOwner};
+use crate::store::KeyOwner;
+
+/// The keys to list.
+#[derive(Clone, Debug)]
+pub enum KeyFilter {
+    /// All keys for administrators, their own keys for other users.
+    All,
+    User(UserRef),
+}
+
+/// The keys to revoke.
+#[derive(Clone, Debug)]
+pub enum KeySelection {
+    Id(i64),
+    /// All keys of a user, or of one of the user's devices.
+    User {
+        user: UserRef,
+        device: Option<Name>,
+    },
+}
 
 impl Auth {
-    /// All keys, or those of one user.
-    pub fn keys(&self, user: Option<&Name>) -> Result<Vec<KeyInfo>> {
+    /// Returns keys that have not expired, without the keys themselves.
+    pub fn keys(&self, actor: Actor<'_>, filter: &KeyFilter) -> Result<Vec<KeyInfo>> {
+        let user = match (filter, actor) {
+            (KeyFilter::User(user), _) => Some(user.clone()),
+            (KeyFilter::All, Actor::Caller(caller)) if !caller.holder.is_admin => {
+                Some(UserRef::Id(caller.holder.user_id))
+            }
+            (KeyFilter::All, _) => None,
+        };
+        if let Some(user) = &user {
+            may_change(actor, user)?;
+        }
         self.store.read(|db| {
-            let user_id = user.map(|name| user_id_of(db, name)).transpose()?;
+            let user_id = match &user {
+                None => None,
+                Some(UserRef::Id(user_id)) => Some(*user_id),
+                Some(user) => Some(db.find_user(user)?.ok_or(AuthError::UnknownUser)?.id),
+            };
             db.keys(user_id, self.now())
         })
     }
 
-    /// The keys that the caller may see: the own ones, or everybody's.
-    pub fn keys_for(&self, caller: &Caller, everybodys: bool) -> Result<Vec<KeyInfo>> {
-        let user_id = (!(everybodys && caller.is_admin)).then_some(caller.user_id);
-        self.store.read(|db| db.keys(user_id, self.now()))
+    /// Deletes expired keys, which do not work anyway, and returns how many there were.
+    pub fn delete_expired_keys(&self) -> Result<usize> {
+        self.store.write(|tx| tx.delete_expired_keys(self.now()))
     }
 
-    /// Ends all keys that have expired; they do not work any more as it is. How many they were.
-    pub fn sweep_expired_keys(&self) -> Result<usize> {
-        self.store.write(|db| db.delete_expired_keys(self.now()))
-    }
-
-    /// Ends a key. To know it is proof enough.
-    pub fn revoke_key(&self, text: &str, origin: &Origin) -> Result<()> {
+    /// Revokes the key `text`. To know a key is proof enough of the right to revoke it.
+    pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<()> {
         let hash = Key::parse(text).ok_or(AuthError::UnknownKey)?.hash();
-        // Strangers who try keys shall not keep others from writing.
+        // A read first: strangers who try keys must not occupy SQLite's only writer.
         let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
-        let ended = if is_known {
-            self.store.write(|db| db.delete_key(&hash))?
+        let revoked = if is_known {
+            self.store.write(|tx| tx.delete_key(&hash))?
         } else {
             None
         };
-        // Somebody else may just have ended it: for whoever is told that it is not there, it must not work.
-        self.callers.forget_key(&hash);
-        self.note_revoked(ended.ok_or(AuthError::UnknownKey)?, origin);
+        // Another process may have revoked it just now. Once this call has said that it is unknown, it must not work.
+        self.key_cache.invalidate_key(&hash);
+        self.finish_revocation(&revoked.ok_or(AuthError::UnknownKey)?, context);
         Ok(())
     }
 
-    /// Ends what `text` names: a key, or else all keys of the caller's own device of that name.
-    pub fn revoke(&self, caller: Option<&Caller>, text: &str, origin: &Origin) -> Result<()> {
+    /// Revokes the key `text`, or if there is no such key, all keys of the caller's own device of that name.
+    pub fn revoke_key_or_device(&self, caller: Option<&Caller>, text: &str, context: &RequestContext) -> Result<()> {
         let key = Key::parse(text);
         let device = Name::parse(text).ok();
-        let ended = self.store.write(|db| {
+        let revoked = self.store.write(|tx| {
             if let Some(key) = &key
-                && let Some(ended) = db.delete_key(&key.hash())?
+                && let Some(owner) = tx.delete_key(&key.hash())?
             {
-                return Ok(ended);
+                return Ok(owner);
             }
             if let (Some(caller), Some(device)) = (caller, &device) {
-                // A key that is being made now is there when the user's row is free; and the caller's own may have been
-                // revoked meanwhile, which whoever did it meant.
-                db.lock_credential(caller.user_id)?;
-                let works = db.lock_caller(caller.key_id, self.now())?.is_some();
-                if works && db.delete_keys_of_device(caller.user_id, device)? > 0 {
+                let holder = &caller.holder;
+                // The lock waits for a login that is issuing a key for this device, so that its key is revoked too.
+                tx.lock_credential(holder.user_id)?;
+                let is_valid = tx.lock_key_holder(holder.key_id, self.now())?.is_some();
+                if is_valid && tx.delete_keys_of_device(holder.user_id, device)? > 0 {
                     return Ok(KeyOwner {
-                        user_id: caller.user_id,
-                        user: caller.user.clone(),
-                        device: device.shown().to_owned(),
+                        user_id: holder.user_id,
+                        user: holder.user.clone(),
+                        device: device.as_typed().to_owned(),
                     });
                 }
             }
             Err(AuthError::UnknownKey)
         });
         if let Some(key) = &key {
-            self.callers.forget_key(&key.hash());
+            self.key_cache.invalidate_key(&key.hash());
         }
-        self.note_revoked(ended?, origin);
+        self.finish_revocation(&revoked?, context);
         Ok(())
     }
 
-    /// Ends the key that the caller has presented.
+    /// Revokes the key that the caller has presented. Succeeds if it has been revoked already.
     pub fn revoke_own_key(&self, caller: &Caller) -> Result<()> {
-        let ended = self.store.write(|db| db.delete_key_by_id(caller.key_id))?;
-        self.callers.forget(caller.user_id);
-        if let Some(ended) = ended {
-            self.note_revoked(ended, &caller.origin);
+        let revoked = self.store.write(|tx| tx.delete_key_by_id(caller.holder.key_id))?;
+        self.key_cache.invalidate_user(caller.holder.user_id);
+        if let Some(owner) = revoked {
+            self.finish_revocation(&owner, caller);
         }
         Ok(())
     }
 
-    /// Ends all keys of a user, or of one of his devices; how many they were, which is at least one.
-    pub fn revoke_keys_of(&self, user: &Name, device: Option<&Name>) -> Result<usize> {
-        let (user_id, ended) = self.store.write(|db| {
-            let user_id = user_id_of(db, user)?;
-            // A key that is being made now is there when the user's row is free.
-            db.lock_credential(user_id)?;
-            let ended = match device {
-                Some(device) => db.delete_keys_of_device(user_id, device)?,
-                None => db.delete_keys_of_user(user_id)?,
+    /// Revokes the selected keys and returns how many there were. Fails if there were none.
+    pub fn revoke_keys(&self, actor: Actor<'_>, selection: &KeySelection) -> Result<usize> {
+        let (owner, revoked) = self.store.write(|tx| {
+            let (owner, revoked) = match selection {
+                KeySelection::Id(key_id) => {
+                    let owner = tx.owner_of_key(*key_id)?.ok_or(AuthError::UnknownKey)?;
+                    self.authorize(tx, actor, Permission::ChangeUser(owner.user_id))?;
+                    (owner, usize::from(tx.delete_key_by_id(*key_id)?.is_some()))
+                }
+                KeySelection::User { user, device } => {
+                    let user = tx.find_user(user)?.ok_or(AuthError::UnknownUser)?;
+                    // The lock waits for a login that is issuing a key, so that this key is revoked too.
+                    tx.lock_credential(user.id)?;
+                    self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
+                    let revoked = match device {
+                        Some(device) => tx.delete_keys_of_device(user.id, device)?,
+                        None => tx.delete_keys_of_user(user.id)?,
+                    };
+                    let device = device.as_ref().map_or("", Name::as_typed).to_owned();
+                    let (user_id, user) = (user.id, user.name);
+                    (KeyOwner { user_id, user, device }, revoked)
+                }
             };
-            if ended == 0 {
-                Err(AuthError::UnknownKey)
-            } else {
-                Ok((user_id, ended))
+            if revoked == 0 {
+                return Err(AuthError::UnknownKey);
             }
+            Ok((owner, revoked))
         })?;
-        self.callers.forget(user_id);
-        let device = device.map_or("", Name::shown);
-        audit::log(Event::KeyRevoked, user.shown(), device, &Origin::default());
-        Ok(ended)
+        self.finish_revocation(&owner, actor);
+        Ok(revoked)
     }
 
-    /// Ends the key with this id, which is not the key itself.
-    pub fn revoke_key_by_id(&self, key_id: i64) -> Result<()> {
-        let ended = self.store.write(|db| db.delete_key_by_id(key_id))?;
-        self.note_revoked(ended.ok_or(AuthError::UnknownKey)?, &Origin::default());
-        Ok(())
+    fn finish_revocation<'a>(&self, owner: &KeyOwner, source: impl Into<audit::Source<'a>>) {
+        self.key_cache.invalidate_user(owner.user_id);
+        audit::log(Event::KeyRevoked, &owner.user, &owner.device, source);
     }
-
-    fn note_revoked(&self, ended: KeyOwner, origin: &Origin) {
-        let KeyOwner { user_id, user, device } = ended;
-        self.callers.forget(user_id);
-        audit::log(Event::KeyRevoked, &user, &device, origin);
-    }
-}
-
-fn user_id_of(db: &mut DbConnection, name: &Name) -> Result<i32> {
-    let user = db.user_by_name(name)?.ok_or(AuthError::UnknownUser)?;
-    Ok(user.id)
 }

@@ -1,4 +1,4 @@
-//! Password to key; same user and device, same key.
+//! Logs users in and issues keys: each device of a user has one lasting key.
 
 use chrono::{NaiveDateTime, TimeDelta};
 
@@ -6,141 +6,137 @@ use super::Auth;
 use super::audit::{self, Event};
 use super::throttle::Outcome;
 use crate::error::{AuthError, Result};
-use crate::model::{Account, Caller, End, Expiry, Name, Origin, SecretText};
+use crate::model::{Caller, Expiration, Name, RequestContext, RequestedExpiry, SecretText, UserSummary};
 use crate::secret::key::Key;
-use crate::store::{Credential, DbConnection, StoredKey};
+use crate::store::{Credential, StoredKey, Transaction};
 
-/// A key must be of some use. What was a minute when the request was sent is a little less now.
-const LEAST_LIFETIME: TimeDelta = TimeDelta::seconds(57);
+/// The shortest lifetime of a key: a minute, less the time that the request may have taken.
+const MIN_LIFETIME: TimeDelta = TimeDelta::seconds(57);
 
-/// What somebody logs in with.
+/// A login with a password.
 #[derive(Debug)]
 pub struct LogIn {
-    /// The user's name.
     pub user: Name,
-    /// The password, as it came.
     pub password: SecretText,
-    /// The device the key is for.
+    /// The device that gets the key.
     pub device: Name,
-    /// When the key shall end.
-    pub expiry: Expiry,
+    pub expiry: RequestedExpiry,
 }
 
-/// A key that was handed out, and for whom.
+/// A key for the client, with its owner.
 #[derive(Debug)]
 pub struct IssuedKey {
-    /// The key.
     pub key: Key,
-    /// The user's id.
     pub user_id: i32,
-    /// The user's name, as typed when it was made.
+    /// The user's name as typed.
     pub user: String,
-    /// The device.
     pub device: Name,
-    /// When it stops working; `None`: never by itself.
+    /// `None` means that the key never expires.
     pub expires_at: Option<NaiveDateTime>,
 }
 
-/// A device's key, and whether it was made for it just now.
-pub(super) struct FoundKey {
+/// A device's key.
+pub(super) struct DeviceKey {
     pub key: Key,
     is_new: bool,
 }
 
-impl FoundKey {
-    /// The key, noted when it is new: to be called when it is there for good.
-    fn note(self, user: &str, device: &Name, origin: &Origin) -> Key {
+impl DeviceKey {
+    /// Logs that the key was issued, if it is new, and returns it. Call it after the transaction has been committed.
+    fn log_issued<'a>(self, user: &str, device: &Name, source: impl Into<audit::Source<'a>>) -> Key {
         if self.is_new {
-            audit::log(Event::KeyMade, user, device.shown(), origin);
+            audit::log(Event::KeyIssued, user, device.as_typed(), source);
         }
         self.key
     }
 }
 
 impl Auth {
-    /// The device's key, if the password is right: the one it has, or a new one. A key that expires is always new.
-    pub fn log_in(&self, login: &LogIn, origin: &Origin) -> Result<IssuedKey> {
-        let credential = self.check_password(&login.user, &login.password, origin)?;
-        audit::log(Event::LoginOk, &credential.name, login.device.shown(), origin);
-        let end = self.resolve(login.expiry)?;
-        self.note_first_login(&credential)?;
-        let key = self.key_for(&credential, &login.device, end, origin)?;
-        self.raise_rounds(&credential, &login.password, origin);
+    /// Checks the password and returns the device's lasting key, or a new one if it has none. A key that expires is always
+    /// new.
+    pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey> {
+        let credential = self.check_password(&login.user, &login.password, context)?;
+        audit::log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
+        let expiration = self.resolve(login.expiry)?;
+        self.record_first_login(&credential)?;
+        let key = self.key_for(&credential, &login.device, expiration, context)?;
+        self.raise_rounds(&credential, &login.password, context);
         Ok(IssuedKey {
             key,
             user_id: credential.user_id,
             user: credential.name,
             device: login.device.clone(),
-            expires_at: end.map(|end| end.at),
+            expires_at: expiration.map(|expiration| expiration.at),
         })
     }
 
-    /// Who somebody is who shows name and password, and wants no key.
-    pub fn check_login(&self, user: &Name, password: &SecretText, origin: &Origin) -> Result<Account> {
-        let credential = self.check_password(user, password, origin)?;
-        self.note_first_login(&credential)?;
-        audit::log(Event::LoginOk, &credential.name, "", origin);
-        self.raise_rounds(&credential, password, origin);
-        Ok(Account {
+    /// Checks the password without issuing a key.
+    pub fn check_login(&self, user: &Name, password: &SecretText, context: &RequestContext) -> Result<UserSummary> {
+        let credential = self.check_password(user, password, context)?;
+        self.record_first_login(&credential)?;
+        audit::log(Event::LoginOk, &credential.name, "", context);
+        self.raise_rounds(&credential, password, context);
+        Ok(UserSummary {
             user_id: credential.user_id,
             name: credential.name,
             is_admin: credential.is_admin,
         })
     }
 
-    /// A key for another device of the caller's. A session that ends makes none that outlives it.
-    pub fn make_key(&self, caller: &Caller, device: &Name, expiry: Expiry) -> Result<IssuedKey> {
-        let end = self.resolve(expiry)?;
-        match (caller.end, end) {
+    /// Issues a key for another device of the caller. A key that expires issues none that outlives it.
+    pub fn issue_key(&self, caller: &Caller, device: &Name, expiry: RequestedExpiry) -> Result<IssuedKey> {
+        let expiration = self.resolve(expiry)?;
+        match (caller.holder.expiration, expiration) {
             (Some(_), None) => return Err(AuthError::SessionExpires),
-            (Some(session), Some(wanted)) if wanted.at > session.at => return Err(AuthError::BeyondSession),
+            (Some(own), Some(wanted)) if wanted.at > own.at => return Err(AuthError::BeyondSession),
             _ => {}
         }
-        self.make_key_for(caller, device, end, |_| Ok(Vec::new()))
+        self.issue_key_after(caller, device, expiration, |_| Ok(Vec::new()))
     }
 
-    /// Makes the key in one transaction, which first sees to it that the caller's own still works and then does `first`:
-    /// that says of which devices it has ended keys.
-    fn make_key_for(
+    /// Checks in a transaction that the caller's key is still valid, runs `revoke`, which returns the devices whose keys it
+    /// has revoked, and issues a key.
+    fn issue_key_after(
         &self,
         caller: &Caller,
         device: &Name,
-        end: Option<End>,
-        first: impl FnOnce(&mut DbConnection) -> Result<Vec<String>>,
+        expiration: Option<Expiration>,
+        revoke: impl FnOnce(&mut Transaction) -> Result<Vec<String>>,
     ) -> Result<IssuedKey> {
-        let (ended, found) = self.store.write(|db| -> Result<_> {
-            let credential = db.lock_credential(caller.user_id)?.filter(|now| !now.is_disabled);
+        let holder = &caller.holder;
+        let (revoked, device_key) = self.store.write(|tx| -> Result<_> {
+            let credential = tx.lock_credential(holder.user_id)?.filter(|now| !now.is_disabled);
             let credential = credential.ok_or(AuthError::InvalidKey)?;
-            db.lock_caller(caller.key_id, self.now())?
+            tx.lock_key_holder(holder.key_id, self.now())?
                 .ok_or(AuthError::InvalidKey)?;
-            let ended = first(db)?;
-            Ok((ended, self.find_or_make_key(db, &credential, device, end)?))
+            let revoked = revoke(tx)?;
+            Ok((revoked, self.find_or_issue_key(tx, &credential, device, expiration)?))
         })?;
-        if !ended.is_empty() {
-            self.callers.forget(caller.user_id);
+        if !revoked.is_empty() {
+            self.key_cache.invalidate_user(holder.user_id);
         }
-        for device in &ended {
-            audit::log(Event::KeyRevoked, &caller.user, device, &caller.origin);
+        for device in &revoked {
+            audit::log(Event::KeyRevoked, &holder.user, device, caller);
         }
         Ok(IssuedKey {
-            key: found.note(&caller.user, device, &caller.origin),
-            user_id: caller.user_id,
-            user: caller.user.clone(),
+            key: device_key.log_issued(&holder.user, device, caller),
+            user_id: holder.user_id,
+            user: holder.user.clone(),
             device: device.clone(),
-            expires_at: end.map(|end| end.at),
+            expires_at: expiration.map(|expiration| expiration.at),
         })
     }
 
-    /// The device's key without any password: for development, where whoever calls this has seen to it that nobody else
-    /// can.
-    pub fn log_in_as(&self, user: &Name, device: &Name, origin: &Origin) -> Result<IssuedKey> {
+    /// Returns the device's key without asking for a password. Only for development: the caller of this method ensures
+    /// that the request is local.
+    pub fn log_in_without_password(&self, user: &Name, device: &Name, context: &RequestContext) -> Result<IssuedKey> {
         let credential = self.store.read(|db| db.credential(user))?;
         let credential = credential.ok_or(AuthError::WrongCredentials)?;
         if credential.is_disabled {
             return Err(AuthError::Disabled);
         }
-        let key = self.key_for(&credential, device, None, origin)?;
-        audit::log(Event::LoginOk, &credential.name, device.shown(), origin);
+        let key = self.key_for(&credential, device, None, context)?;
+        audit::log(Event::LoginOk, &credential.name, device.as_typed(), context);
         Ok(IssuedKey {
             key,
             user_id: credential.user_id,
@@ -150,77 +146,85 @@ impl Auth {
         })
     }
 
-    /// Another key, for `device`, that works for `lifetime`, and when it ends; the one that is presented goes on until
-    /// its own end. That one itself while three quarters of `lifetime` are left of it, and where it ends and was not
-    /// made to be renewed: nothing outlives that.
+    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. The presented key stays
+    /// valid until its own expiry. It is returned instead while three quarters of `lifetime` remain of it, and if it was
+    /// issued as not renewable, because no key may outlive that one.
     pub fn renew_key(
         &self,
         key: Key,
         device: &Name,
         lifetime: TimeDelta,
-        origin: &Origin,
+        context: &RequestContext,
     ) -> Result<(Key, NaiveDateTime)> {
-        let caller = self.verify(std::slice::from_ref(&key), origin)?;
+        let caller = self.verify(std::slice::from_ref(&key), context)?;
         let caller = caller.ok_or(AuthError::InvalidKey)?;
-        if let Some(end) = caller.end
-            && (!end.is_renewable || (end.at - self.now()) * 4 > lifetime * 3)
+        if let Some(expiration) = caller.holder.expiration
+            && (!expiration.is_renewable || (expiration.at - self.now()) * 4 > lifetime * 3)
         {
-            return Ok((key, end.at));
+            return Ok((key, expiration.at));
         }
-        let end = self.renewable(lifetime)?;
-        let issued = self.make_key_for(&caller, device, Some(end), |_| Ok(Vec::new()))?;
-        Ok((issued.key, end.at))
+        let expiration = self.renewable(lifetime)?;
+        let issued = self.issue_key_after(&caller, device, Some(expiration), |_| Ok(Vec::new()))?;
+        Ok((issued.key, expiration.at))
     }
 
-    /// A new key for a device of the caller's; those that it has, and the one that is presented, end. Only a session
-    /// that lasts gets one: it lasts, too.
+    /// Issues a new key for a device of the caller and revokes the presented key and those that the device has. A key
+    /// that expires cannot be replaced, because the new one would not expire.
     pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey> {
-        if caller.end.is_some() {
+        let holder = &caller.holder;
+        if holder.expiration.is_some() {
             return Err(AuthError::SessionExpires);
         }
-        self.make_key_for(caller, device, None, |db| {
-            let presented = db.delete_key_by_id(caller.key_id)?.map(|owner| owner.device);
-            let others = db.delete_keys_of_device(caller.user_id, device)?;
-            let others = (others > 0).then(|| device.shown().to_owned());
+        self.issue_key_after(caller, device, None, |tx| {
+            let presented = tx.delete_key_by_id(holder.key_id)?.map(|owner| owner.device);
+            let others = tx.delete_keys_of_device(holder.user_id, device)?;
+            let others = (others > 0).then(|| device.as_typed().to_owned());
             Ok(presented.into_iter().chain(others).collect())
         })
     }
 
-    /// From now on the administrator that the first start made is somebody's, and no import removes him.
-    fn note_first_login(&self, credential: &Credential) -> Result<()> {
-        if !credential.is_automatic || self.store.write(|db| db.note_first_login(credential))? {
+    /// Records that the automatic administrator is in use, so that no import removes it.
+    fn record_first_login(&self, credential: &Credential) -> Result<()> {
+        if !credential.is_automatic || self.store.write(|tx| tx.record_first_login(credential))? {
             Ok(())
         } else {
             Err(AuthError::WrongCredentials)
         }
     }
 
-    /// What the password was checked against, if it is right. Takes the same time whatever is wrong. First a place in
-    /// the queue, so that who finds it full costs nothing; then the throttle; then the hash.
-    pub(super) fn check_password(&self, user: &Name, password: &SecretText, origin: &Origin) -> Result<Credential> {
-        let place = self.hasher.place()?;
+    /// Verifies a password and returns the credential it belongs to. Failures take the same time whatever the reason. The
+    /// hashing queue comes first, so that a request rejected for lack of room costs nothing; then the throttle; then the
+    /// hash.
+    pub(super) fn check_password(
+        &self,
+        user: &Name,
+        password: &SecretText,
+        context: &RequestContext,
+    ) -> Result<Credential> {
+        let slot = self.hashing.reserve()?;
         let credential = self.store.read(|db| db.credential(user))?;
-        let begun = self.begin_try(user, credential.as_ref(), origin).inspect_err(|error| {
+        let attempt = self.record_attempt(user, credential.as_ref(), context);
+        let attempt = attempt.inspect_err(|error| {
             if let AuthError::Throttled(_) = error {
-                audit::log(Event::LoginThrottled, user.shown(), "", origin);
+                audit::log(Event::LoginThrottled, user.as_typed(), "", context);
             }
         })?;
         let stored = credential.as_ref().map(|credential| credential.password.clone());
         let (passwords, password) = (self.passwords.clone(), password.clone());
-        let checked = place.run(origin, move || passwords.verify(password.expose(), stored.as_deref()));
+        let checked = slot.run(context, move || passwords.verify(password.expose(), stored.as_deref()));
         let enabled = credential.filter(|credential| !credential.is_disabled);
         let outcome = match (&checked, &enabled) {
             (Ok(true), Some(_)) => Outcome::Success,
-            // A disabled user's, too: else the throttle would tell that the password is right.
+            // The right password of a disabled user fails too, or the throttle would tell that it is right.
             (Ok(_), _) => Outcome::Failure,
-            (Err(_), _) => Outcome::Undone,
+            (Err(_), _) => Outcome::Cancelled,
         };
-        self.count(begun, outcome)?;
+        self.settle_attempt(attempt, outcome)?;
         let is_right = checked?;
         if is_right && let Some(credential) = enabled {
             return Ok(credential);
         }
-        audit::log(Event::LoginFailed, user.shown(), "", origin);
+        audit::log(Event::LoginFailed, user.as_typed(), "", context);
         Err(if is_right {
             AuthError::Disabled
         } else {
@@ -228,113 +232,109 @@ impl Auth {
         })
     }
 
-    /// Hashes a new password, when it is its turn.
-    pub(super) fn hash(&self, password: &str, origin: &Origin) -> Result<String> {
-        let place = self.hasher.place()?;
+    /// Hashes a new password in the hashing pool.
+    pub(super) fn hash(&self, password: &str, context: &RequestContext) -> Result<String> {
+        let slot = self.hashing.reserve()?;
         let (passwords, password) = (self.passwords.clone(), SecretText::new(password.to_owned()));
-        place.run(origin, move || passwords.hash(password.expose()))?
+        slot.run(context, move || passwords.hash(password.expose()))?
     }
 
-    /// The key of a device whose user has just proved the password. Whoever changes the password meanwhile wins:
-    /// no key is made for a credential that is not the current one.
+    /// Returns the key of a device whose user has just proved their password. A password change in the meantime wins: no
+    /// key is issued for a credential that is not the current one.
     pub(super) fn key_for(
         &self,
         credential: &Credential,
         device: &Name,
-        end: Option<End>,
-        origin: &Origin,
+        expiration: Option<Expiration>,
+        context: &RequestContext,
     ) -> Result<Key> {
         let user_id = credential.user_id;
-        if end.is_none() {
-            let known = self.store.read(|db| db.sealed_key(credential, device))?;
-            if let Some(key) = known.and_then(|sealed| self.sealer.open(&sealed, user_id, device.folded())) {
+        if expiration.is_none() {
+            let sealed = self.store.read(|db| db.sealed_key(credential, device))?;
+            if let Some(key) = sealed.and_then(|sealed| self.sealer.open(&sealed, user_id, device.normalized())) {
                 return Ok(key);
             }
         }
-        let issued = self.store.write(|db| {
-            let current = db.lock_credential(user_id)?.filter(|now| !now.is_disabled);
+        let device_key = self.store.write(|tx| {
+            let current = tx.lock_credential(user_id)?.filter(|now| !now.is_disabled);
             if current.is_none_or(|now| now.password_version != credential.password_version) {
                 return Err(AuthError::WrongCredentials);
             }
-            self.find_or_make_key(db, credential, device, end)
+            self.find_or_issue_key(tx, credential, device, expiration)
         })?;
-        Ok(issued.note(&credential.name, device, origin))
+        Ok(device_key.log_issued(&credential.name, device, context))
     }
 
-    /// With the user's row locked, so that of two logins of a new device the second finds the first one's key.
-    pub(super) fn find_or_make_key(
+    /// Returns the device's lasting key, or issues one. The user's row must be locked, so that the second of two first
+    /// logins finds the key of the other.
+    pub(super) fn find_or_issue_key(
         &self,
-        db: &mut DbConnection,
+        tx: &mut Transaction,
         credential: &Credential,
         device: &Name,
-        end: Option<End>,
-    ) -> Result<FoundKey> {
+        expiration: Option<Expiration>,
+    ) -> Result<DeviceKey> {
         let user_id = credential.user_id;
-        let lasts = end.is_none();
-        if lasts && let Some(sealed) = db.sealed_key(credential, device)? {
-            if let Some(key) = self.sealer.open(&sealed, user_id, device.folded()) {
-                return Ok(FoundKey { key, is_new: false });
+        let lasts = expiration.is_none();
+        if lasts && let Some(sealed) = tx.sealed_key(credential, device)? {
+            if let Some(key) = self.sealer.open(&sealed, user_id, device.normalized()) {
+                return Ok(DeviceKey { key, is_new: false });
             }
             log::warn!(
-                "the key of a device of user {user_id} was sealed with another secret; it still works, and the \
-                 device gets a new one. Do all nodes have the same SHOKO_AUTH_SECRET_KEY?"
+                "the key of a device of user {user_id} was sealed with another secret; it stays valid, and the device \
+                 gets a new one. Make sure that all nodes have the same SHOKO_AUTH_SECRET_KEY."
             );
-            db.forget_sealed_key(user_id, device)?;
+            tx.delete_sealed_key(user_id, device)?;
         }
         let key = Key::generate()?;
         let sealed = if lasts {
-            Some(self.sealer.seal(&key, user_id, device.folded())?)
+            Some(self.sealer.seal(&key, user_id, device.normalized())?)
         } else {
             None
         };
-        let hash = key.hash();
-        db.insert_key(
-            &StoredKey {
-                user_id,
-                device,
-                hash,
-                sealed,
-                end,
-            },
-            self.now(),
-        )?;
-        Ok(FoundKey { key, is_new: true })
+        let stored = StoredKey {
+            user_id,
+            device,
+            hash: key.hash(),
+            sealed,
+            expiration,
+        };
+        tx.insert_key(&stored, self.now())?;
+        Ok(DeviceKey { key, is_new: true })
     }
 
-    /// [`Self::rehash`], without a failure that anybody sees: the login itself has succeeded.
-    fn raise_rounds(&self, credential: &Credential, password: &SecretText, origin: &Origin) {
-        if let Err(error) = self.rehash(credential, password.expose(), origin) {
-            log::warn!("raising the rounds of a password hash, to be tried again at the next login: {error}");
+    /// Runs [`Self::rehash`] and logs an error instead of returning it, because the login itself has succeeded.
+    fn raise_rounds(&self, credential: &Credential, password: &SecretText, context: &RequestContext) {
+        if let Err(error) = self.rehash(credential, password.expose(), context) {
+            log::warn!("raising the rounds of a password hash failed and is retried at the next login: {error}");
         }
     }
 
-    /// Hashes the password anew when the rounds setting has risen since it was stored.
-    pub(super) fn rehash(&self, credential: &Credential, password: &str, origin: &Origin) -> Result<()> {
+    /// Hashes the password again if the rounds setting has risen since it was stored.
+    pub(super) fn rehash(&self, credential: &Credential, password: &str, context: &RequestContext) -> Result<()> {
         if self.passwords.needs_rehash(&credential.password) {
-            let hash = self.hash(password, origin)?;
+            let hash = self.hash(password, context)?;
             self.store
-                .write(|db| db.replace_hash(credential.user_id, &credential.password, &hash))?;
+                .write(|tx| tx.replace_hash(credential.user_id, &credential.password, &hash))?;
         }
         Ok(())
     }
-}
 
-impl Auth {
-    /// Returns when a key with the requested `expiry` ends. The end must be at least a minute ahead.
-    fn resolve(&self, expiry: Expiry) -> Result<Option<End>> {
+    /// Returns when a key with the requested expiry expires. That must be at least a minute ahead.
+    fn resolve(&self, expiry: RequestedExpiry) -> Result<Option<Expiration>> {
         match expiry {
-            Expiry::Never => Ok(None),
-            Expiry::Renewable(lifetime) => self.renewable(lifetime).map(Some),
-            Expiry::At(at) if at >= self.now() + LEAST_LIFETIME => Ok(Some(End {
+            RequestedExpiry::Never => Ok(None),
+            RequestedExpiry::Renewable(lifetime) => self.renewable(lifetime).map(Some),
+            RequestedExpiry::At(at) if at >= self.now() + MIN_LIFETIME => Ok(Some(Expiration {
                 at,
                 is_renewable: false,
             })),
-            Expiry::At(_) | Expiry::Unreadable => Err(AuthError::BadExpiry),
+            RequestedExpiry::At(_) | RequestedExpiry::Invalid => Err(AuthError::BadExpiry),
         }
     }
 
-    fn renewable(&self, lifetime: TimeDelta) -> Result<End> {
+    fn renewable(&self, lifetime: TimeDelta) -> Result<Expiration> {
         let at = self.now().checked_add_signed(lifetime).ok_or(AuthError::BadExpiry)?;
-        Ok(End { at, is_renewable: true })
+        Ok(Expiration { at, is_renewable: true })
     }
 }

@@ -1,19 +1,18 @@
-//! What the service can do: [`Auth`] is the one handle that every dialect and the command line call.
-//! Synchronous, and without a word of HTTP. The methods are in the files of this folder, by subject.
+//! The operations of the service: [`Auth`] is the one handle that every dialect and the command line use.
+//!
+//! Synchronous and without HTTP. The methods are in the files of this folder, one subject each.
 
-mod account;
 mod audit;
-mod callers;
-mod feed;
+mod hashing;
 mod import;
 mod keys;
 mod login;
-mod lookups;
 mod open;
+mod permission;
 mod preferences;
 mod throttle;
-mod uses;
-mod verify;
+mod users;
+mod verification;
 
 #[cfg(test)]
 mod interleaving_tests;
@@ -22,51 +21,50 @@ use std::sync::Arc;
 
 use chrono::NaiveDateTime;
 
-pub use account::{FirstAdminMade, KeysAfterChange};
-pub use import::{Done, ImportMode, ImportReport, RowReport, Table, Tally};
+pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
+pub use keys::{KeyFilter, KeySelection};
 pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
-pub use throttle::{ACCOUNT_FAILURES, MAX_WAIT, NETWORK_FAILURES, NETWORK_WINDOW};
+pub use throttle::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
+pub use users::{CreatedAdmin, KeysAfterChange};
 
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::store::Store;
-use callers::Callers;
-use lookups::LookUps;
+use hashing::HashingPool;
 use throttle::Throttle;
-use uses::Uses;
+use verification::{KeyCache, LastUsedBuffer, Lookups};
 
 /// The service.
 pub struct Auth {
     clock: Clock,
     store: Store,
     passwords: Arc<Passwords>,
-    hasher: Hasher,
+    hashing: HashingPool,
     sealer: Sealer,
     throttle: Throttle,
-    callers: Arc<Callers>,
-    lookups: LookUps,
-    uses: Uses,
+    key_cache: Arc<KeyCache>,
+    lookups: Lookups,
+    last_used: LastUsedBuffer,
 }
 
 impl Auth {
-    /// Brings the tables up to date.
+    /// Runs the database migrations.
     pub fn migrate(&self) -> Result<()> {
         self.store.migrate(|_| Ok(()))
     }
 
-    /// Returns the current time of the service's clock, in UTC.
+    /// Returns the current time of the service's clock in UTC.
     pub fn now(&self) -> NaiveDateTime {
         self.clock.now()
     }
 
-    /// Whether the database answers, also those who look keys up.
+    /// Checks that the database answers, on the pool's connections and on the lookup thread's.
     pub fn ping(&self) -> Result<()> {
         self.store.ping()?;
-        // Nobody has that one.
-        self.look_up_now(vec![[0; 32]]).map(drop)
+        // No key has this hash.
+        self.look_up_blocking(vec![[0; 32]]).map(drop)
     }
 }

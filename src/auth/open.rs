@@ -1,4 +1,4 @@
-//! Opening the service: the data folder, the sealing secret, the database.
+//! Opens the service: the data folder, the sealing secret and the database.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -9,89 +9,78 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 use super::Auth;
-use super::callers::Callers;
-use super::lookups::LookUps;
+use super::hashing::HashingPool;
 use super::throttle::Throttle;
-use super::uses::Uses;
+use super::verification::{KeyCache, LastUsedBuffer, Lookups};
 use crate::error::AuthError;
-use crate::secret::hasher::Hasher;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
 use crate::store::Store;
 
-/// Why the service cannot be opened. For the person at the terminal.
+/// The reason why the service cannot be opened, for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// PostgreSQL is shared by several nodes, and so must the secret be.
+    /// PostgreSQL is shared by several nodes, and so the secret must be.
     #[error(
         "With PostgreSQL the sealing secret must be given: set SHOKO_AUTH_SECRET_KEY or SHOKO_AUTH_SECRET_KEY_FILE \
          to 32 random bytes in base64 (openssl rand -base64 32), the same on every node."
     )]
     SecretNeeded,
-    /// The secret is not what it must be.
-    #[error("The sealing secret ({place}) cannot be used: {fault}")]
+    #[error("The sealing secret ({place}) cannot be used: {reason}")]
     BadSecret {
-        /// Where it came from.
+        /// The setting or file that it comes from.
         place: String,
-        /// What is wrong with it.
-        fault: String,
+        reason: String,
     },
-    /// A file or folder cannot be read or made.
     #[error("{path}: {source}")]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The database or the settings of the core.
+    File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Auth(#[from] AuthError),
 }
 
 impl Auth {
-    /// Opens the database and the sealing secret, making both when the embedded database is new.
-    /// Call [`Self::migrate`] or [`Self::first_admin`] before anything else.
+    /// Opens the database and the sealing secret, and creates both if the embedded database is new. Call
+    /// [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
     pub fn open(settings: &CoreSettings) -> Result<Self, OpenError> {
         if let Database::Sqlite(file) = &settings.database {
-            make_private_folder(&settings.data_dir)?;
-            make_private_folder(file.parent().unwrap_or(Path::new("")))?;
-            make_private_file(file)?;
+            create_private_folder(&settings.data_dir)?;
+            create_private_folder(file.parent().unwrap_or(Path::new("")))?;
+            create_private_file(file)?;
         }
         let sealer = open_sealer(settings)?;
-        let callers = Arc::new(Callers::new());
+        let key_cache = Arc::new(KeyCache::new());
         Ok(Self {
             clock: settings.clock.clone(),
             store: Store::open(&settings.database)?,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
-            hasher: Hasher::start(settings.pbkdf2_rounds),
+            hashing: HashingPool::start(settings.pbkdf2_rounds),
             sealer,
             throttle: Throttle::new(settings.login_throttle),
-            lookups: LookUps::new(settings, callers.clone()),
-            callers,
-            uses: Uses::default(),
+            lookups: Lookups::new(settings, key_cache.clone()),
+            key_cache,
+            last_used: LastUsedBuffer::default(),
         })
     }
 }
 
-/// The sealing secret from the settings; with the embedded database from the data folder, where it is made
-/// when it is not there. Never from the database itself.
+/// Reads the sealing secret from the settings or, with the embedded database, from the data folder, where it is created if
+/// it does not exist. The secret is never in the database.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     let (place, text) = match (&settings.secret_key, &settings.database) {
         (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.expose().to_owned()),
         (None, Database::Sqlite(_)) => {
             let file = settings.data_dir.join("secret.key");
-            (file.display().to_string(), read_or_make_secret(&file)?)
+            (file.display().to_string(), read_or_create_secret(&file)?)
         }
         (None, Database::Postgres(_)) => return Err(OpenError::SecretNeeded),
     };
-    Sealer::from_base64(&text).map_err(|fault| OpenError::BadSecret { place, fault })
+    Sealer::from_base64(&text).map_err(|reason| OpenError::BadSecret { place, reason })
 }
 
-/// Two processes may start at once: the one that puts its file in place wins, the other reads what it wrote. A file
-/// appears only when it is complete.
-fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
+/// Reads the secret, or creates it. Two processes may start at once: the first to put its file in place wins, and the other
+/// reads that file. A file appears only when it is complete.
+fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
     let failed = |source| OpenError::File {
         path: path.to_owned(),
         source,
@@ -101,13 +90,13 @@ fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
         read => {
             let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
             if mode & 0o077 != 0 {
-                log::warn!("{} can be read by others than its owner: chmod 600 it", path.display());
+                log::warn!("{} can be read by other users: run chmod 600 on it", path.display());
             }
             return read.map_err(failed);
         }
     }
     let secret = Sealer::generate_secret()?;
-    // Readable by the owner alone.
+    // Only its owner can read it.
     let mut draft = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     writeln!(draft, "{secret}")
         .and_then(|()| draft.as_file().sync_all())
@@ -119,17 +108,17 @@ fn read_or_make_secret(path: &Path) -> Result<String, OpenError> {
     }
 }
 
-/// The database file, which SQLite would make readable for everybody, whatever folder it is in.
-fn make_private_file(path: &Path) -> Result<(), OpenError> {
-    let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.map(drop).map_err(|source| OpenError::File {
+/// Creates the database file, if it does not exist, for its owner only. SQLite would let every user read it.
+fn create_private_file(path: &Path) -> Result<(), OpenError> {
+    let created = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    created.map(drop).map_err(|source| OpenError::File {
         path: path.to_owned(),
         source,
     })
 }
 
-/// A folder for what nobody else may read, if it is not there yet.
-fn make_private_folder(path: &Path) -> Result<(), OpenError> {
+/// Creates a folder, if it does not exist, that only its owner can enter.
+fn create_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }

@@ -1,27 +1,32 @@
-//! Small values of the whole server that clients keep here.
+//! Small server-wide values that clients store here.
 
 use super::Auth;
 use super::audit::{self, Event};
+use super::permission::Permission;
 use crate::error::Result;
-use crate::model::Caller;
+use crate::model::Actor;
 
-/// Shoko's web UI keeps all its settings in one text.
+/// Shoko's web UI stores all of its settings as one text.
 const WEB_UI: &str = "webui";
 
 impl Auth {
-    /// The web UI's settings; empty when it has stored none.
+    /// Returns the web UI's settings, which are empty until it stores some.
     pub fn web_ui_settings(&self) -> Result<String> {
         let stored = self.store.read(|db| db.preference(WEB_UI))?;
         Ok(stored.unwrap_or_default())
     }
 
-    /// Stores the web UI's settings, for everybody; for an administrator.
-    pub fn set_web_ui_settings(&self, caller: &Caller, text: &str) -> Result<()> {
-        self.store.write(|db| {
-            self.still_is_admin(db, caller)?;
-            db.set_preference(WEB_UI, text)
+    /// Stores the web UI's settings for all users.
+    pub fn set_web_ui_settings(&self, actor: Actor<'_>, text: &str) -> Result<()> {
+        self.store.write(|tx| {
+            self.authorize(tx, actor, Permission::Administer)?;
+            tx.set_preference(WEB_UI, text)
         })?;
-        audit::log(Event::SettingsChanged, &caller.user, "", &caller.origin);
+        let user = match actor {
+            Actor::Operator => "",
+            Actor::Caller(caller) => &caller.holder.user,
+        };
+        audit::log(Event::SettingsChanged, user, "", actor);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `import`: users and keys from elsewhere.
+//! The command `import`.
 
 use std::path::PathBuf;
 
@@ -9,28 +9,27 @@ use serde::Serialize;
 
 use super::CliError;
 use super::list::{self, Listed};
-use crate::auth::{Auth, Done, ImportMode, ImportReport, RowReport, Table, Tally};
-use crate::store::ShokoData;
+use crate::auth::{Auth, Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, Table};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Take over the users and keys of a Shoko server: nobody is logged out, and passwords stay.
+    /// Import the users and keys of a Shoko server. Users stay logged in and keep their passwords.
     Shoko {
-        /// Its SQLite database, `JMMServer.db3` or `Shoko.db3`; it is only read.
+        /// Shoko's SQLite database, `JMMServer.db3` or `Shoko.db3`. It is only read.
         file: PathBuf,
-        /// Say what would be done, and write nothing.
+        /// Report what would be done without writing anything.
         #[arg(long)]
         dry_run: bool,
-        /// For programs.
+        /// Print JSON for programs.
         #[arg(long)]
         json: bool,
     },
 }
 
-/// Everything that can go wrong with the file is said before the database here is opened, or made.
+/// Reads the file first, so that problems with it are reported before the database is opened or created.
 pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> Result<String, CliError> {
     let Command::Shoko { file, dry_run, json } = command;
-    let data = ShokoData::read(&file).map_err(|fault| CliError::Other(fault.to_string()))?;
+    let data = ShokoDatabase::read(&file).map_err(|error| CliError::Other(error.to_string()))?;
     if data.keys.iter().any(|key| key.expires_at.is_some()) {
         let unknown = |e| format!("keys expire in the local time of Shoko's machine: set TZ to its time zone ({e})");
         TimeZone::try_system().map_err(|e| CliError::Other(unknown(e)))?;
@@ -53,43 +52,26 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     report.for_people()
 }
 
-/// What a name needs in front that begins like an option.
-fn dashes(name: &str) -> &'static str {
+/// Returns what must precede a name that looks like an option.
+fn end_of_options(name: &str) -> &'static str {
     if name.starts_with('-') { "-- " } else { "" }
 }
 
-/// What programs read.
+/// The report as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
     dry_run: bool,
     users: Counts,
     keys: Counts,
-    /// The administrator of the first start, who made room.
+    /// The unused initial administrator that was removed.
     removed_administrator: Option<&'a str>,
     added_administrators: &'a [String],
-    /// Who cannot log in until the command of the same place was run.
+    /// The users that cannot log in until the command at the same index has been run.
     without_password: &'a [String],
     commands: Vec<String>,
-    /// About which there is something to say.
+    /// The rows with remarks.
     rows: Vec<Row<'a>>,
-}
-
-#[derive(Serialize)]
-struct Counts {
-    added: usize,
-    merged: usize,
-    skipped: usize,
-}
-
-impl From<Tally> for Counts {
-    fn from(tally: Tally) -> Self {
-        Self {
-            added: tally.added,
-            merged: tally.merged,
-            skipped: tally.skipped,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -111,10 +93,10 @@ impl<'a> From<&'a RowReport> for Row<'a> {
             },
             id: report.row,
             name: &report.name,
-            done: match report.done {
-                Done::Added => "added",
-                Done::Merged => "merged",
-                Done::Skipped => "skipped",
+            done: match report.outcome {
+                RowOutcome::Added => "added",
+                RowOutcome::Merged => "merged",
+                RowOutcome::Skipped => "skipped",
             },
             remarks: &report.remarks,
         }
@@ -137,11 +119,17 @@ impl Listed for Row<'_> {
 
 impl<'a> Report<'a> {
     fn of(report: &'a ImportReport, dry_run: bool) -> Self {
-        let command = |name: &String| format!("shoko-auth user set-password {}{}", dashes(name), list::in_quotes(name));
+        let command = |name: &String| {
+            format!(
+                "shoko-auth user set-password {}{}",
+                end_of_options(name),
+                list::in_quotes(name)
+            )
+        };
         Self {
             dry_run,
-            users: report.users.into(),
-            keys: report.keys.into(),
+            users: report.users,
+            keys: report.keys,
             removed_administrator: report.removed_admin.as_deref(),
             added_administrators: &report.added_admins,
             without_password: &report.without_password,
@@ -157,7 +145,7 @@ impl<'a> Report<'a> {
         }
         if let Some(name) = self.removed_administrator {
             lines.push(format!(
-                "The administrator {name} of the first start, as whom nobody had logged in, made room for Shoko's."
+                "Removed the unused initial administrator {name}; Shoko's administrators take its place."
             ));
         }
         for (what, counts) in [("Users", &self.users), ("Keys", &self.keys)] {
@@ -171,11 +159,11 @@ impl<'a> Report<'a> {
             ));
         }
         if !self.commands.is_empty() {
-            lines.push("Who has no password keeps the keys, and can log in after:".to_owned());
+            lines.push("These users keep their API keys but have no password. To let them log in, run:".to_owned());
             lines.extend(self.commands.iter().map(|command| format!("    {command}")));
         }
         if self.dry_run {
-            lines.push("This was a dry run: nothing is written.".to_owned());
+            lines.push("This was a dry run: nothing was written.".to_owned());
         }
         Ok(lines.join("\n") + "\n")
     }

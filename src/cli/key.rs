@@ -1,4 +1,4 @@
-//! `key`: see and end keys without SQL.
+//! The command `key`.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -7,35 +7,35 @@ use super::CliError;
 use super::list::{self, Listed};
 use super::settings::parse_name;
 use super::user::explain;
-use crate::auth::Auth;
+use crate::auth::{Auth, KeyFilter, KeySelection};
 use crate::error::AuthError;
-use crate::model::{KeyInfo, Name};
+use crate::model::{Actor, KeyInfo, Name, UserRef};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show all keys, or those of one user. Never the keys themselves.
+    /// List all keys, or those of one user, without the keys themselves.
     List {
-        /// Whose.
+        /// List only this user's keys.
         #[arg(long, value_parser = parse_name, value_name = "NAME")]
         user: Option<Name>,
-        /// For programs.
+        /// Print JSON for programs.
         #[arg(long)]
         json: bool,
     },
-    /// End all keys of a user, those of one of the user's devices, or one by its id.
-    Revoke(Which),
+    /// Revoke all keys of a user, those of one of the user's devices, or one by its id.
+    Revoke(Selection),
 }
 
 #[derive(Args)]
 #[group(required = true)]
-pub struct Which {
-    /// Whose keys.
+pub struct Selection {
+    /// Revoke this user's keys.
     #[arg(long, value_parser = parse_name, value_name = "NAME")]
     user: Option<Name>,
-    /// Only those of this device.
+    /// Revoke only the keys of this device.
     #[arg(long, value_parser = parse_name, requires = "user")]
     device: Option<Name>,
-    /// Which key; `key list` shows the ids.
+    /// Revoke the key with this id, as shown by `key list`.
     #[arg(long, conflicts_with_all = ["user", "device"], value_name = "N")]
     id: Option<i64>,
 }
@@ -43,23 +43,33 @@ pub struct Which {
 pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
     match command {
         Command::List { user, json } => {
-            let keys = auth.keys(user.as_ref()).map_err(|error| about(error, user.as_ref()))?;
+            let filter = user
+                .clone()
+                .map_or(KeyFilter::All, |name| KeyFilter::User(UserRef::Name(name)));
+            let keys = auth.keys(Actor::Operator, &filter);
+            let keys = keys.map_err(|error| explain_key_error(error, user.as_ref()))?;
             list::text(&keys.iter().map(Row::from).collect::<Vec<_>>(), json)
         }
-        Command::Revoke(which) => {
-            let ended = match (&which.user, which.id) {
-                (Some(user), _) => auth.revoke_keys_of(user, which.device.as_ref()),
-                (None, Some(id)) => auth.revoke_key_by_id(id).map(|()| 1),
-                // The group of arguments is required.
-                (None, None) => Err(AuthError::UnknownKey),
+        Command::Revoke(Selection { user, device, id }) => {
+            let selection = match (user.clone(), id) {
+                (Some(user), _) => KeySelection::User {
+                    user: UserRef::Name(user),
+                    device,
+                },
+                (None, Some(id)) => KeySelection::Id(id),
+                (None, None) => return Err(CliError::Other("name the keys by --user or by --id".to_owned())),
             };
-            let ended = ended.map_err(|error| about(error, which.user.as_ref()))?;
-            Ok(format!("Ended {ended} {}.\n", if ended == 1 { "key" } else { "keys" }))
+            let revoked = auth.revoke_keys(Actor::Operator, &selection);
+            let revoked = revoked.map_err(|error| explain_key_error(error, user.as_ref()))?;
+            Ok(format!(
+                "Revoked {revoked} {}.\n",
+                if revoked == 1 { "key" } else { "keys" }
+            ))
         }
     }
 }
 
-fn about(error: AuthError, user: Option<&Name>) -> CliError {
+fn explain_key_error(error: AuthError, user: Option<&Name>) -> CliError {
     match (error, user) {
         (AuthError::UnknownKey, _) => {
             CliError::Other("there is no such key; `shoko-auth key list` shows them".to_owned())

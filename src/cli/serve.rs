@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::list::in_quotes;
 use super::settings::local_url;
 use super::{CliError, print};
-use crate::auth::{Auth, FirstAdminMade, OpenError};
+use crate::auth::{Auth, CreatedAdmin, OpenError};
 use crate::error::AuthError;
 use crate::server;
 use crate::settings::{BasePath, Database, Settings};
@@ -62,7 +62,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         let server = server::run(settings, listener, auth.clone(), stop)?;
         log::info!("listening on {url}/");
         server.await?;
-        if let Err(error) = auth.write_uses() {
+        if let Err(error) = auth.flush_last_used() {
             log::warn!("when keys were used last is not known for the last minute: {error}");
         }
         log::info!("stopped");
@@ -123,13 +123,13 @@ fn is_unavailable(error: &CliError) -> bool {
     )
 }
 
-fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<FirstAdminMade>, CliError> {
+fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>, CliError> {
     let wanted = &settings.first_admin;
-    auth.first_admin(wanted).map_err(|error| match error {
+    auth.create_first_admin(wanted).map_err(|error| match error {
         AuthError::NameTaken => CliError::Other(format!(
             "there is no administrator, and '{}' is a user who is none: choose another name with \
              SHOKO_AUTH_ADMIN_USER, or run `shoko-auth user grant-admin NAME`",
-            wanted.name.shown()
+            wanted.name.as_typed()
         )),
         AuthError::BadPassword(fault) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {fault}")),
         other => other.into(),
@@ -137,7 +137,7 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<FirstAdminMade
 }
 
 /// What a person needs after the first start, in a way that is seen between log lines.
-fn greeting(made: &FirstAdminMade, url: &str) -> String {
+fn greeting(made: &CreatedAdmin, url: &str) -> String {
     let name = &made.user.name;
     let (shown, password) = match &made.generated_password {
         Some(password) => (

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::CliError;
 use super::log::LogFormat;
 use crate::clock::Clock;
-use crate::model::{Name, NameFault, SecretText};
+use crate::model::{Name, NameError, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
     BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, Settings, ZettelstoreAuth,
@@ -297,7 +297,7 @@ pub fn without_line_end(mut text: String) -> String {
 }
 
 /// For clap.
-pub fn parse_name(text: &str) -> Result<Name, NameFault> {
+pub fn parse_name(text: &str) -> Result<Name, NameError> {
     Name::parse(text)
 }
 

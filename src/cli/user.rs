@@ -1,4 +1,4 @@
-//! `user`: manage users without SQL.
+//! The command `user`.
 
 use chrono::NaiveDateTime;
 use clap::{Args, Subcommand};
@@ -7,49 +7,49 @@ use serde::Serialize;
 use super::list::{self, Listed};
 use super::settings::parse_name;
 use super::{CliError, password};
-use crate::auth::Auth;
+use crate::auth::{Auth, KeysAfterChange};
 use crate::error::AuthError;
-use crate::model::{Name, NewUser, ProfileChange, User, fold};
+use crate::model::{Actor, Name, NewUser, ProfileChange, User, UserRef, normalize};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a user.
+    /// Create a user.
     Add {
         #[command(flatten)]
         user: Named,
-        /// May manage others.
+        /// Make the user an administrator.
         #[arg(long)]
         admin: bool,
-        /// The e-mail address.
+        /// The user's e-mail address, which can be used to log in.
         #[arg(long, value_parser = parse_name)]
         email: Option<Name>,
         #[command(flatten)]
         password: PasswordFrom,
     },
-    /// Show all users.
+    /// List all users.
     List {
-        /// For programs.
+        /// Print JSON for programs.
         #[arg(long)]
         json: bool,
     },
-    /// Change a user's password and end all of the user's keys.
+    /// Change a user's password and revoke all of the user's keys.
     SetPassword {
         #[command(flatten)]
         user: Named,
         #[command(flatten)]
         password: PasswordFrom,
     },
-    /// Let a user neither log in nor use a key, until enabled again.
+    /// Disable a user: no login and no key works until the user is enabled again.
     Disable(Named),
-    /// Enable a disabled user, with the keys the user had.
+    /// Enable a disabled user, whose keys work again.
     Enable(Named),
     /// Delete a user and all of the user's keys.
     Delete(Named),
-    /// Let a user who has to wait after too many wrong passwords log in at once.
+    /// Let a user who has to wait after too many failed logins log in at once.
     Unlock(Named),
-    /// Let a user manage others.
+    /// Make a user an administrator.
     GrantAdmin(Named),
-    /// Let a user manage others no more.
+    /// Take administrator rights away from a user.
     RevokeAdmin(Named),
 }
 
@@ -58,6 +58,12 @@ pub struct Named {
     /// The user's name.
     #[arg(value_parser = parse_name)]
     name: Name,
+}
+
+impl Named {
+    fn reference(&self) -> UserRef {
+        UserRef::Name(self.name.clone())
+    }
 }
 
 #[derive(Args)]
@@ -83,8 +89,8 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
                 is_admin: admin,
                 profile,
             };
-            let made = auth.create_user(&new, password.expose())?;
-            Ok(format!("Made the user {} (id {}).\n", made.name, made.id))
+            let created = auth.create_user(Actor::Operator, &new, password.expose())?;
+            Ok(format!("Created the user {} (id {}).\n", created.name, created.id))
         }
         Command::List { json } => {
             let (users, throttled) = (auth.users()?, auth.throttled_accounts()?);
@@ -93,36 +99,57 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
         }
         Command::SetPassword { user, password } => {
             let password = password::read(password.password_stdin)?;
-            let done = auth.set_password(&user.name, password.expose());
-            report(&user.name, done, "has a new password, and all keys are ended")
+            let target = user.reference();
+            let result = auth.change_password(Actor::Operator, &target, password.expose(), KeysAfterChange::Revoked);
+            report(&user.name, result, "has a new password, and all keys are revoked")
         }
-        Command::Disable(user) => report(&user.name, auth.disable_user(&user.name), "is disabled"),
-        Command::Enable(user) => report(&user.name, auth.enable_user(&user.name), "is enabled"),
-        Command::Delete(user) => report(&user.name, auth.delete_user(&user.name), "is deleted"),
+        Command::Disable(user) => report(
+            &user.name,
+            auth.set_disabled(Actor::Operator, &user.reference(), true),
+            "is disabled",
+        ),
+        Command::Enable(user) => report(
+            &user.name,
+            auth.set_disabled(Actor::Operator, &user.reference(), false),
+            "is enabled",
+        ),
+        Command::Delete(user) => report(
+            &user.name,
+            auth.delete_user(Actor::Operator, &user.reference()),
+            "is deleted",
+        ),
         Command::Unlock(user) => {
-            let done = auth.unlock(&user.name);
-            report(&user.name, done, "can log in at once")
+            let result = auth.unlock(Actor::Operator, &user.reference());
+            report(&user.name, result, "can log in at once")
         }
-        Command::GrantAdmin(user) => report(&user.name, auth.grant_admin(&user.name), "is an administrator"),
-        Command::RevokeAdmin(user) => report(&user.name, auth.revoke_admin(&user.name), "is no administrator"),
+        Command::GrantAdmin(user) => report(
+            &user.name,
+            auth.set_admin(Actor::Operator, &user.reference(), true),
+            "is an administrator",
+        ),
+        Command::RevokeAdmin(user) => report(
+            &user.name,
+            auth.set_admin(Actor::Operator, &user.reference(), false),
+            "is not an administrator",
+        ),
     }
 }
 
-/// Says what became of a user, or what to do about it.
-fn report(name: &Name, done: Result<(), AuthError>, now: &str) -> Result<String, CliError> {
-    done.map_err(|error| explain(error, name))?;
-    Ok(format!("{} {now}.\n", name.shown()))
+/// Reports the user's new state, or explains the error.
+fn report(name: &Name, result: Result<(), AuthError>, now: &str) -> Result<String, CliError> {
+    result.map_err(|error| explain(error, name))?;
+    Ok(format!("{} {now}.\n", name.as_typed()))
 }
 
-/// An error about the user `name`, with what to do.
+/// Explains an error about the user `name`, and what to do about it.
 pub fn explain(error: AuthError, name: &Name) -> CliError {
-    let name = name.shown();
+    let name = name.as_typed();
     match error {
         AuthError::UnknownUser => CliError::Other(format!(
-            "there is no user '{name}'; `shoko-auth user list` shows who there is"
+            "there is no user '{name}'; `shoko-auth user list` shows all users"
         )),
         AuthError::LastAdmin => CliError::Other(format!(
-            "'{name}' is the last administrator; make another one first: `shoko-auth user grant-admin NAME`"
+            "'{name}' is the last administrator; make another user one first: `shoko-auth user grant-admin NAME`"
         )),
         other => other.into(),
     }
@@ -137,14 +164,14 @@ struct Row<'a> {
     is_admin: bool,
     is_disabled: bool,
     created_at: String,
-    /// Until when another login has to wait, at least from networks that the user has not logged in from.
+    /// Until when another login has to wait, at least from networks that the user has not logged in from before.
     throttled_until: Option<String>,
 }
 
 impl<'a> Row<'a> {
     fn of(user: &'a User, throttled: &[(String, NaiveDateTime)]) -> Self {
-        let folded = fold(&user.name);
-        let waits = throttled.iter().filter(|(account, _)| *account == folded);
+        let normalized = normalize(&user.name);
+        let blocked = throttled.iter().filter(|(account, _)| *account == normalized);
         Self {
             id: user.id,
             name: &user.name,
@@ -152,7 +179,7 @@ impl<'a> Row<'a> {
             is_admin: user.is_admin,
             is_disabled: user.is_disabled,
             created_at: list::time(user.created_at),
-            throttled_until: waits.map(|(_, until)| *until).max().map(list::time),
+            throttled_until: blocked.map(|(_, until)| *until).max().map(list::time),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Passwords that the service makes up.
+//! Generated passwords.
 
-use super::key::random;
+use super::random;
 use crate::error::Result;
 use crate::model::SecretText;
 

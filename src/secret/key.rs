@@ -1,6 +1,6 @@
-//! Keys: random on the wire, hashed for look-up, sealed so that the same device can get the same key again.
+//! API keys: random on the wire, hashed for lookup, and sealed so that a device can get its key again.
 //!
-//! The database holds the hash and the seal; what opens the seal is never in the database.
+//! The database stores the hash and the sealed key, but never the sealing secret.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::fmt::{Hyphenated, Simple};
 use uuid::{Builder, Uuid};
 
+use super::random;
 use crate::error::{AuthError, Result};
 
 /// An API key: a random UUID, Shoko's form. 122 random bits, so a plain hash of it is enough
@@ -19,16 +20,16 @@ use crate::error::{AuthError, Result};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Uuid);
 
-/// What a key is looked up by: SHA-256 of its 16 bytes.
+/// The SHA-256 of a key's 16 bytes, by which it is looked up.
 pub type KeyHash = [u8; 32];
 
 impl Key {
-    /// A new random key.
     pub fn generate() -> Result<Self> {
         Ok(Self(Builder::from_random_bytes(random()?).into_uuid()))
     }
 
-    /// Reads any spelling that .NET's `Guid` has (N, D, B, P and X), in either case, with blanks around it; no other.
+    /// Parses a key in one of the formats of .NET's `Guid` (N, D, B, P or X), in upper or lower case, with optional white
+    /// space around it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -43,40 +44,40 @@ impl Key {
         uuid.map(Self)
     }
 
-    /// The key as clients get it: lower case, with dashes. Only for the answer that hands it out.
+    /// Returns the key as clients receive it: lower case, with dashes. Only for the response that issues it.
     #[must_use]
     pub fn expose(&self) -> String {
         self.0.hyphenated().to_string()
     }
 
-    /// The same without dashes, for clients that take nothing but letters and digits.
+    /// Returns the key without dashes, for clients that accept only letters and digits.
     #[must_use]
     pub fn expose_plain(&self) -> String {
         self.0.simple().to_string()
     }
 
-    /// What the database knows it by.
+    /// Returns the hash by which the database finds the key.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         Sha256::digest(self.0.as_bytes()).into()
     }
 }
 
-/// No log and no error may show a key.
+/// Hides the key from logs and errors.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key([secret])")
     }
 }
 
-/// .NET's format X: `{0x00112233,0x4455,0x6677,{0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}`.
+/// Parses .NET's format X: `{0x00112233,0x4455,0x6677,{0x88,0x99,0xaa,0xbb,0xcc,0xdd,0xee,0xff}}`.
 fn parse_hex_groups(text: &str) -> Option<Uuid> {
     let (numbers, bytes) = text.strip_prefix('{')?.strip_suffix("}}")?.split_once(",{")?;
     let digits = hex_digits(numbers, &[8, 4, 4])? + &hex_digits(bytes, &[2; 8])?;
     Uuid::try_parse(&digits).ok()
 }
 
-/// The digits of such groups, with the zeros in front that may be left out there.
+/// Returns the digits of `0x…` groups, padded with the leading zeros that the format allows to omit.
 fn hex_digits(groups: &str, widths: &[usize]) -> Option<String> {
     let groups: Vec<&str> = groups.split(',').collect();
     if groups.len() != widths.len() {
@@ -93,18 +94,18 @@ fn hex_digits(groups: &str, widths: &[usize]) -> Option<String> {
 
 /// Seals keys for the database and opens them again: XChaCha20-Poly1305 with a random nonce.
 ///
-/// The user's id and the device are authenticated with the key, so that a sealed key that somebody moves
-/// to another row does not open there.
+/// The user's id and the device are authenticated with the key, so a sealed key that is moved to another row does not
+/// open there.
 pub struct Sealer(XChaCha20Poly1305);
 
 impl Sealer {
-    /// The length of the secret, in bytes.
+    /// The length of the sealing secret in bytes.
     pub const SECRET_BYTES: usize = 32;
     const NONCE_BYTES: usize = 24;
-    /// The first byte of what is stored, so that another scheme can follow this one.
+    /// The first byte of a sealed key, so that another scheme can be added.
     const VERSION: u8 = 1;
 
-    /// From the secret as base64 text; blanks around it do not matter.
+    /// Creates a sealer from the secret in base64, with optional white space around it.
     pub fn from_base64(text: &str) -> std::result::Result<Self, String> {
         let bytes = STANDARD
             .decode(text.trim())
@@ -114,23 +115,23 @@ impl Sealer {
         Ok(Self(cipher))
     }
 
-    /// A new random secret as base64 text.
+    /// Returns a new random sealing secret in base64.
     pub fn generate_secret() -> Result<String> {
         Ok(STANDARD.encode(random::<{ Self::SECRET_BYTES }>()?))
     }
 
-    /// Seals `key`, the key of user `user_id` for the device whose folded name is `device`.
+    /// Seals a key of user `user_id` for the device with the normalized name `device`.
     pub fn seal(&self, key: &Key, user_id: i32, device: &str) -> Result<Vec<u8>> {
         let nonce = random::<{ Self::NONCE_BYTES }>()?;
         let (msg, aad) = (key.0.as_bytes().as_slice(), &associated_data(user_id, device));
         let sealed = self
             .0
             .encrypt(&XNonce::from(nonce), Payload { msg, aad })
-            .map_err(|_| AuthError::Internal("sealing a key failed".to_owned()))?;
+            .map_err(|_| AuthError::internal("sealing a key failed"))?;
         Ok([&[Self::VERSION], nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens what [`Self::seal`] made for the same user and device; `None` when the secret is not the same one.
+    /// Opens a key that [`Self::seal`] sealed for this user and device. Returns `None` if the secret is another one.
     #[must_use]
     pub fn open(&self, sealed: &[u8], user_id: i32, device: &str) -> Option<Key> {
         let (nonce, msg) = sealed
@@ -152,13 +153,6 @@ fn associated_data(user_id: i32, device: &str) -> Vec<u8> {
     [b"shoko-auth key".as_slice(), &user_id.to_be_bytes(), device.as_bytes()].concat()
 }
 
-/// Bytes from the operating system's generator.
-pub fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| AuthError::Internal(format!("the system gives no random bytes: {e}")))?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_guid_is_the_same_key() {
+    fn every_format_of_a_guid_is_the_same_key() {
         let key = Key::parse("00112233-4455-6677-8899-aabbccddeeff").unwrap();
         for spelling in [
             "00112233445566778899AABBCCDDEEFF",
@@ -183,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_guid_is_no_key() {
+    fn a_text_that_is_not_a_guid_is_not_a_key() {
         for text in [
             "",
             "dead",
@@ -220,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_the_wrong_form_is_refused_with_the_reason() {
+    fn a_malformed_secret_is_rejected_with_the_reason() {
         assert!(Sealer::from_base64("no base64!").unwrap_err().contains("base64"));
         assert!(Sealer::from_base64("AAAA").unwrap_err().contains("3 bytes"));
     }

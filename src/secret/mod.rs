@@ -1,6 +1,14 @@
-//! What is secret and how it is checked: passwords and keys. No database and no HTTP in here.
+//! Passwords and keys: how they are hashed, sealed and checked. No database and no HTTP.
 
 pub mod generated;
-pub mod hasher;
 pub mod key;
 pub mod password;
+
+use crate::error::{AuthError, Result};
+
+/// Returns random bytes from the operating system.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(AuthError::internal)?;
+    Ok(bytes)
+}

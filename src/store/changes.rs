@@ -1,7 +1,7 @@
-//! The change feed: tells what has become of keys and users in this database, whoever did it; by triggers, so that
-//! other nodes, the command line and statements that somebody writes by hand are all heard.
+//! The change feed: reports changes to keys and users in this database. Triggers write it, so it includes changes made by
+//! other nodes, the command line and manual SQL.
 //!
-//! PostgreSQL notifies; SQLite counts, and whoever wants to know looks.
+//! PostgreSQL sends notifications. On SQLite the triggers number the changes, and the feed polls the table.
 
 use std::cmp::Ordering;
 use std::thread::sleep;
@@ -11,74 +11,74 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::prelude::*;
 
-use super::DbConnection;
-use super::connection::connect;
+use super::connection::{DbConnection, connect};
 use super::schema::changes;
 use crate::error::{AuthError, Result};
-use crate::secret::key::random;
+use crate::secret::random;
 use crate::settings::Database;
 
-/// Where the triggers of PostgreSQL tell the id of a user.
+/// The channel on which PostgreSQL's triggers send user ids.
 const CHANNEL: &str = "shoko_auth_changes";
-/// Where this node talks to itself, once, with a number of its own.
-const ECHO: &str = "shoko_auth_echo";
-/// How long that may take.
-const ECHO_TIME: Duration = Duration::from_secs(1);
-/// What `pg_stat_activity` shows.
-const NAME: &str = "shoko-auth change feed";
-/// How often a connection that may only listen is asked whether it is still there.
-const HEARTBEAT: Duration = Duration::from_millis(25);
+/// The prefix of a channel on which this node sends one notification to itself.
+const ECHO_CHANNEL: &str = "shoko_auth_echo";
+/// How long that notification may take.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
+/// The name of the connection in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "shoko-auth change feed";
+/// How often a connection that only listens is checked.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Something about this user, or his keys.
-    OfUser(i32),
-    /// Anything may have.
-    OfAnybody,
+    /// This user or their keys have changed.
+    User(i32),
+    /// Any user may have changed.
+    Unknown,
 }
 
-/// A connection that hears of changes.
+/// A connection that receives changes.
 pub struct ChangeFeed {
     connection: DbConnection,
-    /// SQLite: the highest number that was seen.
+    /// On SQLite, the number of the last change.
     number: i64,
-    /// PostgreSQL: when the connection was last known to be there.
-    heard_at: Instant,
+    /// On PostgreSQL, when the connection last worked.
+    alive_at: Instant,
 }
 
 impl ChangeFeed {
-    /// Hears of all that changes from now on.
+    /// Opens a feed of all changes from now on.
     pub fn open(database: &Database) -> Result<Self> {
-        let unavailable = |e: diesel::r2d2::Error| AuthError::Unavailable(e.to_string());
+        let unavailable = |e: diesel::r2d2::Error| AuthError::unavailable(e);
         let mut connection = connect(database).map_err(unavailable)?;
         let mut number = 0;
         match &mut connection {
             DbConnection::Postgres(c) => listen(c, || connect(database).map_err(unavailable))?,
             DbConnection::Sqlite(c) => number = last_number(c)?,
         }
-        let heard_at = Instant::now();
+        let alive_at = Instant::now();
         Ok(Self {
             connection,
             number,
-            heard_at,
+            alive_at,
         })
     }
 
-    /// What has changed since the last time. And as of when that is known to be all.
+    /// Returns the changes since the last call, and the time up to which they are known to be complete.
     pub fn poll(&mut self) -> Result<(Vec<Change>, Instant)> {
         let start = Instant::now();
         match &mut self.connection {
             DbConnection::Postgres(c) => {
-                if start - self.heard_at >= HEARTBEAT {
+                if start - self.alive_at >= HEARTBEAT_INTERVAL {
                     c.batch_execute("SELECT 1")?;
-                    self.heard_at = start;
+                    self.alive_at = start;
                 }
-                let heard: Vec<_> = c.notifications_iter().collect::<QueryResult<_>>()?;
-                let of_channel = heard.into_iter().filter(|heard| heard.channel == CHANNEL);
-                let user = |payload: &str| payload.parse().map_or(Change::OfAnybody, Change::OfUser);
-                let changes = of_channel.map(|heard| user(&heard.payload)).collect();
-                Ok((changes, self.heard_at))
+                let received: Vec<_> = c.notifications_iter().collect::<QueryResult<_>>()?;
+                let of_channel = received
+                    .into_iter()
+                    .filter(|notification| notification.channel == CHANNEL);
+                let user = |payload: &str| payload.parse().map_or(Change::Unknown, Change::User);
+                let changes = of_channel.map(|notification| user(&notification.payload)).collect();
+                Ok((changes, self.alive_at))
             }
             DbConnection::Sqlite(c) => {
                 let number = last_number(c)?;
@@ -87,10 +87,10 @@ impl ChangeFeed {
                     Ordering::Equal => Vec::new(),
                     Ordering::Greater => {
                         let users = changes::table.filter(changes::number.gt(seen)).select(changes::user_id);
-                        users.load(c)?.into_iter().map(Change::OfUser).collect()
+                        users.load(c)?.into_iter().map(Change::User).collect()
                     }
-                    // Somebody has put other data in its place.
-                    Ordering::Less => vec![Change::OfAnybody],
+                    // The database has been replaced by another, such as a backup.
+                    Ordering::Less => vec![Change::Unknown],
                 };
                 Ok((changes, start))
             }
@@ -103,26 +103,24 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Begins to listen, and sees whether it hears what somebody else says while it asks nothing: between us and PostgreSQL
-/// there may be a pooler that hands each transaction to another connection, and what comes between them to nobody.
+/// Starts listening and checks that notifications reach an idle connection. Behind a transaction-mode pooler they would be
+/// silently lost.
 fn listen(connection: &mut PgConnection, another: impl FnOnce() -> Result<DbConnection>) -> Result<()> {
-    let echo = format!("{ECHO}_{:x}", u64::from_ne_bytes(random()?));
+    let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!(
-        "SET application_name = '{NAME}'; LISTEN {CHANNEL}; LISTEN {echo}"
+        "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}; LISTEN {echo}"
     ))?;
     let mut another = another()?;
     another.batch_execute(&format!("NOTIFY {echo}"))?;
     let start = Instant::now();
-    while start.elapsed() < ECHO_TIME {
-        let heard: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
-        if heard.iter().any(|heard| heard.channel == echo) {
+    while start.elapsed() < ECHO_TIMEOUT {
+        let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
+        if received.iter().any(|notification| notification.channel == echo) {
             return Ok(());
         }
         sleep(Duration::from_millis(1));
     }
-    Err(AuthError::Unavailable(
-        "notifications do not get through: DATABASE_URL must lead to PostgreSQL itself, or to a pooler that keeps a \
-         session on one connection"
-            .to_owned(),
+    Err(AuthError::unavailable(
+        "notifications do not arrive: DATABASE_URL must lead to PostgreSQL itself or to a pooler in session mode",
     ))
 }

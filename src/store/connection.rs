@@ -1,6 +1,4 @@
-//! A connection to either database, and how it is made.
-//!
-//! The queries are methods of [`DbConnection`], one file a table, so that each is written once for both databases.
+//! Connections to either database. [`DbConnection`] is one enum for both, so each query is written once.
 
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -11,23 +9,21 @@ use diesel::{Connection as _, PgConnection, QueryResult, RunQueryDsl, SqliteConn
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::{Reader, Transaction};
 use crate::settings::Database;
 
-/// What means something else in SQLite's file URLs.
-pub(super) const NOT_IN_A_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
+/// The characters that are not part of the path in SQLite's file URLs.
+const URL_RESERVED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
-/// A connection to one of the databases.
 #[derive(diesel::MultiConnection)]
-pub enum DbConnection {
-    /// The main store.
+pub(super) enum DbConnection {
     Postgres(PgConnection),
-    /// The embedded default.
     Sqlite(SqliteConnection),
 }
 
 impl DbConnection {
-    /// Begins a transaction that will write. On SQLite it takes the writer's lock at once: a transaction that
-    /// begins by reading fails, instead of waiting, when another writer comes first.
+    /// Begins a transaction that will write. On SQLite it takes the write lock at once: a transaction that starts by
+    /// reading fails instead of waiting if another writer is faster.
     pub(super) fn begin_write(&mut self) -> QueryResult<()> {
         match self {
             Self::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
@@ -49,7 +45,7 @@ impl DbConnection {
         }
     }
 
-    /// Asks the database for nothing but an answer.
+    /// Checks that the database answers.
     pub(super) fn ping(&mut self) -> QueryResult<()> {
         diesel::sql_query("SELECT 1").execute(self).map(drop)
     }
@@ -62,26 +58,35 @@ impl DbConnection {
     }
 }
 
-/// How long a connection that has worked is taken for one that works: to ask first would double the cost of a query.
-const PROVEN_FOR: Duration = Duration::from_secs(1);
+/// A connection that worked this recently is not checked before use, which would double the cost of a query.
+const ASSUME_ALIVE_FOR: Duration = Duration::from_secs(1);
 
 /// A connection in the pool.
 pub(super) struct Pooled {
-    connection: DbConnection,
-    /// When it was last known to work.
+    transaction: Transaction,
+    /// When it last worked.
     worked_at: Option<Instant>,
 }
 
 impl Pooled {
-    /// To be called after queries on it: whether it can be told from them that it works.
-    pub fn note(&mut self, works: bool) {
+    pub fn reader(&mut self) -> &mut Reader {
+        &mut self.transaction
+    }
+
+    /// Returns the handle for queries between [`DbConnection::begin_write`] and the end of the transaction.
+    pub fn transaction(&mut self) -> &mut Transaction {
+        &mut self.transaction
+    }
+
+    /// Records whether the connection has just worked.
+    pub fn record_use(&mut self, works: bool) {
         self.worked_at = works.then(Instant::now);
     }
 
-    /// Whether it works, by asking.
+    /// Checks whether the connection works.
     pub fn is_alive(&mut self) -> bool {
-        let works = self.connection.ping().is_ok();
-        self.note(works);
+        let works = self.ping().is_ok();
+        self.record_use(works);
         works
     }
 }
@@ -90,17 +95,17 @@ impl Deref for Pooled {
     type Target = DbConnection;
 
     fn deref(&self) -> &DbConnection {
-        &self.connection
+        &self.transaction.reader.connection
     }
 }
 
 impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut DbConnection {
-        &mut self.connection
+        &mut self.transaction.reader.connection
     }
 }
 
-/// Makes connections for the pool. Diesel's derived manager tries each database in turn and hides the real error.
+/// Opens connections for the pool. Diesel's derived manager tries each database in turn and hides the real error.
 pub(super) struct Manager {
     database: Database,
 }
@@ -118,13 +123,15 @@ impl ManageConnection for Manager {
     fn connect(&self) -> Result<Pooled, Self::Error> {
         let connection = connect(&self.database)?;
         Ok(Pooled {
-            connection,
+            transaction: Transaction {
+                reader: Reader { connection },
+            },
             worked_at: None,
         })
     }
 
     fn is_valid(&self, connection: &mut Pooled) -> Result<(), Self::Error> {
-        if connection.worked_at.is_some_and(|at| at.elapsed() < PROVEN_FOR) {
+        if connection.worked_at.is_some_and(|at| at.elapsed() < ASSUME_ALIVE_FOR) {
             return Ok(());
         }
         connection.ping().map_err(diesel::r2d2::Error::QueryError)
@@ -135,7 +142,7 @@ impl ManageConnection for Manager {
     }
 }
 
-/// A connection outside the pool.
+/// Opens a connection outside the pool.
 pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2::Error> {
     match database {
         Database::Postgres(url) => connect_postgres(url),
@@ -143,12 +150,12 @@ pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2:
     }
 }
 
-/// The timeouts in the URL notice a server that has gone without a word; what the URL says itself stands (libpq takes
-/// the last). Those of the session bound what a request can wait for another.
+/// The timeouts in the URL detect a server that vanishes without closing its connections. The URL's own settings come last
+/// and win. The timeouts of the session bound how long a request waits for another.
 fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
     const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=1500&keepalives_idle=5&keepalives_interval=2";
     let url = match url.split_once('?') {
-        Some((place, settings)) => format!("{place}?{TIMEOUTS}&{settings}"),
+        Some((server, settings)) => format!("{server}?{TIMEOUTS}&{settings}"),
         None => format!("{url}?{TIMEOUTS}"),
     };
     let mut connection = PgConnection::establish(&url).map_err(diesel::r2d2::Error::ConnectionError)?;
@@ -161,8 +168,8 @@ fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
 /// `busy_timeout` comes first, because switching to WAL may have to wait for another process; `synchronous = FULL`
 /// because an acknowledged revocation must survive a power cut.
 fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
-    // The file is there already; one that has gone must not come back empty.
-    let url = format!("file:{}?mode=rw", utf8_percent_encode(path, NOT_IN_A_PATH));
+    // `rw` does not create the file: one that has been deleted must not come back empty.
+    let url = sqlite_url(path, "mode=rw");
     let mut connection = SqliteConnection::establish(&url).map_err(diesel::r2d2::Error::ConnectionError)?;
     connection
         .batch_execute(
@@ -173,4 +180,10 @@ fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
         )
         .map_err(diesel::r2d2::Error::QueryError)?;
     Ok(DbConnection::Sqlite(connection))
+}
+
+/// Returns the URL by which SQLite opens the file at `path` with these parameters.
+#[must_use]
+pub fn sqlite_url(path: &str, parameters: &str) -> String {
+    format!("file:{}?{parameters}", utf8_percent_encode(path, URL_RESERVED))
 }

@@ -1,34 +1,32 @@
 //! Queries on `api_keys`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::DbConnection;
 use super::schema::{api_keys, users};
 use super::users::Credential;
+use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
-use crate::model::{Caller, End, KeyInfo, Name, Origin};
+use crate::model::{Expiration, KeyHolder, KeyInfo, Name};
 use crate::secret::key::KeyHash;
 
 /// A key to be stored.
 #[derive(Debug)]
 pub struct StoredKey<'a> {
-    /// Whose it is.
     pub user_id: i32,
-    /// For which device.
     pub device: &'a Name,
-    /// What it is looked up by.
     pub hash: KeyHash,
-    /// What it is handed out from at the device's next login; `None`: it is not handed out again.
+    /// The sealed key, which the device's next login returns; `None` for a key that is not issued again.
     pub sealed: Option<Vec<u8>>,
-    /// When it stops working; `None`: never by itself.
-    pub end: Option<End>,
+    /// `None` means that the key never expires.
+    pub expiration: Option<Expiration>,
 }
 
-/// How many rows one statement is about at most.
-const BATCH: usize = 500;
+/// How many rows one statement handles.
+const MAX_BATCH: usize = 500;
 
 #[derive(Insertable)]
 #[diesel(table_name = api_keys)]
@@ -44,16 +42,16 @@ struct NewKeyRow<'a> {
 }
 
 impl<'a> NewKeyRow<'a> {
-    fn of(key: &'a StoredKey<'_>, now: NaiveDateTime) -> Self {
+    fn new(key: &'a StoredKey<'_>, now: NaiveDateTime) -> Self {
         Self {
             user_id: key.user_id,
-            device: key.device.shown(),
-            device_folded: key.device.folded(),
+            device: key.device.as_typed(),
+            device_folded: key.device.normalized(),
             hash: &key.hash,
             sealed: key.sealed.as_deref(),
             created_at: now,
-            expires_at: key.end.map(|end| end.at),
-            is_renewable: key.end.is_some_and(|end| end.is_renewable),
+            expires_at: key.expiration.map(|expiration| expiration.at),
+            is_renewable: key.expiration.is_some_and(|expiration| expiration.is_renewable),
         }
     }
 }
@@ -89,7 +87,7 @@ impl From<KeyRow> for KeyInfo {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_keys)]
-struct CallerRow {
+struct HolderRow {
     hash: Vec<u8>,
     #[diesel(column_name = id)]
     key_id: i64,
@@ -103,30 +101,28 @@ struct CallerRow {
     is_renewable: bool,
 }
 
-impl CallerRow {
-    fn caller(self) -> Option<(KeyHash, Caller)> {
+impl HolderRow {
+    fn into_holder(self) -> Option<(KeyHash, Arc<KeyHolder>)> {
         let is_renewable = self.is_renewable;
-        let caller = Caller {
+        let holder = KeyHolder {
             key_id: self.key_id,
             user_id: self.user_id,
             user: self.user,
             is_admin: self.is_admin,
             device: self.device,
-            end: self.expires_at.map(|at| End { at, is_renewable }),
-            origin: Origin::default(),
+            expiration: self.expires_at.map(|at| Expiration { at, is_renewable }),
         };
-        Some((self.hash.try_into().ok()?, caller))
+        Some((self.hash.try_into().ok()?, Arc::new(holder)))
     }
 }
 
-/// Whose a key was.
+/// The user and device of a key.
 #[derive(Debug)]
 pub struct KeyOwner {
-    /// The user's id.
     pub user_id: i32,
-    /// The user's name.
+    /// The user's name as typed.
     pub user: String,
-    /// The device's name.
+    /// The device's name as typed, or empty for several devices.
     pub device: String,
 }
 
@@ -136,38 +132,38 @@ impl From<(i32, String, String)> for KeyOwner {
     }
 }
 
-impl DbConnection {
-    /// Who presents the key with this hash, if it works now: not expired, its user not disabled.
-    pub fn caller(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Caller>> {
-        Ok(self.callers(&[*hash], now)?.remove(hash))
+impl Reader {
+    /// Returns the holder of the key with this hash if the key is valid: not expired, and its user not disabled.
+    pub fn key_holder(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Arc<KeyHolder>>> {
+        Ok(self.key_holders(&[*hash], now)?.remove(hash))
     }
 
-    /// The same of many keys; those that do not work are left out.
-    pub fn callers(&mut self, hashes: &[KeyHash], now: NaiveDateTime) -> Result<HashMap<KeyHash, Caller>> {
-        let working = api_keys::table
+    /// Returns the holders of the valid keys among these.
+    pub fn key_holders(&mut self, hashes: &[KeyHash], now: NaiveDateTime) -> Result<HashMap<KeyHash, Arc<KeyHolder>>> {
+        let valid = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .filter(users::is_disabled.eq(false));
-        let rows: Vec<CallerRow> = match self {
-            Self::Postgres(c) => {
+        let rows: Vec<HolderRow> = match self.connection() {
+            DbConnection::Postgres(c) => {
                 let hashes = hashes.iter().map(KeyHash::as_slice);
-                let working = working.filter(api_keys::hash.eq_any(hashes));
-                working.select(CallerRow::as_select()).load(c)?
+                let valid = valid.filter(api_keys::hash.eq_any(hashes));
+                valid.select(HolderRow::as_select()).load(c)?
             }
-            // A statement that is prepared once; nothing is won by asking for many.
-            Self::Sqlite(c) => {
+            // One statement, prepared once. A query for many hashes would be no faster.
+            DbConnection::Sqlite(c) => {
                 let mut rows = Vec::new();
                 for hash in hashes {
-                    let working = working.filter(api_keys::hash.eq(hash.as_slice()));
-                    rows.extend(working.select(CallerRow::as_select()).load(c)?);
+                    let valid = valid.filter(api_keys::hash.eq(hash.as_slice()));
+                    rows.extend(valid.select(HolderRow::as_select()).load(c)?);
                 }
                 rows
             }
         };
-        Ok(rows.into_iter().filter_map(CallerRow::caller).collect())
+        Ok(rows.into_iter().filter_map(HolderRow::into_holder).collect())
     }
 
-    /// Whether the key with this hash would work, were its user not disabled.
+    /// Returns whether the key with this hash is invalid only because its user is disabled.
     pub fn is_key_of_disabled_user(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<bool> {
         let found: i64 = api_keys::table
             .inner_join(users::table)
@@ -175,65 +171,35 @@ impl DbConnection {
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .filter(users::is_disabled.eq(true))
             .count()
-            .get_result(self)?;
+            .get_result(self.connection())?;
         Ok(found > 0)
     }
 
-    /// The key to hand out to this device again, sealed; none for a credential that is not the current one any more.
+    /// Returns the sealed key of this device, unless the credential is no longer current.
     pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
         let sealed: Option<Option<Vec<u8>>> = api_keys::table
             .inner_join(users::table)
             .filter(users::id.eq(credential.user_id))
             .filter(users::password_version.eq(credential.password_version))
             .filter(users::is_disabled.eq(false))
-            .filter(api_keys::device_folded.eq(device.folded()))
+            .filter(api_keys::device_folded.eq(device.normalized()))
             .filter(api_keys::sealed.is_not_null())
             .select(api_keys::sealed)
-            .first(self)
+            .first(self.connection())
             .optional()?;
         Ok(sealed.flatten())
     }
 
-    /// Makes the device's key one that still works but is not handed out again.
-    pub fn forget_sealed_key(&mut self, user_id: i32, device: &Name) -> Result<()> {
-        diesel::update(
-            api_keys::table
-                .filter(api_keys::user_id.eq(user_id))
-                .filter(api_keys::device_folded.eq(device.folded())),
-        )
-        .set(api_keys::sealed.eq(None::<Vec<u8>>))
-        .execute(self)?;
-        Ok(())
-    }
-
-    /// Adds a key.
-    pub fn insert_key(&mut self, key: &StoredKey<'_>, now: NaiveDateTime) -> Result<()> {
-        self.insert_keys(std::slice::from_ref(key), now)
-    }
-
-    /// Adds many keys at once.
-    pub fn insert_keys(&mut self, keys: &[StoredKey<'_>], now: NaiveDateTime) -> Result<()> {
-        for batch in keys.chunks(BATCH) {
-            let rows: Vec<NewKeyRow<'_>> = batch.iter().map(|key| NewKeyRow::of(key, now)).collect();
-            let insert = diesel::insert_into(api_keys::table).values(&rows);
-            match self {
-                Self::Postgres(c) => insert.execute(c),
-                Self::Sqlite(c) => insert.execute(c),
-            }?;
-        }
-        Ok(())
-    }
-
-    /// Which of these keys there are, and whose.
+    /// Returns the ids of the users of those keys that exist.
     pub fn owners_of_keys(&mut self, hashes: &[KeyHash]) -> Result<HashMap<KeyHash, i32>> {
         let mut owners = HashMap::new();
-        for batch in hashes.chunks(BATCH) {
+        for batch in hashes.chunks(MAX_BATCH) {
             let batch = batch.iter().map(KeyHash::as_slice);
             let found = api_keys::table.select((api_keys::hash, api_keys::user_id));
             let found = found.filter(api_keys::hash.eq_any(batch));
-            let found: Vec<(Vec<u8>, i32)> = match self {
-                Self::Postgres(c) => found.load(c),
-                Self::Sqlite(c) => found.load(c),
+            let found: Vec<(Vec<u8>, i32)> = match self.connection() {
+                DbConnection::Postgres(c) => found.load(c),
+                DbConnection::Sqlite(c) => found.load(c),
             }?;
             owners.extend(
                 found
@@ -244,81 +210,118 @@ impl DbConnection {
         Ok(owners)
     }
 
-    /// The folded names of the user's devices that have a key to be handed out again.
+    pub fn owner_of_key(&mut self, key_id: i64) -> Result<Option<KeyOwner>> {
+        let owner: Option<(i32, String, String)> = api_keys::table
+            .inner_join(users::table)
+            .filter(api_keys::id.eq(key_id))
+            .select((users::id, users::name, api_keys::device))
+            .first(self.connection())
+            .optional()?;
+        Ok(owner.map(KeyOwner::from))
+    }
+
+    /// Returns the normalized names of the user's devices that have a lasting key.
     pub fn sealed_devices(&mut self, user_id: i32) -> Result<Vec<String>> {
         Ok(api_keys::table
             .filter(api_keys::user_id.eq(user_id))
             .filter(api_keys::sealed.is_not_null())
             .select(api_keys::device_folded)
-            .load(self)?)
+            .load(self.connection())?)
     }
 
-    /// All keys that have not expired, or those of one user: by user, device and age.
+    /// Returns the keys that have not expired, of one user or of all, ordered by user, device and age.
     pub fn keys(&mut self, user_id: Option<i32>, now: NaiveDateTime) -> Result<Vec<KeyInfo>> {
-        // A bound that everything meets instead of a boxed query, which does not work on two databases at once.
-        let (least, most) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));
+        // A range that covers all ids replaces a boxed query, which diesel cannot run on two databases.
+        let (min, max) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));
         let rows: Vec<KeyRow> = api_keys::table
             .inner_join(users::table)
-            .filter(api_keys::user_id.between(least, most))
+            .filter(api_keys::user_id.between(min, max))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .order((api_keys::user_id, api_keys::device_folded, api_keys::id))
             .select(KeyRow::as_select())
-            .load(self)?;
+            .load(self.connection())?;
         Ok(rows.into_iter().map(KeyInfo::from).collect())
     }
+}
 
-    /// Ends all keys that have expired; how many they were.
+impl Transaction {
+    /// Deletes the sealed copy of the device's key. The key stays valid but is not issued again.
+    pub fn delete_sealed_key(&mut self, user_id: i32, device: &Name) -> Result<()> {
+        diesel::update(
+            api_keys::table
+                .filter(api_keys::user_id.eq(user_id))
+                .filter(api_keys::device_folded.eq(device.normalized())),
+        )
+        .set(api_keys::sealed.eq(None::<Vec<u8>>))
+        .execute(self.connection())?;
+        Ok(())
+    }
+
+    pub fn insert_key(&mut self, key: &StoredKey<'_>, now: NaiveDateTime) -> Result<()> {
+        self.insert_keys(std::slice::from_ref(key), now)
+    }
+
+    pub fn insert_keys(&mut self, keys: &[StoredKey<'_>], now: NaiveDateTime) -> Result<()> {
+        for batch in keys.chunks(MAX_BATCH) {
+            let rows: Vec<NewKeyRow<'_>> = batch.iter().map(|key| NewKeyRow::new(key, now)).collect();
+            let insert = diesel::insert_into(api_keys::table).values(&rows);
+            match self.connection() {
+                DbConnection::Postgres(c) => insert.execute(c),
+                DbConnection::Sqlite(c) => insert.execute(c),
+            }?;
+        }
+        Ok(())
+    }
+
+    /// Deletes expired keys and returns how many there were.
     pub fn delete_expired_keys(&mut self, now: NaiveDateTime) -> Result<usize> {
-        Ok(diesel::delete(api_keys::table.filter(api_keys::expires_at.le(now))).execute(self)?)
+        Ok(diesel::delete(api_keys::table.filter(api_keys::expires_at.le(now))).execute(self.connection())?)
     }
 
-    /// Ends the key with this id; whose it was, if there was one.
+    /// Deletes a key and returns its owner, if there was such a key.
     pub fn delete_key_by_id(&mut self, key_id: i64) -> Result<Option<KeyOwner>> {
-        let owner = api_keys::table.inner_join(users::table).filter(api_keys::id.eq(key_id));
-        let owner = owner.select((users::id, users::name, api_keys::device));
-        let owner: Option<(i32, String, String)> = owner.first(self).optional()?;
-        let ended = diesel::delete(api_keys::table.find(key_id)).execute(self)?;
-        Ok(owner.filter(|_| ended > 0).map(KeyOwner::from))
+        let owner = self.owner_of_key(key_id)?;
+        let deleted = diesel::delete(api_keys::table.find(key_id)).execute(self.connection())?;
+        Ok(owner.filter(|_| deleted > 0))
     }
 
-    /// The same for a key that was looked up before: who presents it, if it still works. It cannot be ended then until
-    /// the transaction ends, so that whoever ends it knows that nothing more is done with it.
-    pub fn lock_caller(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Caller>> {
+    /// Returns the holder of a key if it is valid, and keeps it from being revoked until the transaction ends.
+    pub fn lock_key_holder(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Arc<KeyHolder>>> {
         let hash = api_keys::table.find(key_id).select(api_keys::hash);
-        let hash: Option<Vec<u8>> = match self {
-            Self::Postgres(c) => hash.for_share().first(c),
-            // The transaction holds the one writer's lock.
-            Self::Sqlite(c) => hash.first(c),
+        let hash: Option<Vec<u8>> = match self.connection() {
+            DbConnection::Postgres(c) => hash.for_share().first(c),
+            // The transaction is the only writer.
+            DbConnection::Sqlite(c) => hash.first(c),
         }
         .optional()?;
         match hash.as_deref().and_then(|hash| hash.try_into().ok()) {
-            Some(hash) => self.caller(hash, now),
+            Some(hash) => self.key_holder(hash, now),
             None => Ok(None),
         }
     }
 
-    /// Ends the key with this hash; whose it was, if there was one.
+    /// Deletes the key with this hash and returns its owner, if there was such a key.
     pub fn delete_key(&mut self, hash: &KeyHash) -> Result<Option<KeyOwner>> {
         let key = api_keys::table.filter(api_keys::hash.eq(hash.as_slice()));
-        let key_id: Option<i64> = key.select(api_keys::id).first(self).optional()?;
+        let key_id: Option<i64> = key.select(api_keys::id).first(self.connection()).optional()?;
         match key_id {
             Some(key_id) => self.delete_key_by_id(key_id),
             None => Ok(None),
         }
     }
 
-    /// Ends all keys of the user's device; how many they were.
+    /// Deletes all keys of a user's device and returns how many there were.
     pub fn delete_keys_of_device(&mut self, user_id: i32, device: &Name) -> Result<usize> {
         Ok(diesel::delete(
             api_keys::table
                 .filter(api_keys::user_id.eq(user_id))
-                .filter(api_keys::device_folded.eq(device.folded())),
+                .filter(api_keys::device_folded.eq(device.normalized())),
         )
-        .execute(self)?)
+        .execute(self.connection())?)
     }
 
-    /// Ends all keys of the user; how many they were.
+    /// Deletes all keys of a user and returns how many there were.
     pub fn delete_keys_of_user(&mut self, user_id: i32) -> Result<usize> {
-        Ok(diesel::delete(api_keys::table.filter(api_keys::user_id.eq(user_id))).execute(self)?)
+        Ok(diesel::delete(api_keys::table.filter(api_keys::user_id.eq(user_id))).execute(self.connection())?)
     }
 }

@@ -1,18 +1,20 @@
-//! The only place that knows diesel: the pool, transactions, migrations; the queries are in one file a table.
+//! The database: the connection pool, transactions and migrations. The queries are in the files of this folder, one for
+//! each table, and no other module knows diesel.
 //!
-//! What to ask in which order is `auth`'s business, so [`Store`] runs a closure on a [`DbConnection`] whose
+//! `auth` decides which queries run in which order: [`Store`] runs a closure on a [`Reader`] or in a [`Transaction`], whose
 //! methods are the queries.
 
 mod changes;
 mod connection;
 mod keys;
+mod last_used;
 mod preferences;
 mod schema;
-mod shoko;
 mod throttle;
 mod users;
-mod uses;
 
+use std::convert::Infallible;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,10 +24,9 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use changes::{Change, ChangeFeed};
-pub use connection::DbConnection;
-use connection::Manager;
+pub use connection::sqlite_url;
+use connection::{DbConnection, Manager};
 pub use keys::{KeyOwner, StoredKey};
-pub use shoko::{ShokoData, ShokoFault, ShokoKey, ShokoUser};
 pub use throttle::Failures;
 pub use users::Credential;
 
@@ -35,121 +36,159 @@ use crate::settings::Database;
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// Any number will do, if nobody else locks it in our database.
+/// An arbitrary number that no other program locks in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
-/// How long a request may wait for a connection.
+/// How long a request waits for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long, once one has waited in vain: requests that all wait would pile up.
-const CHECKOUT_TIMEOUT_WHILE_AWAY: Duration = Duration::from_millis(100);
-/// The longest pause between two tries to reach a database that is away: the pool takes half of a timeout that is
-/// used for nothing else here.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+/// How long it waits while the database is unreachable. Requests that all waited longer would pile up.
+const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
+/// The longest pause between attempts to reach a database that is down. The pool uses half of its connection timeout, which
+/// has no other effect here.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 const POOL_SIZE: u32 = 10;
 
-/// A database, ready for use by any number of threads.
+/// Queries that only read. Outside a transaction, each sees the database as of its own start.
+pub struct Reader {
+    connection: DbConnection,
+}
+
+impl Reader {
+    fn connection(&mut self) -> &mut DbConnection {
+        &mut self.connection
+    }
+}
+
+/// Queries that write or lock, and all that read, in one transaction.
+pub struct Transaction {
+    reader: Reader,
+}
+
+impl Deref for Transaction {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+}
+
+/// A database, for use by any number of threads.
 pub struct Store {
     pool: Pool<Manager>,
-    /// Whether the last request for a connection was in vain, because there was none at all.
-    away: AtomicBool,
+    /// Whether the last request for a connection failed because there was none.
+    is_down: AtomicBool,
 }
 
 impl Store {
-    /// Connects once, to be told what is wrong, and sets up the pool. Migrates nothing.
+    /// Connects once, so that a wrong setting is reported, and creates the pool. Does not migrate.
     pub fn open(database: &Database) -> Result<Self> {
         Manager::new(database.clone())
             .connect()
-            .map_err(|e| AuthError::Unavailable(format!("{database}: {e}")))?;
+            .map_err(|e| AuthError::unavailable(format!("{database}: {e}")))?;
         Ok(Self::new(database, POOL_SIZE))
     }
 
-    /// A store with so many connections, which are made when they are needed.
+    /// Creates a store with up to `connections` connections, opened when they are needed.
     #[must_use]
     pub fn new(database: &Database, connections: u32) -> Self {
         let pool = Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))
-            .connection_timeout(RECONNECT_PAUSE * 2)
+            .connection_timeout(RECONNECT_INTERVAL * 2)
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(Manager::new(database.clone()));
         Self {
             pool,
-            away: AtomicBool::default(),
+            is_down: AtomicBool::default(),
         }
     }
 
-    /// Runs queries that read, each for itself; once more when the server cut the connection under them.
-    pub fn read<T>(&self, queries: impl Fn(&mut DbConnection) -> Result<T>) -> Result<T> {
+    /// Runs queries that read. Runs them again if the server closed the connection during the first run.
+    pub fn read<T>(&self, queries: impl Fn(&mut Reader) -> Result<T>) -> Result<T> {
         let mut connection = self.connection()?;
-        match queries(&mut connection) {
+        let result = match queries(connection.reader()) {
             Err(AuthError::Unavailable(_)) if !connection.is_alive() => {
                 drop(connection);
-                queries(&mut *self.living_connection()?)
+                queries(self.live_connection()?.reader())
             }
             result => {
-                connection.note(result.is_ok());
+                connection.record_use(result.is_ok());
                 result
             }
+        };
+        result.inspect_err(log_failure)
+    }
+
+    /// Runs queries in a transaction, which is committed if they return `Ok` and rolled back otherwise.
+    pub fn write<T>(&self, queries: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+        match self.write_unless(|tx| queries(tx).map(Ok::<T, Infallible>))? {
+            Ok(value) => Ok(value),
+            Err(never) => match never {},
         }
     }
 
-    /// Runs queries in one transaction: all of what they wrote is there afterwards when `Ok`, nothing when `Err`.
-    pub fn write<T, E: From<AuthError>>(
+    /// Runs queries in a transaction, which is also rolled back if they return `Ok(Err(reason))`.
+    pub fn write_unless<T, R>(
         &self,
-        queries: impl FnOnce(&mut DbConnection) -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
+        queries: impl FnOnce(&mut Transaction) -> Result<std::result::Result<T, R>>,
+    ) -> Result<std::result::Result<T, R>> {
+        let mut connection = self.begin_write().inspect_err(log_failure)?;
+        let result = queries(connection.transaction());
+        let ended = if let Ok(Ok(_)) = &result {
+            connection.commit().map_err(AuthError::from)
+        } else {
+            if let Err(e) = connection.rollback() {
+                log::warn!("rolling back a transaction failed: {e}");
+            }
+            Ok(())
+        };
+        connection.record_use(ended.is_ok());
+        ended.and(result).inspect_err(log_failure)
+    }
+
+    fn begin_write(&self) -> Result<PooledConnection<Manager>> {
         let mut connection = self.connection()?;
         if let Err(error) = connection.begin_write() {
             if connection.is_alive() {
-                return Err(AuthError::from(error).into());
+                return Err(error.into());
             }
             drop(connection);
-            connection = self.living_connection()?;
-            connection.begin_write().map_err(AuthError::from)?;
+            connection = self.live_connection()?;
+            connection.begin_write()?;
         }
-        match queries(&mut connection) {
-            Ok(value) => {
-                let committed = connection.commit();
-                connection.note(committed.is_ok());
-                committed.map_err(AuthError::from)?;
-                Ok(value)
-            }
-            Err(error) => {
-                let undone = connection.rollback();
-                connection.note(undone.is_ok());
-                if let Err(e) = undone {
-                    log::warn!("rolling back: {e}");
-                }
-                Err(error)
-            }
-        }
+        Ok(connection)
     }
 
-    /// Brings the tables up to date and then runs `queries`, all in one transaction under a lock that lets one
-    /// process at a time through: several nodes may start at once.
-    pub fn migrate<T>(&self, queries: impl FnOnce(&mut DbConnection) -> Result<T>) -> Result<T> {
-        self.write(|db| {
-            match db {
+    /// Runs the migrations and then `queries`, in one transaction and under a lock: several nodes may start at once.
+    pub fn migrate<T>(&self, queries: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+        self.write(|tx| {
+            match tx.connection() {
                 DbConnection::Postgres(c) => {
-                    // Another node may be at it, and a migration may take its time.
+                    // Another node may be migrating, and a migration may take long.
                     c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
                     diesel::sql_query(MIGRATION_LOCK).execute(c)?;
                     c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
                 }
                 DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
             }
-            .map_err(|e| AuthError::Internal(format!("migrating the database: {e}")))?;
-            queries(db)
+            .map_err(|e| AuthError::internal(format!("migrating the database: {e}")))?;
+            queries(tx)
         })
     }
 
-    /// Whether the database answers, with our tables in it.
+    /// Checks that the database answers and has the service's tables.
     pub fn ping(&self) -> Result<()> {
-        self.read(DbConnection::has_admin).map(drop)
+        self.read(Reader::has_admin).map(drop)
     }
 
-    /// One that was asked whether it works: when the server has cut one of them, it has cut all.
-    fn living_connection(&self) -> Result<PooledConnection<Manager>> {
+    /// Returns a connection that has just answered. When the server has closed one connection, it has closed all.
+    fn live_connection(&self) -> Result<PooledConnection<Manager>> {
         for _ in 0..self.pool.max_size() {
             let mut connection = self.connection()?;
             if connection.is_alive() {
@@ -160,26 +199,31 @@ impl Store {
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
-        let was_away = self.away.load(Ordering::Relaxed);
-        let patience = if was_away {
-            CHECKOUT_TIMEOUT_WHILE_AWAY
+        let timeout = if self.is_down.load(Ordering::Relaxed) {
+            CHECKOUT_TIMEOUT_WHILE_DOWN
         } else {
             CHECKOUT_TIMEOUT
         };
-        let connection = self.pool.get_timeout(patience);
-        // All in use is another matter.
-        let is_away = connection.is_err() && self.pool.state().connections == 0;
-        match (self.away.swap(is_away, Ordering::Relaxed), &connection) {
-            (false, Err(error)) if is_away => log::warn!("the database is away: {error}"),
-            (true, Ok(_)) => log::info!("the database is back"),
+        let connection = self.pool.get_timeout(timeout);
+        // A pool whose connections are all in use is not down.
+        let is_down = connection.is_err() && self.pool.state().connections == 0;
+        match (self.is_down.swap(is_down, Ordering::Relaxed), &connection) {
+            (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
+            (true, Ok(_)) => log::info!("the database is reachable again"),
             _ => {}
         }
-        connection.map_err(|e| AuthError::Unavailable(e.to_string()))
+        connection.map_err(AuthError::unavailable)
     }
 }
 
-/// A query that cannot be built or read, or that breaks a constraint, is a fault of ours; everything else is the
-/// database's state.
+fn log_failure(error: &AuthError) {
+    if let AuthError::Unavailable(cause) = error {
+        log::warn!("a database query failed: {cause}");
+    }
+}
+
+/// A query that cannot be built or read, or that violates a constraint, is a bug. Every other error is the state of the
+/// database.
 impl From<diesel::result::Error> for AuthError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind as Kind, Error};
@@ -192,11 +236,8 @@ impl From<diesel::result::Error> for AuthError {
             | Error::SerializationError(_)
             | Error::DeserializationError(_)
             | Error::NotFound
-            | Error::InvalidCString(_) => Self::Internal(error.to_string()),
-            _ => {
-                log::warn!("the database: {error}");
-                Self::Unavailable(error.to_string())
-            }
+            | Error::InvalidCString(_) => Self::internal(error),
+            _ => Self::unavailable(error),
         }
     }
 }

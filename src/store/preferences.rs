@@ -1,39 +1,35 @@
 //! Queries on `preferences`.
 
 use diesel::prelude::*;
+use diesel::upsert::excluded;
 
-use super::DbConnection;
 use super::schema::preferences;
+use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
 
-impl DbConnection {
-    /// What is stored under this name.
+impl Reader {
+    /// Returns the value stored under this name.
     pub fn preference(&mut self, name: &str) -> Result<Option<String>> {
         Ok(preferences::table
             .find(name)
             .select(preferences::value)
-            .first(self)
+            .first(self.connection())
             .optional()?)
     }
+}
 
-    /// Stores a value under this name, in the place of another.
+impl Transaction {
+    /// Stores a value under this name, in place of an earlier one.
     pub fn set_preference(&mut self, name: &str, value: &str) -> Result<()> {
-        let row = (preferences::name.eq(name), preferences::value.eq(value));
-        // The same for each database, whose upserts are of different types.
-        match self {
-            Self::Postgres(c) => diesel::insert_into(preferences::table)
-                .values(row)
-                .on_conflict(preferences::name)
-                .do_update()
-                .set(preferences::value.eq(value))
-                .execute(c)?,
-            Self::Sqlite(c) => diesel::insert_into(preferences::table)
-                .values(row)
-                .on_conflict(preferences::name)
-                .do_update()
-                .set(preferences::value.eq(value))
-                .execute(c)?,
-        };
+        let upsert = diesel::insert_into(preferences::table)
+            .values((preferences::name.eq(name), preferences::value.eq(value)))
+            .on_conflict(preferences::name)
+            .do_update()
+            .set(preferences::value.eq(excluded(preferences::value)));
+        match self.connection() {
+            DbConnection::Postgres(c) => upsert.execute(c),
+            DbConnection::Sqlite(c) => upsert.execute(c),
+        }?;
         Ok(())
     }
 }

@@ -5,33 +5,30 @@ use diesel::prelude::{AsChangeset, ExpressionMethods, Insertable, QueryDsl, Quer
 use diesel::upsert::excluded;
 use diesel::{BoolExpressionMethods, SelectableHelper};
 
-use super::DbConnection;
 use super::schema::{known_networks, login_failures};
+use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
 
-/// What was counted, of a network (the account is empty) or of an account (the network is empty for all that are not
-/// known).
+/// The failed logins of a network, where `account` is empty, or of an account. An account has one row for each known
+/// network, and one with an empty `network` for all others.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable, AsChangeset, PartialEq, Eq)]
 #[diesel(table_name = login_failures)]
 pub struct Failures {
-    /// A folded name.
+    /// A normalized name.
     pub account: String,
-    /// A network's text.
+    /// An address with a prefix length.
     pub network: String,
-    /// How many tries have failed.
     pub failures: i32,
-    /// When the first of them did.
     pub first_at: NaiveDateTime,
-    /// When the last of them did.
     pub last_at: NaiveDateTime,
-    /// How many tries have begun and are not counted yet.
+    /// How many attempts have been recorded and not settled.
     pub pending: i32,
-    /// When the last of those began.
+    /// When the last of those was recorded.
     pub pending_at: NaiveDateTime,
 }
 
-impl DbConnection {
-    /// Two counts, each if there is one.
+impl Reader {
+    /// Returns the rows of these two (account, network) pairs that exist.
     pub fn failures(&mut self, of: [(&str, &str); 2]) -> Result<Vec<Failures>> {
         let [(account, network), (other_account, other_network)] = of;
         let one = login_failures::account
@@ -43,83 +40,85 @@ impl DbConnection {
         let rows = login_failures::table
             .filter(one.or(other))
             .order((login_failures::account, login_failures::network));
-        Ok(rows.select(Failures::as_select()).load(self)?)
+        Ok(rows.select(Failures::as_select()).load(self.connection())?)
     }
 
-    /// Both counts, made where missing, and locked until the transaction ends.
-    pub fn lock_failures(&mut self, new: &[Failures; 2]) -> Result<Vec<Failures>> {
-        // In their order, so that no two wait for each other.
-        for row in new {
-            let insert = diesel::insert_into(login_failures::table)
-                .values(row)
-                .on_conflict((login_failures::account, login_failures::network))
-                .do_update()
-                // Nothing, but with a lock; a row that somebody is deleting is made again.
-                .set(login_failures::account.eq(excluded(login_failures::account)));
-            match self {
-                Self::Postgres(c) => insert.execute(c),
-                Self::Sqlite(c) => insert.execute(c),
-            }?;
-        }
-        let [one, other] = new;
-        self.failures([(&one.account, &one.network), (&other.account, &other.network)])
-    }
-
-    /// Stores a count that is there.
-    pub fn store_failures(&mut self, failures: &Failures) -> Result<()> {
-        let row = login_failures::table.find((&failures.account, &failures.network));
-        diesel::update(row).set(failures).execute(self)?;
-        Ok(())
-    }
-
-    /// Forgets all counts of an account.
-    pub fn delete_failures_of(&mut self, account: &str) -> Result<()> {
-        diesel::delete(login_failures::table.filter(login_failures::account.eq(account))).execute(self)?;
-        Ok(())
-    }
-
-    /// The counts of all accounts.
+    /// Returns the rows of all accounts.
     pub fn failures_of_accounts(&mut self) -> Result<Vec<Failures>> {
         Ok(login_failures::table
             .filter(login_failures::account.ne(""))
             .select(Failures::as_select())
-            .load(self)?)
+            .load(self.connection())?)
     }
 
-    /// Forgets counts of networks that nothing was added to since. Not in one transaction with those of accounts: a try
-    /// locks one of either kind.
-    pub fn delete_old_failures_of_networks(&mut self, since: NaiveDateTime) -> Result<()> {
-        let of_networks = login_failures::account.eq("");
-        let old = login_failures::last_at
-            .lt(since)
-            .and(login_failures::pending_at.lt(since));
-        diesel::delete(login_failures::table.filter(of_networks.and(old))).execute(self)?;
-        Ok(())
-    }
-
-    /// The same of accounts.
-    pub fn delete_old_failures_of_accounts(&mut self, since: NaiveDateTime) -> Result<()> {
-        let of_accounts = login_failures::account.ne("");
-        let old = login_failures::last_at
-            .lt(since)
-            .and(login_failures::pending_at.lt(since));
-        diesel::delete(login_failures::table.filter(of_accounts.and(old))).execute(self)?;
-        Ok(())
-    }
-
-    /// Whether the user has logged in from this network since.
+    /// Returns whether the user has logged in from this network since.
     pub fn is_known_network(&mut self, user_id: i32, network: &str, since: NaiveDateTime) -> Result<bool> {
         let found: i64 = known_networks::table
             .filter(known_networks::user_id.eq(user_id))
             .filter(known_networks::network.eq(network))
             .filter(known_networks::last_login_at.ge(since))
             .count()
-            .get_result(self)?;
+            .get_result(self.connection())?;
         Ok(found > 0)
     }
+}
 
-    /// Remembers that the user has logged in from this network; again only when that was before `unless_since`.
-    pub fn note_known_network(
+impl Transaction {
+    /// Returns both rows, inserted where they are missing, and locks them until the transaction ends.
+    pub fn lock_failures(&mut self, new: &[Failures; 2]) -> Result<Vec<Failures>> {
+        // In a fixed order, so that two transactions cannot deadlock.
+        for row in new {
+            let insert = diesel::insert_into(login_failures::table)
+                .values(row)
+                .on_conflict((login_failures::account, login_failures::network))
+                .do_update()
+                // Changes nothing but locks the row, and inserts it again if another transaction is deleting it.
+                .set(login_failures::account.eq(excluded(login_failures::account)));
+            match self.connection() {
+                DbConnection::Postgres(c) => insert.execute(c),
+                DbConnection::Sqlite(c) => insert.execute(c),
+            }?;
+        }
+        let [one, other] = new;
+        self.failures([(&one.account, &one.network), (&other.account, &other.network)])
+    }
+
+    /// Updates a row that exists.
+    pub fn store_failures(&mut self, failures: &Failures) -> Result<()> {
+        let row = login_failures::table.find((&failures.account, &failures.network));
+        diesel::update(row).set(failures).execute(self.connection())?;
+        Ok(())
+    }
+
+    /// Deletes all rows of an account, given by its normalized name.
+    pub fn delete_failures_of(&mut self, account: &str) -> Result<()> {
+        diesel::delete(login_failures::table.filter(login_failures::account.eq(account))).execute(self.connection())?;
+        Ok(())
+    }
+
+    /// Deletes rows of networks that have not changed since. Not in one transaction with those of accounts, because an
+    /// attempt locks a row of each kind.
+    pub fn delete_old_failures_of_networks(&mut self, since: NaiveDateTime) -> Result<()> {
+        let of_networks = login_failures::account.eq("");
+        let old = login_failures::last_at
+            .lt(since)
+            .and(login_failures::pending_at.lt(since));
+        diesel::delete(login_failures::table.filter(of_networks.and(old))).execute(self.connection())?;
+        Ok(())
+    }
+
+    /// Deletes rows of accounts that have not changed since.
+    pub fn delete_old_failures_of_accounts(&mut self, since: NaiveDateTime) -> Result<()> {
+        let of_accounts = login_failures::account.ne("");
+        let old = login_failures::last_at
+            .lt(since)
+            .and(login_failures::pending_at.lt(since));
+        diesel::delete(login_failures::table.filter(of_accounts.and(old))).execute(self.connection())?;
+        Ok(())
+    }
+
+    /// Records that the user has logged in from this network, unless it was recorded after `unless_since`.
+    pub fn record_known_network(
         &mut self,
         user_id: i32,
         network: &str,
@@ -138,16 +137,17 @@ impl DbConnection {
             .set(known_networks::last_login_at.eq(excluded(known_networks::last_login_at)));
         let upsert =
             diesel::query_dsl::methods::FilterDsl::filter(upsert, known_networks::last_login_at.lt(unless_since));
-        match self {
-            Self::Postgres(c) => upsert.execute(c),
-            Self::Sqlite(c) => upsert.execute(c),
+        match self.connection() {
+            DbConnection::Postgres(c) => upsert.execute(c),
+            DbConnection::Sqlite(c) => upsert.execute(c),
         }?;
         Ok(())
     }
 
-    /// Forgets networks from which the users have not logged in since.
+    /// Deletes networks from which the users have not logged in since.
     pub fn delete_old_networks(&mut self, since: NaiveDateTime) -> Result<()> {
-        diesel::delete(known_networks::table.filter(known_networks::last_login_at.lt(since))).execute(self)?;
+        diesel::delete(known_networks::table.filter(known_networks::last_login_at.lt(since)))
+            .execute(self.connection())?;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use rfc7239::{NodeIdentifier, NodeName};
 
 use super::trace::trace_id;
-use crate::model::Origin;
+use crate::model::RequestContext;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -146,7 +146,7 @@ pub struct Departure(pub Arc<AtomicBool>);
 
 /// Where this request comes from.
 #[must_use]
-pub fn origin(request: &HttpRequest) -> Origin {
+pub fn request_context(request: &HttpRequest) -> RequestContext {
     let proxies = request.app_data::<Data<TrustedProxies>>();
     // Whoever it is that cannot be told, counts as one.
     let peer = request
@@ -154,20 +154,19 @@ pub fn origin(request: &HttpRequest) -> Origin {
         .map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
     let address = proxies.map_or(peer, |proxies| proxies.client(peer, request.headers()));
     let departure = request.conn_data::<Departure>();
-    Origin {
+    RequestContext {
         address: Some(address),
-        by: None,
         trace: Some(trace_id(request)),
-        gone: departure.map(|departure| departure.0.clone()).unwrap_or_default(),
+        client_disconnected: departure.map(|departure| departure.0.clone()).unwrap_or_default(),
     }
 }
 
-impl FromRequest for Origin {
+impl FromRequest for RequestContext {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(origin(request)))
+        ready(Ok(request_context(request)))
     }
 }
 

@@ -61,7 +61,7 @@ impl<T: Serialize> Responder for Json<T> {
             Ok(body) => HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, media_type(request)))
                 .body(body),
-            Err(e) => HttpResponse::from_error(Problem::from(AuthError::Internal(e.to_string()))),
+            Err(e) => HttpResponse::from_error(Problem::from(AuthError::internal(e.to_string()))),
         }
     }
 }

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::CALL_TIMEOUT;
-use super::address::origin;
+use super::address::request_context;
 use super::problem::Problem;
 use super::query::Query;
 use crate::auth::Auth;
@@ -80,20 +80,20 @@ async fn caller(request: HttpRequest) -> Result<Option<Caller>> {
     let auth = request
         .app_data::<Data<Auth>>()
         .expect("the server gives every route the service");
-    let origin = origin(&request);
-    if let Some(caller) = auth.recall(&keys, &origin) {
+    let context = request_context(&request);
+    if let Some(caller) = auth.cached_caller(&keys, &context) {
         return Ok(Some(caller));
     }
     let (sender, receiver) = oneshot::channel();
     auth.look_up(&keys, move |found| drop(sender.send(found)));
-    let late = |_| AuthError::Unavailable(format!("it took longer than {CALL_TIMEOUT:?}"));
-    let nothing = |_| AuthError::Internal("the thread that looked a key up panicked".to_owned());
+    let late = |_| AuthError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}"));
+    let nothing = |_| AuthError::internal("the thread that looked a key up panicked");
     let found = timeout(CALL_TIMEOUT, receiver)
         .await
         .map_err(late)?
         .map_err(nothing)??;
-    let caller = found.ok_or(AuthError::InvalidKey)?;
-    Ok(Some(auth.noted(caller, &origin)))
+    let holder = found.ok_or(AuthError::InvalidKey)?;
+    Ok(Some(auth.looked_up_caller(holder, context)))
 }
 
 /// For routes that need a working key.
@@ -118,7 +118,7 @@ impl FromRequest for Admin {
         let caller = Caller::from_request(request, payload);
         async {
             let caller = caller.await?;
-            if caller.is_admin {
+            if caller.holder.is_admin {
                 Ok(Self(caller))
             } else {
                 Err(AuthError::Forbidden.into())

@@ -36,14 +36,14 @@ where
     let auth = auth.clone();
     match timeout(CALL_TIMEOUT, block(move || deed(&auth))).await {
         Ok(Ok(done)) => done,
-        Ok(Err(_)) => Err(AuthError::Internal("the thread that did it panicked".to_owned()).into()),
-        Err(_) => Err(AuthError::Unavailable(format!("it took longer than {CALL_TIMEOUT:?}")).into()),
+        Ok(Err(_)) => Err(AuthError::internal("the thread that did it panicked").into()),
+        Err(_) => Err(AuthError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}")).into()),
     }
 }
 
 /// Whether the database answers, for somebody who has not much time.
 pub async fn ping(auth: &Data<Auth>) -> Result<(), AuthError> {
-    let late = |_| AuthError::Unavailable(format!("it took longer than {PING_TIMEOUT:?}"));
+    let late = |_| AuthError::unavailable(format!("it took longer than {PING_TIMEOUT:?}"));
     timeout(PING_TIMEOUT, call(auth, Auth::ping)).await.map_err(late)?
 }
 

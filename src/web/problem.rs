@@ -13,8 +13,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::auth::{ACCOUNT_FAILURES, MAX_WAIT, NETWORK_FAILURES, NETWORK_WINDOW};
-use crate::error::{AuthError, Axis, whole_seconds};
+use crate::auth::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
+use crate::error::{AuthError, ThrottleScope, whole_seconds};
 use crate::model::TraceId;
 
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
@@ -30,7 +30,7 @@ pub struct Problem {
     challenge: Option<&'static str>,
     /// In seconds.
     retry_after: Option<u64>,
-    throttled: Option<Axis>,
+    throttled: Option<ThrottleScope>,
     cause: Option<String>,
 }
 
@@ -159,16 +159,16 @@ impl From<AuthError> for Problem {
             | AuthError::BeyondSession => Self::invalid("", text),
             AuthError::Throttled(throttled) => Self {
                 retry_after: Some(whole_seconds(&throttled.retry_after)),
-                throttled: Some(throttled.axis),
+                throttled: Some(throttled.scope),
                 ..Self::with_detail(StatusCode::TOO_MANY_REQUESTS, text)
             },
             AuthError::Busy { retry_after } => Self {
                 retry_after: Some(whole_seconds(&retry_after)),
                 ..Self::with_detail(StatusCode::SERVICE_UNAVAILABLE, text)
             },
-            // Nobody sees it, but who only said that no more comes.
-            AuthError::Gone => Self::new(StatusCode::SERVICE_UNAVAILABLE),
-            // Logged by who could not do it, once for all the requests that then have to wait.
+            // The client has disconnected. Only one that half-closed its connection will see this response.
+            AuthError::ClientDisconnected => Self::new(StatusCode::SERVICE_UNAVAILABLE),
+            // The store has logged the cause.
             AuthError::Unavailable(_) => Self::with_detail(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database cannot be used now. Try again later.",
@@ -184,15 +184,15 @@ impl From<AuthError> for Problem {
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) of a count that is full for so many
 /// seconds.
 #[must_use]
-pub fn rate_limit(axis: Axis, seconds: u64) -> [(HeaderName, String); 2] {
+pub fn rate_limit(axis: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
     let policies = format!(
         r#""network";q={NETWORK_FAILURES};w={}, "account";q={ACCOUNT_FAILURES};w={}"#,
         NETWORK_WINDOW.num_seconds(),
-        MAX_WAIT.num_seconds()
+        MAX_BACKOFF.num_seconds()
     );
     let name = match axis {
-        Axis::Network => "network",
-        Axis::Account => "account",
+        ThrottleScope::Network => "network",
+        ThrottleScope::Account => "account",
     };
     let header = HeaderName::from_static;
     [

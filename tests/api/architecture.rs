@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// Who may know what: a text of the source, and the modules where it may stand.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("diesel", &["store/"]),
+    ("diesel", &["store/", "auth/import/shoko_database.rs"]),
     (
         "actix_web::",
         &["web/", "dialects/", "openapi.rs", "server", "cli/serve.rs"],

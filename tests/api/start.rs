@@ -43,7 +43,7 @@ on_both_databases! {
                     let settings = settings.clone();
                     scope.spawn(move || {
                         let auth = Auth::open(&settings.core).unwrap();
-                        auth.first_admin(&settings.first_admin).unwrap().is_some()
+                        auth.create_first_admin(&settings.first_admin).unwrap().is_some()
                     })
                 })
                 .collect();
@@ -89,7 +89,7 @@ on_both_databases! {
         settings.first_admin.password = None;
         settings.core.password_min_length = 100;
         let auth = Auth::open(&settings.core).unwrap();
-        assert!(auth.first_admin(&settings.first_admin).unwrap().is_some());
+        assert!(auth.create_first_admin(&settings.first_admin).unwrap().is_some());
     }
 
     fn the_name_of_the_administrator_may_be_taken(database: TestDatabase) {

@@ -134,7 +134,8 @@ impl std::ops::Deref for Server {
 impl Server {
     pub fn start(settings: Settings) -> Self {
         let auth = Arc::new(Auth::open(&settings.core).expect("the service"));
-        auth.first_admin(&settings.first_admin).expect("the administrator");
+        auth.create_first_admin(&settings.first_admin)
+            .expect("the administrator");
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             System::new().block_on(async {

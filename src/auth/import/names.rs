@@ -1,78 +1,77 @@
-//! Names that meet: users with users, devices with devices.
+//! Decides what happens to users and devices whose names exist already.
 
 use std::collections::{HashMap, HashSet};
 
-use super::rows::NewcomerUser;
-use crate::model::{Name, User, fold};
+use super::candidates::CandidateUser;
+use crate::model::{Name, User, normalize};
 
-/// What becomes of a user of Shoko's.
-pub enum Fate {
-    /// He is added.
+/// What the import does with a user of Shoko's.
+pub enum MergeDecision {
     Add,
-    /// His keys go to this user, who is here and has the same name.
+    /// Adds the keys to this existing user, who has the same name.
     MergeInto(User),
-    /// They go to the user of this row, who is added before, because he has the same name and came first.
+    /// Adds the keys to the user of this row, which has the same name and comes first.
     MergeIntoRow(i64),
-    /// He is left out: why.
+    /// Skips the user, for this reason.
     Skip(String),
 }
 
-/// What becomes of each; and who makes room for them: the administrator of the first start whom nobody has ever been,
-/// when they bring one of their own.
-pub fn fates(users: &[NewcomerUser], here: &[User]) -> (Vec<Fate>, Option<User>) {
+/// Decides about each user. Also returns the automatic administrator if the import is to remove it, which happens when it is
+/// unused and the import adds another administrator.
+pub fn decide(users: &[CandidateUser], here: &[User]) -> (Vec<MergeDecision>, Option<User>) {
     if let Some(automatic) = here.iter().find(|user| user.is_automatic) {
-        let fates = fates_among(users, here.iter().filter(|user| user.id != automatic.id));
-        let mut pairs = users.iter().zip(&fates);
-        if pairs.any(|(user, fate)| user.is_admin && matches!(fate, Fate::Add)) {
-            return (fates, Some(automatic.clone()));
+        let decisions = decide_among(users, here.iter().filter(|user| user.id != automatic.id));
+        let mut pairs = users.iter().zip(&decisions);
+        if pairs.any(|(user, decision)| user.is_admin && matches!(decision, MergeDecision::Add)) {
+            return (decisions, Some(automatic.clone()));
         }
     }
-    (fates_among(users, here.iter()), None)
+    (decide_among(users, here.iter()), None)
 }
 
-fn fates_among<'a>(users: &[NewcomerUser], here: impl Iterator<Item = &'a User> + Clone) -> Vec<Fate> {
-    let names: HashMap<String, &User> = here.clone().map(|user| (fold(&user.name), user)).collect();
-    let emails = here.filter_map(|user| Some((fold(user.email.as_deref()?), user.id)));
+fn decide_among<'a>(users: &[CandidateUser], here: impl Iterator<Item = &'a User> + Clone) -> Vec<MergeDecision> {
+    let names: HashMap<String, &User> = here.clone().map(|user| (normalize(&user.name), user)).collect();
+    let emails = here.filter_map(|user| Some((normalize(user.email.as_deref()?), user.id)));
     let emails: HashMap<String, i32> = emails.collect();
     let mut first: HashMap<&str, i64> = HashMap::new();
-    // Whose name it is in Shoko comes before whose it becomes.
+    // A user with this name in Shoko comes before one that was renamed to it.
     for user in users.iter().filter(|user| !user.is_renamed).chain(users) {
-        first.entry(user.name.folded()).or_insert(user.row);
+        first.entry(user.name.normalized()).or_insert(user.row);
     }
-    let fate = |user: &NewcomerUser| {
-        let name = user.name.folded();
+    let decision = |user: &CandidateUser| {
+        let name = user.name.normalized();
         let row = first[name];
         match (names.get(name), emails.get(name)) {
-            (Some(here), _) if user.is_renamed && here.is_admin && !user.is_admin => Fate::Skip(format!(
-                "the name, as it can be here, is that of an administrator (id {}): change it, and import again",
+            (Some(here), _) if user.is_renamed && here.is_admin && !user.is_admin => MergeDecision::Skip(format!(
+                "after the change of its name it would be an administrator's (id {}): rename the user in Shoko and import again",
                 here.id
             )),
-            (Some(here), _) => Fate::MergeInto((*here).clone()),
-            (None, Some(id)) => Fate::Skip(format!(
-                "the name is the e-mail address of the user with the id {id} here: change one of them, and import again"
+            (Some(here), _) => MergeDecision::MergeInto((*here).clone()),
+            (None, Some(id)) => MergeDecision::Skip(format!(
+                "the name is the e-mail address of the existing user with the id {id}: change one of them and import again"
             )),
-            (None, None) if row == user.row => Fate::Add,
-            (None, None) if user.is_renamed => Fate::Skip(format!(
-                "the name, as it can be here, is that of row {row}: change it, and import again"
+            (None, None) if row == user.row => MergeDecision::Add,
+            (None, None) if user.is_renamed => MergeDecision::Skip(format!(
+                "after the change of its name it would be that of row {row}: rename the user in Shoko and import again"
             )),
-            (None, None) => Fate::MergeIntoRow(row),
+            (None, None) => MergeDecision::MergeIntoRow(row),
         }
     };
-    users.iter().map(fate).collect()
+    users.iter().map(decision).collect()
 }
 
-/// Which names the users' lasting keys have: there is one key a device.
+/// The device names of the users' lasting keys. Each device has one such key.
 #[derive(Default)]
 pub struct DeviceNames(HashMap<i32, HashSet<String>>);
 
 impl DeviceNames {
-    /// These folded names are in use.
+    /// Marks these normalized names as in use.
     pub fn take(&mut self, user_id: i32, names: impl IntoIterator<Item = String>) {
         self.0.entry(user_id).or_default().extend(names);
     }
 
-    /// The names of keys that are (row, user, device), by row: the first key of a device has its name, unless that is
-    /// in use; the others are `NAME (2)`, `NAME (3)` and so on.
+    /// Assigns names to keys, given as (row, user, device), by row. The first key of a device gets the device's name unless
+    /// that is in use; the others get `NAME (2)`, `NAME (3)` and so on.
     pub fn assign<'a>(&mut self, keys: impl Iterator<Item = (i64, i32, &'a Name)>) -> HashMap<i64, Name> {
         let mut assigned = HashMap::new();
         let mut others = Vec::new();
@@ -91,18 +90,18 @@ impl DeviceNames {
         assigned
     }
 
-    /// Whether the name was free; now it is in use.
+    /// Marks a name as in use and returns whether it was free.
     fn was_free(&mut self, user_id: i32, device: &Name) -> bool {
         let names = self.0.entry(user_id).or_default();
-        names.insert(device.folded().to_owned())
+        names.insert(device.normalized().to_owned())
     }
 }
 
-/// `NAME (2)`, of a name that may have to be cut for it.
+/// Returns `NAME (2)`, shortening the name if the result would be too long.
 fn with_number(device: &Name, number: u64) -> Option<Name> {
     let ending = format!(" ({number})");
     let room = Name::MAX_CHARS - ending.len();
-    let start: String = device.shown().chars().take(room).collect();
+    let start: String = device.as_typed().chars().take(room).collect();
     Name::parse(&format!("{}{ending}", start.trim_end())).ok()
 }
 
@@ -111,22 +110,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_called_like_a_numbered_one_keeps_its_name() {
+    fn a_device_named_like_a_numbered_one_keeps_its_name() {
         let name = |text: &str| Name::parse(text).unwrap();
         let (kodi, second) = (name("Kodi"), name("kodi (2)"));
         let mut devices = DeviceNames::default();
         devices.take(1, ["kodi".to_owned()]);
         let keys = [(10, 1, &kodi), (11, 1, &second), (12, 1, &kodi), (13, 2, &kodi)];
         let assigned = devices.assign(keys.into_iter());
-        let shown = [10, 11, 12, 13].map(|row| assigned[&row].shown());
+        let shown = [10, 11, 12, 13].map(|row| assigned[&row].as_typed());
         assert_eq!(shown, ["Kodi (3)", "kodi (2)", "Kodi (4)", "Kodi"]);
     }
 
     #[test]
-    fn a_numbered_name_is_not_too_long() {
+    fn a_numbered_name_stays_within_the_limit() {
         let long = Name::parse(&"ü".repeat(255)).unwrap();
         let numbered = with_number(&long, 12).unwrap();
-        assert_eq!(numbered.shown().chars().count(), 255);
-        assert!(numbered.shown().ends_with("ü (12)"));
+        assert_eq!(numbered.as_typed().chars().count(), 255);
+        assert!(numbered.as_typed().ends_with("ü (12)"));
     }
 }

@@ -1,17 +1,16 @@
-//! What an import did, row by row, for people and programs.
+//! The result of an import, row by row.
 
-/// What became of a row of Shoko's.
+use serde::Serialize;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// It is here now.
+pub enum RowOutcome {
     Added,
-    /// The user, or the key, was here already; a user's keys are added to him.
+    /// The user or key existed already. A user's keys are added to the existing user.
     Merged,
-    /// It is left out.
     Skipped,
 }
 
-/// Which table of Shoko's a row is in.
+/// A table of Shoko's database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// `JMMUser`.
@@ -20,60 +19,52 @@ pub enum Table {
     Keys,
 }
 
-/// How many rows of a table became what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Are here now.
+/// How many rows of a table had which outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
     pub added: usize,
-    /// Were here already.
     pub merged: usize,
-    /// Are left out.
     pub skipped: usize,
 }
 
-/// A row about which there is something to say.
+/// A row that was not imported exactly as it is.
 #[derive(Clone, Debug)]
 pub struct RowReport {
-    /// Where it is.
     pub table: Table,
-    /// Its id there.
+    /// The id of the row in its table.
     pub row: i64,
-    /// The user's, or the device's, name there; never a key.
+    /// The name of the user or device in Shoko; never a key.
     pub name: String,
-    /// What became of it.
-    pub done: Done,
-    /// What was odd, and what was done about it.
+    pub outcome: RowOutcome,
+    /// What was unusual, and how the import handled it.
     pub remarks: Vec<String>,
 }
 
-/// What an import did, or would do.
+/// The result of an import or of a dry run.
 #[derive(Debug, Default)]
 pub struct ImportReport {
-    /// Rows of `JMMUser`.
-    pub users: Tally,
-    /// Rows of `AuthTokens`.
-    pub keys: Tally,
-    /// The rows about which there is something to say.
+    pub users: Counts,
+    pub keys: Counts,
+    /// The rows with remarks.
     pub rows: Vec<RowReport>,
-    /// The administrator of the first start, who made room for Shoko's.
+    /// The unused initial administrator, if the import removed it.
     pub removed_admin: Option<String>,
-    /// Which administrators were added.
     pub added_admins: Vec<String>,
-    /// Who is here now and cannot log in until a password is set.
+    /// The imported users that cannot log in until a password is set.
     pub without_password: Vec<String>,
 }
 
 impl ImportReport {
-    /// Counts a row, and keeps it when there is something to say about it.
+    /// Counts a row, and keeps its report if it has remarks.
     pub(super) fn add(&mut self, report: RowReport) {
-        let tally = match report.table {
+        let counts = match report.table {
             Table::Users => &mut self.users,
             Table::Keys => &mut self.keys,
         };
-        match report.done {
-            Done::Added => tally.added += 1,
-            Done::Merged => tally.merged += 1,
-            Done::Skipped => tally.skipped += 1,
+        match report.outcome {
+            RowOutcome::Added => counts.added += 1,
+            RowOutcome::Merged => counts.merged += 1,
+            RowOutcome::Skipped => counts.skipped += 1,
         }
         if !report.remarks.is_empty() {
             self.rows.push(report);

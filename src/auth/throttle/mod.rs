@@ -1,13 +1,13 @@
-//! Who may try a password again, and when: on two axes, counted in the database, so that it holds across nodes and
-//! restarts.
+//! Limits failed logins for each client network and each account. Failures are counted in the database, so the limits
+//! hold across nodes and restarts.
 //!
-//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row; then each further try has to
-//! wait, a second, two, four, up to 15 minutes. Every network from which the account has logged in lately counts for
-//! itself there, and all others together: so strangers cannot keep the owner out. Names that nobody has are counted
+//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row; each further attempt then has
+//! to wait: a second, two, four, up to 15 minutes. Every network from which the account has logged in recently has its
+//! own count, and all other networks share one, so strangers cannot lock the owner out. Names without a user are counted
 //! like any other.
 //!
-//! A try is taken down before its password is checked, and counted afterwards: of many at once no more get through than
-//! could fail, and the others wait for those.
+//! Each attempt is recorded before its password is checked and settled afterwards. Concurrent attempts therefore cannot
+//! exceed the limit: the surplus waits for earlier ones to finish.
 
 mod policy;
 
@@ -18,27 +18,26 @@ use chrono::{NaiveDateTime, TimeDelta};
 
 use super::Auth;
 use crate::error::{AuthError, Result, Throttled};
-use crate::model::{Name, Network, Origin, fold};
-use crate::store::{Credential, DbConnection, Failures};
+use crate::model::{Name, Network, RequestContext, normalize};
+use crate::store::{Credential, Failures, Reader, Transaction};
+pub use policy::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
+use policy::{FORGET_ACCOUNT_AFTER, Verdict, blocked_until, current, verdict};
 
-pub use policy::{ACCOUNT_FAILURES, MAX_WAIT, NETWORK_FAILURES, NETWORK_WINDOW};
-use policy::{FORGOTTEN_AFTER, Verdict, current, verdict, waits_until};
+/// How long a network stays known after a login from it.
+const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
+/// A known network is stored again only when its last login was longer ago than this.
+const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
+/// How often a waiting attempt checks for attempts that another node has settled. Those of this node wake it up.
+const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long an attempt waits for earlier ones to be settled.
+const MAX_SETTLE_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a network from which somebody has logged in is known.
-const KNOWN_FOR: TimeDelta = TimeDelta::days(30);
-/// How old the knowledge may be before it is written again.
-const KNOWN_ANEW: TimeDelta = TimeDelta::days(1);
-/// How often who waits for others' tries looks; those of this node wake him up.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long he waits for them at most.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What this node knows; the counts are in the database.
+/// The part of the throttle that is in memory.
 pub(super) struct Throttle {
     enabled: bool,
-    /// For who waits until others' tries are counted.
     waiting: Mutex<()>,
-    changed: Condvar,
+    /// Notified when an attempt has been settled.
+    settled: Condvar,
 }
 
 impl Throttle {
@@ -46,169 +45,166 @@ impl Throttle {
         Self {
             enabled,
             waiting: Mutex::default(),
-            changed: Condvar::new(),
+            settled: Condvar::new(),
         }
     }
 
-    fn wait_for_others(&self) {
+    fn wait_for_settlement(&self) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_timeout(waiting, LOOK));
+        drop(self.settled.wait_timeout(waiting, SETTLE_POLL_INTERVAL));
     }
 }
 
-/// What became of a try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The password was right.
     Success,
-    /// It was not.
     Failure,
-    /// It was not checked.
-    Undone,
+    /// The password was not checked.
+    Cancelled,
 }
 
-/// A try that was taken down and must be counted.
-pub(super) struct Try {
-    /// The folded name.
+/// A recorded attempt, which must be settled.
+pub(super) struct Attempt {
+    /// The normalized name.
     account: String,
     user_id: Option<i32>,
     network: String,
-    /// Whether the account has logged in from that network.
+    /// Whether the account has logged in from the network recently.
     is_known: bool,
 }
 
-impl Try {
-    /// The two counts that it is about, in the order of the table.
-    fn keys(&self) -> [(&str, &str); 2] {
+impl Attempt {
+    /// Returns the (account, network) pairs whose failures it counts towards, in the order of the table.
+    fn counts(&self) -> [(&str, &str); 2] {
         let network = if self.is_known { self.network.as_str() } else { "" };
         [("", &self.network), (&self.account, network)]
     }
 }
 
 impl Auth {
-    /// Takes a try down, if there may be one now: waits for others that have begun, when it depends on them. `None`:
-    /// nothing is counted. The caller must [`Self::count`] it.
-    pub(super) fn begin_try(
+    /// Records an attempt if the limits allow one, after waiting for earlier attempts if it depends on their outcome.
+    /// Pass the result to [`Self::settle_attempt`]. `None` means that the throttle is off.
+    pub(super) fn record_attempt(
         &self,
         user: &Name,
         credential: Option<&Credential>,
-        origin: &Origin,
-    ) -> Result<Option<Try>> {
-        let Some(new) = self.new_try(user, credential, origin)? else {
+        context: &RequestContext,
+    ) -> Result<Option<Attempt>> {
+        let Some(attempt) = self.new_attempt(user, credential, context)? else {
             return Ok(None);
         };
         let start = Instant::now();
         loop {
-            let rows = self.store.read(|db| db.failures(new.keys()))?;
+            let rows = self.store.read(|db| db.failures(attempt.counts()))?;
             let mut verdict = verdict(&rows, self.now());
-            // Whoever is refused writes nothing.
-            if verdict == Verdict::Go {
-                verdict = self.store.write(|db| take_down(db, &new, self.now()))?;
+            // A rejected attempt writes nothing.
+            if verdict == Verdict::Allow {
+                verdict = self.store.write(|tx| record(tx, &attempt, self.now()))?;
             }
             match verdict {
-                Verdict::Go => return Ok(Some(new)),
-                Verdict::Refuse(axis, until) => {
+                Verdict::Allow => return Ok(Some(attempt)),
+                Verdict::Reject(scope, until) => {
                     let retry_after = (until - self.now()).to_std().unwrap_or_default();
-                    return Err(AuthError::Throttled(Throttled { axis, retry_after }));
+                    return Err(AuthError::Throttled(Throttled { scope, retry_after }));
                 }
-                Verdict::Wait if origin.is_gone() => return Err(AuthError::Gone),
-                Verdict::Wait if start.elapsed() > PATIENCE => {
-                    return Err(AuthError::Busy {
-                        retry_after: Duration::from_secs(1),
-                    });
+                Verdict::Wait if context.is_client_disconnected() => return Err(AuthError::ClientDisconnected),
+                Verdict::Wait if start.elapsed() > MAX_SETTLE_WAIT => {
+                    let retry_after = Duration::from_secs(1);
+                    return Err(AuthError::Busy { retry_after });
                 }
-                Verdict::Wait => self.throttle.wait_for_others(),
+                Verdict::Wait => self.throttle.wait_for_settlement(),
             }
         }
     }
 
-    /// Counts what became of a try.
-    pub(super) fn count(&self, begun: Option<Try>, outcome: Outcome) -> Result<()> {
-        let Some(begun) = begun else { return Ok(()) };
-        let counted = self.store.write(|db| count(db, &begun, outcome, self.now()));
-        self.throttle.changed.notify_all();
-        counted
+    /// Counts the outcome of an attempt.
+    pub(super) fn settle_attempt(&self, attempt: Option<Attempt>, outcome: Outcome) -> Result<()> {
+        let Some(attempt) = attempt else { return Ok(()) };
+        let settled = self.store.write(|tx| settle(tx, &attempt, outcome, self.now()));
+        self.throttle.settled.notify_all();
+        settled
     }
 
-    /// How many tries the account has left from where the request comes from, whatever the network has: for clients
-    /// that want to be told. `None`: nothing is counted.
-    pub fn tries_left(&self, user: &Name, origin: &Origin) -> Result<Option<u32>> {
+    /// Returns how many attempts the account has left from the request's network, not counting the limit of the network
+    /// itself. `None` means that the throttle is off.
+    pub fn attempts_left(&self, user: &Name, context: &RequestContext) -> Result<Option<u32>> {
         let credential = self.store.read(|db| db.credential(user))?;
-        let Some(one) = self.new_try(user, credential.as_ref(), origin)? else {
+        let Some(attempt) = self.new_attempt(user, credential.as_ref(), context)? else {
             return Ok(None);
         };
         let now = self.now();
-        let rows = self
-            .store
-            .read(|db| db.failures(one.keys()))?
+        let rows = self.store.read(|db| db.failures(attempt.counts()))?;
+        let of_account = rows
             .into_iter()
-            .map(|row| current(row, now));
-        let failures = rows
-            .filter(|row| !row.account.is_empty())
-            .map(|row| row.failures + row.pending)
-            .sum::<i32>();
+            .map(|row| current(row, now))
+            .filter(|row| !row.account.is_empty());
+        let failures = of_account.map(|row| row.failures + row.pending).sum::<i32>();
         Ok(Some(u32::try_from(ACCOUNT_FAILURES - failures).unwrap_or(0)))
     }
 
-    /// `None`: nothing is counted.
-    fn new_try(&self, user: &Name, credential: Option<&Credential>, origin: &Origin) -> Result<Option<Try>> {
-        let Some(address) = origin.address.filter(|_| self.throttle.enabled) else {
+    fn new_attempt(
+        &self,
+        user: &Name,
+        credential: Option<&Credential>,
+        context: &RequestContext,
+    ) -> Result<Option<Attempt>> {
+        let Some(address) = context.address.filter(|_| self.throttle.enabled) else {
             return Ok(None);
         };
         let network = Network::of(address).to_string();
-        let known_since = self.now() - KNOWN_FOR;
+        let known_since = self.now() - KNOWN_NETWORK_TTL;
         let user_id = credential.map(|credential| credential.user_id);
-        // Nobody has the id 0; whoever there is, it takes the same time.
+        // No user has the id 0. The query runs anyway, so that an unknown name takes the same time.
         let id = user_id.unwrap_or(0);
-        // Whether he gives his name or his e-mail address, he is one.
-        let account = credential.map(|credential| fold(&credential.name));
+        // Logins by name and by e-mail address share one count.
+        let account = credential.map(|credential| normalize(&credential.name));
         let is_known = self.store.read(|db| db.is_known_network(id, &network, known_since))?;
-        Ok(Some(Try {
-            account: account.unwrap_or_else(|| user.folded().to_owned()),
+        Ok(Some(Attempt {
+            account: account.unwrap_or_else(|| user.normalized().to_owned()),
             user_id,
             network,
             is_known,
         }))
     }
 
-    /// Of each account's counts that make it wait: its folded name, and until when.
+    /// Returns the normalized names of the accounts that have to wait, and until when.
     pub fn throttled_accounts(&self) -> Result<Vec<(String, NaiveDateTime)>> {
         let now = self.now();
-        let rows = self.store.read(DbConnection::failures_of_accounts)?;
-        let waits = rows.into_iter().map(|row| current(row, now));
-        Ok(waits
-            .filter_map(|row| Some((waits_until(&row)?, row.account)))
+        let rows = self.store.read(Reader::failures_of_accounts)?;
+        let blocked = rows.into_iter().map(|row| current(row, now));
+        Ok(blocked
+            .filter_map(|row| Some((blocked_until(&row)?, row.account)))
             .filter(|(until, _)| *until > now)
             .map(|(until, account)| (account, until))
             .collect())
     }
 
-    /// Forgets counts and networks that do not matter any more.
-    pub fn sweep_throttle(&self) -> Result<()> {
+    /// Deletes counts and known networks that no longer matter.
+    pub fn delete_stale_failures(&self) -> Result<()> {
         let now = self.now();
         self.store
-            .write(|db| db.delete_old_failures_of_networks(now - NETWORK_WINDOW))?;
+            .write(|tx| tx.delete_old_failures_of_networks(now - NETWORK_WINDOW))?;
         self.store
-            .write(|db| db.delete_old_failures_of_accounts(now - FORGOTTEN_AFTER))?;
-        self.store.write(|db| db.delete_old_networks(now - KNOWN_FOR))
+            .write(|tx| tx.delete_old_failures_of_accounts(now - FORGET_ACCOUNT_AFTER))?;
+        self.store.write(|tx| tx.delete_old_networks(now - KNOWN_NETWORK_TTL))
     }
 }
 
-fn take_down(db: &mut DbConnection, new: &Try, now: NaiveDateTime) -> Result<Verdict> {
-    let rows = lock(db, new, now)?;
+fn record(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result<Verdict> {
+    let rows = lock(tx, attempt, now)?;
     let verdict = verdict(&rows, now);
-    if verdict == Verdict::Go {
+    if verdict == Verdict::Allow {
         for mut row in rows {
             row.pending += 1;
             row.pending_at = now;
-            db.store_failures(&row)?;
+            tx.store_failures(&row)?;
         }
     }
     Ok(verdict)
 }
 
-fn count(db: &mut DbConnection, begun: &Try, outcome: Outcome, now: NaiveDateTime) -> Result<()> {
-    for mut row in lock(db, begun, now)? {
+fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveDateTime) -> Result<()> {
+    for mut row in lock(tx, attempt, now)? {
         row.pending = (row.pending - 1).max(0);
         match outcome {
             Outcome::Failure => {
@@ -218,24 +214,24 @@ fn count(db: &mut DbConnection, begun: &Try, outcome: Outcome, now: NaiveDateTim
                 row.failures += 1;
                 row.last_at = now;
             }
-            // What the network has failed at is not forgotten because one password was right.
+            // A success clears the account's count but not the network's, which may be guessing other passwords.
             Outcome::Success if !row.account.is_empty() => row.failures = 0,
-            Outcome::Success | Outcome::Undone => {}
+            Outcome::Success | Outcome::Cancelled => {}
         }
-        db.store_failures(&row)?;
+        tx.store_failures(&row)?;
     }
-    match (outcome, begun.user_id) {
-        // He may have been deleted meanwhile.
-        (Outcome::Success, Some(user_id)) if db.lock_credential(user_id)?.is_some() => {
-            db.note_known_network(user_id, &begun.network, now, now - KNOWN_ANEW)
+    match (outcome, attempt.user_id) {
+        // The user may have been deleted meanwhile.
+        (Outcome::Success, Some(user_id)) if tx.lock_credential(user_id)?.is_some() => {
+            tx.record_known_network(user_id, &attempt.network, now, now - KNOWN_NETWORK_REFRESH)
         }
         _ => Ok(()),
     }
 }
 
-/// The counts of a try, as they are now, for nobody else to change.
-fn lock(db: &mut DbConnection, of: &Try, now: NaiveDateTime) -> Result<Vec<Failures>> {
-    let new = of.keys().map(|(account, network)| Failures {
+/// Returns the counts of an attempt as of now, locked until the transaction ends.
+fn lock(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result<Vec<Failures>> {
+    let new = attempt.counts().map(|(account, network)| Failures {
         account: account.to_owned(),
         network: network.to_owned(),
         failures: 0,
@@ -244,6 +240,6 @@ fn lock(db: &mut DbConnection, of: &Try, now: NaiveDateTime) -> Result<Vec<Failu
         pending: 0,
         pending_at: now,
     });
-    let rows = db.lock_failures(&new)?;
+    let rows = tx.lock_failures(&new)?;
     Ok(rows.into_iter().map(|row| current(row, now)).collect())
 }

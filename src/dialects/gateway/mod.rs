@@ -44,9 +44,12 @@ pub fn routes(config: &mut ServiceConfig) {
 pub async fn verify(caller: Caller) -> Result<impl Responder, Problem> {
     let plain = |text| Cow::from(utf8_percent_encode(text, NOT_PLAIN));
     Ok(HttpResponse::Ok()
-        .insert_header(("Remote-User", &*plain(&caller.user)))
-        .insert_header(("Remote-User-Id", caller.user_id))
-        .insert_header(("Remote-Groups", if caller.is_admin { "admin,user" } else { "user" }))
-        .insert_header(("Remote-Device", &*plain(&caller.device)))
+        .insert_header(("Remote-User", &*plain(&caller.holder.user)))
+        .insert_header(("Remote-User-Id", caller.holder.user_id))
+        .insert_header((
+            "Remote-Groups",
+            if caller.holder.is_admin { "admin,user" } else { "user" },
+        ))
+        .insert_header(("Remote-Device", &*plain(&caller.holder.device)))
         .finish())
 }

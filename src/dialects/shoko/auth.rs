@@ -6,9 +6,9 @@ use actix_web::{HttpResponse, Responder};
 
 use super::tokens::expiry_refused;
 use super::types::{ApikeyResult, CoreAuthUser, ListedToken};
-use crate::auth::{Auth, KeysAfterChange};
+use crate::auth::{Auth, KeyFilter, KeysAfterChange};
 use crate::error::AuthError;
-use crate::model::{Caller, Expiry, Name, NameFault, Origin, SecretText};
+use crate::model::{Caller, Name, NameError, RequestContext, RequestedExpiry, SecretText, UserRef};
 use crate::web::answer::{Json, Text};
 use crate::web::body::Body;
 use crate::web::call;
@@ -42,9 +42,9 @@ use crate::web::responses::{BodyRefused, Failed, Forbidden, TooManyTries, Unauth
     ),
     security(()),
 )]
-pub async fn log_in(auth: Data<Auth>, origin: Origin, body: Body) -> Result<impl Responder, Problem> {
+pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<CoreAuthUser>().await?.check()?;
-    let issued = call(&auth, move |auth| auth.log_in(&login, &origin)).await?;
+    let issued = call(&auth, move |auth| auth.log_in(&login, &context)).await?;
     Ok(Json(ApikeyResult::from(&issued)).no_store())
 }
 
@@ -76,7 +76,7 @@ pub async fn log_in(auth: Data<Auth>, origin: Origin, body: Body) -> Result<impl
 pub async fn revoke(
     auth: Data<Auth>,
     caller: MaybeCaller,
-    origin: Origin,
+    context: RequestContext,
     query: Query,
     body: Body,
 ) -> Result<impl Responder, Problem> {
@@ -84,10 +84,13 @@ pub async fn revoke(
     let text = body.scalar().await?;
     let ended = match (text, query.one("apikey")?.map(str::to_owned)) {
         (Some(text), _) if !text.trim().is_empty() => {
-            call(&auth, move |auth| auth.revoke(caller.0.as_ref(), &text, &origin)).await
+            call(&auth, move |auth| {
+                auth.revoke_key_or_device(caller.0.as_ref(), &text, &context)
+            })
+            .await
         }
         // The answer does not tell whether there was such a key.
-        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &origin)).await {
+        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &context)).await {
             Err(AuthError::UnknownKey) => Ok(()),
             ended => ended,
         },
@@ -132,7 +135,8 @@ pub async fn change_password(
     let target = query.number("userID")?;
     let password = SecretText::new(body.required_scalar("newPassword").await?);
     let changed = call(&auth, move |auth| {
-        auth.change_password(&caller, target, password.expose(), KeysAfterChange::Ended)
+        let user = UserRef::Id(target.unwrap_or(caller.holder.user_id));
+        auth.change_password((&caller).into(), &user, password.expose(), KeysAfterChange::Revoked)
     })
     .await;
     changed.map_err(|error| change_refused(error, "Could not get user"))?;
@@ -165,7 +169,7 @@ pub(super) fn change_refused(error: AuthError, unknown_user: &str) -> Problem {
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Problem> {
-    let keys = call(&auth, move |auth| auth.keys_for(&caller, true)).await?;
+    let keys = call(&auth, move |auth| auth.keys((&caller).into(), &KeyFilter::All)).await?;
     Ok(Json(ListedToken::sorted(keys)))
 }
 
@@ -192,9 +196,12 @@ pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
 pub async fn make_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let text = body.required_scalar("device").await?;
     let device = Name::parse(&text).map_err(|fault| match fault {
-        NameFault::Blank => Problem::with_detail(StatusCode::BAD_REQUEST, "device cannot be empty"),
-        NameFault::TooLong | NameFault::ControlCharacter => Problem::invalid("device", fault.to_string()),
+        NameError::Blank => Problem::with_detail(StatusCode::BAD_REQUEST, "device cannot be empty"),
+        NameError::TooLong | NameError::ControlCharacter => Problem::invalid("device", fault.to_string()),
     })?;
-    let issued = call(&auth, move |auth| auth.make_key(&caller, &device, Expiry::Never)).await;
+    let issued = call(&auth, move |auth| {
+        auth.issue_key(&caller, &device, RequestedExpiry::Never)
+    })
+    .await;
     Ok(Text(issued.map_err(expiry_refused)?.key.expose()).no_store())
 }

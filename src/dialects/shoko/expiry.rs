@@ -6,18 +6,18 @@ use jiff::fmt::temporal::SpanParser;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
-use crate::model::Expiry;
+use crate::model::RequestedExpiry;
 
 /// Reads `text`. Durations count from now; a date without an offset is UTC.
 #[must_use]
-pub fn read(text: Option<&str>) -> Expiry {
-    text.map_or(Expiry::Never, |text| read_at(text, Timestamp::now()))
+pub fn read(text: Option<&str>) -> RequestedExpiry {
+    text.map_or(RequestedExpiry::Never, |text| read_at(text, Timestamp::now()))
 }
 
 /// The same at another time than now.
 #[must_use]
-pub fn read_at(text: &str, now: Timestamp) -> Expiry {
-    end(text.trim(), &now.to_zoned(TimeZone::UTC)).map_or(Expiry::Unreadable, Expiry::At)
+pub fn read_at(text: &str, now: Timestamp) -> RequestedExpiry {
+    end(text.trim(), &now.to_zoned(TimeZone::UTC)).map_or(RequestedExpiry::Invalid, RequestedExpiry::At)
 }
 
 fn end(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
@@ -56,7 +56,7 @@ mod tests {
 
     fn at(text: &str) -> Option<String> {
         match read_at(text, "2026-11-22T10:00:00Z".parse().unwrap()) {
-            Expiry::At(time) => Some(time.to_string()),
+            RequestedExpiry::At(time) => Some(time.to_string()),
             _ => None,
         }
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_for_is_never_and_nonsense_is_not() {
-        assert_eq!(read(None), Expiry::Never);
-        assert_eq!(read(Some(" ")), Expiry::Unreadable);
+        assert_eq!(read(None), RequestedExpiry::Never);
+        assert_eq!(read(Some(" ")), RequestedExpiry::Invalid);
     }
 }

@@ -249,7 +249,7 @@ pub async fn check_key(_caller: Caller) -> impl Responder {
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn my_id(caller: Caller) -> impl Responder {
-    Json(json!({"userid": caller.user_id}))
+    Json(json!({"userid": caller.holder.user_id}))
 }
 
 /// As .NET writes a time span, without days: nobody reads it but people.

@@ -53,7 +53,7 @@ pub async fn read(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn put(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
-    let id = caller.user_id;
+    let id = caller.holder.user_id;
     replace(auth, caller, id, body).await
 }
 
@@ -77,7 +77,7 @@ pub async fn put(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Re
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn patch(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
-    let id = caller.user_id;
+    let id = caller.holder.user_id;
     patched(auth, caller, id, body).await
 }
 
@@ -98,6 +98,6 @@ pub async fn patch(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl 
     security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
 )]
 pub async fn change_password(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
-    let id = caller.user_id;
+    let id = caller.holder.user_id;
     change_password_of(auth, caller, id, body).await
 }

@@ -61,7 +61,7 @@ pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Re
     let patch: Patch = body.large().value("a JSON Patch").await?;
     let stored = patch.0.iter().map(web_ui_value).collect::<Result<Vec<_>, _>>()?;
     if let Some(text) = stored.last().map(|text| (*text).to_owned()) {
-        call(&auth, move |auth| auth.set_web_ui_settings(&admin.0, &text)).await?;
+        call(&auth, move |auth| auth.set_web_ui_settings((&admin.0).into(), &text)).await?;
     }
     Ok(HttpResponse::Ok())
 }

@@ -6,9 +6,9 @@ use actix_web::{HttpResponse, Responder};
 
 use super::auth::change_refused;
 use super::types::{AuthToken, GenerateTokenRequest, ListedToken, SignInRequest};
-use crate::auth::{Auth, KeysAfterChange};
+use crate::auth::{Auth, KeyFilter, KeysAfterChange};
 use crate::error::AuthError;
-use crate::model::{Caller, Origin, SecretText};
+use crate::model::{Caller, RequestContext, SecretText, UserRef};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
@@ -39,9 +39,9 @@ use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, TooManyT
     ),
     security(()),
 )]
-pub async fn sign_in(auth: Data<Auth>, origin: Origin, body: Body) -> Result<impl Responder, Problem> {
+pub async fn sign_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<SignInRequest>().await?.check()?;
-    let issued = call(&auth, move |auth| auth.log_in(&login, &origin))
+    let issued = call(&auth, move |auth| auth.log_in(&login, &context))
         .await
         .map_err(expiry_refused)?;
     Ok(Json(AuthToken::from(issued)).no_store())
@@ -68,7 +68,7 @@ pub async fn sign_in(auth: Data<Auth>, origin: Origin, body: Body) -> Result<imp
 )]
 pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let (device, expiry) = body.json::<GenerateTokenRequest>().await?.check()?;
-    let issued = call(&auth, move |auth| auth.make_key(&caller, &device, expiry))
+    let issued = call(&auth, move |auth| auth.issue_key(&caller, &device, expiry))
         .await
         .map_err(expiry_refused)?;
     Ok(Json(AuthToken::from(issued)).no_store())
@@ -94,7 +94,15 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
 )]
 pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl Responder, Problem> {
     let all = query.truth("showAll")?.unwrap_or(false);
-    let keys = call(&auth, move |auth| auth.keys_for(&caller, all)).await?;
+    let keys = call(&auth, move |auth| {
+        let filter = if all {
+            KeyFilter::All
+        } else {
+            KeyFilter::User(UserRef::Id(caller.holder.user_id))
+        };
+        auth.keys((&caller).into(), &filter)
+    })
+    .await?;
     Ok(Json(ListedToken::sorted(keys)))
 }
 
@@ -116,12 +124,12 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
 pub async fn invalidate(
     auth: Data<Auth>,
     caller: MaybeCaller,
-    origin: Origin,
+    context: RequestContext,
     query: Query,
 ) -> Result<impl Responder, Problem> {
     let refuse = |detail| Problem::with_detail(StatusCode::BAD_REQUEST, detail);
     let ended = match (query.one("token")?.map(str::to_owned), caller.0) {
-        (Some(token), _) => call(&auth, move |auth| auth.revoke_key(&token, &origin)).await,
+        (Some(token), _) => call(&auth, move |auth| auth.revoke_key(&token, &context)).await,
         (None, Some(caller)) => call(&auth, move |auth| auth.revoke_own_key(&caller)).await,
         (None, None) => return Err(refuse("An API token must be provided if not signed in.")),
     };
@@ -160,7 +168,8 @@ pub async fn change_password(
     let target = query.number("userID")?;
     let password = SecretText::new(body.required_scalar("newPassword").await?);
     let changed = call(&auth, move |auth| {
-        auth.change_password(&caller, target, password.expose(), KeysAfterChange::Ended)
+        let user = UserRef::Id(target.unwrap_or(caller.holder.user_id));
+        auth.change_password((&caller).into(), &user, password.expose(), KeysAfterChange::Revoked)
     })
     .await;
     changed.map_err(|error| change_refused(error, "Unable to find user."))?;

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::expiry;
 use crate::auth::{IssuedKey, LogIn};
-use crate::model::{Expiry, KeyInfo, Name, NameFault, SecretText, fold};
+use crate::model::{KeyInfo, Name, NameError, RequestedExpiry, SecretText, normalize};
 use crate::web::body::Text;
 use crate::web::problem::{Errors, Problem};
 
@@ -33,7 +33,7 @@ impl CoreAuthUser {
             password: "pass",
             device: "device",
         };
-        names.check(self.user, self.pass, self.device, Expiry::Never)
+        names.check(self.user, self.pass, self.device, RequestedExpiry::Never)
     }
 
     /// For the document.
@@ -47,12 +47,12 @@ fn check_name(text: Option<Text>, member: &str, what: &str, errors: &mut Errors)
     let text = text.map_or(String::new(), |text| text.0);
     Name::parse(&text)
         .map_err(|fault| match fault {
-            NameFault::Blank => errors.add(member, format!("{what} is required")),
-            NameFault::TooLong => errors.add(
+            NameError::Blank => errors.add(member, format!("{what} is required")),
+            NameError::TooLong => errors.add(
                 member,
                 format!("{what} may have at most {} characters", Name::MAX_CHARS),
             ),
-            NameFault::ControlCharacter => errors.add(member, format!("{what} must not contain control characters")),
+            NameError::ControlCharacter => errors.add(member, format!("{what} must not contain control characters")),
         })
         .ok()
 }
@@ -93,7 +93,7 @@ impl SignInRequest {
     }
 }
 
-fn read_expiry(text: Option<Text>) -> Expiry {
+fn read_expiry(text: Option<Text>) -> RequestedExpiry {
     expiry::read(text.map(|text| text.0).as_deref())
 }
 
@@ -110,7 +110,7 @@ impl Login {
         user: Option<Text>,
         password: Option<Text>,
         device: Option<Text>,
-        expiry: Expiry,
+        expiry: RequestedExpiry,
     ) -> Result<LogIn, Problem> {
         let mut errors = Errors::default();
         let user = check_name(user, self.user, "Username", &mut errors);
@@ -145,7 +145,7 @@ pub struct GenerateTokenRequest {
 
 impl GenerateTokenRequest {
     /// The device and the time.
-    pub fn check(self) -> Result<(Name, Expiry), Problem> {
+    pub fn check(self) -> Result<(Name, RequestedExpiry), Problem> {
         let mut errors = Errors::default();
         let device = check_name(self.device, "Device", "Device", &mut errors);
         device
@@ -192,7 +192,7 @@ impl From<IssuedKey> for AuthToken {
     fn from(issued: IssuedKey) -> Self {
         Self {
             user_id: issued.user_id,
-            device: issued.device.shown().to_owned(),
+            device: issued.device.as_typed().to_owned(),
             expires_at: issued.expires_at.map(time),
             token: issued.key.expose(),
             username: issued.user,
@@ -220,7 +220,14 @@ impl ListedToken {
     /// By user, device and time; those that last come last.
     #[must_use]
     pub fn sorted(mut keys: Vec<KeyInfo>) -> Vec<Self> {
-        keys.sort_by_cached_key(|key| (key.user_id, fold(&key.device), key.expires_at.is_none(), key.expires_at));
+        keys.sort_by_cached_key(|key| {
+            (
+                key.user_id,
+                normalize(&key.device),
+                key.expires_at.is_none(),
+                key.expires_at,
+            )
+        });
         keys.into_iter().map(Self::from).collect()
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::auth::KeysAfterChange;
-use crate::model::{self, Name, NameFault, NewUser, SecretText, UserChange};
+use crate::model::{self, Name, NameError, NewUser, SecretText, UserChange};
 use crate::web::body::{Text, read_object};
 use crate::web::problem::{Errors, Problem};
 
@@ -125,8 +125,8 @@ impl UserBody {
         let name = self.username.and_then(|text| {
             Name::parse(&text.0)
                 .map_err(|fault| match fault {
-                    NameFault::Blank => errors.add("Username", "Username cannot be empty or only white-spaces."),
-                    NameFault::TooLong | NameFault::ControlCharacter => errors.add("Username", fault.to_string()),
+                    NameError::Blank => errors.add("Username", "Username cannot be empty or only white-spaces."),
+                    NameError::TooLong | NameError::ControlCharacter => errors.add("Username", fault.to_string()),
                 })
                 .ok()
         });
@@ -253,7 +253,7 @@ impl ChangePasswordRequest {
             .ok_or_else(|| Problem::invalid("Password", "Password is required"))?;
         let keys = match self.revoke_api_keys {
             Some(false) => KeysAfterChange::Kept,
-            None | Some(true) => KeysAfterChange::Ended,
+            None | Some(true) => KeysAfterChange::Revoked,
         };
         Ok((SecretText::new(password.0), keys))
     }

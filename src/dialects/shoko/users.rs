@@ -8,7 +8,7 @@ use json_patch::Patch;
 use super::user_types::{ChangePasswordRequest, User, UserBody};
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Attribute, Caller};
+use crate::model::{Attribute, Caller, UserRef};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
@@ -61,7 +61,7 @@ pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Pro
 pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let (user, password) = body.large().json::<UserBody>().await?.check_new()?;
     let made = call(&auth, move |auth| {
-        auth.create_user_for(&admin.0, &user, password.expose())
+        auth.create_user((&admin.0).into(), &user, password.expose())
     })
     .await
     .map_err(refused)?;
@@ -90,7 +90,9 @@ pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl R
 )]
 pub async fn read(auth: Data<Auth>, _admin: Admin, id: Path<String>) -> Result<impl Responder, Problem> {
     let id = user_id(&id)?;
-    let user = call(&auth, move |auth| auth.user(id)).await.map_err(refused)?;
+    let user = call(&auth, move |auth| auth.user(&UserRef::Id(id)))
+        .await
+        .map_err(refused)?;
     Ok(Json(User::from(user)))
 }
 
@@ -164,7 +166,7 @@ pub async fn patch(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body)
 )]
 pub async fn delete(auth: Data<Auth>, admin: Admin, id: Path<String>) -> Result<impl Responder, Problem> {
     let id = user_id(&id)?;
-    call(&auth, move |auth| auth.delete_user_by_id(&admin.0, id))
+    call(&auth, move |auth| auth.delete_user((&admin.0).into(), &UserRef::Id(id)))
         .await
         .map_err(refused)?;
     Ok(HttpResponse::Ok())
@@ -201,41 +203,23 @@ pub async fn change_password(
 pub(super) async fn replace(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
     let change = body.large().json::<UserBody>().await?.check_change()?;
     let user = call(&auth, move |auth| {
-        auth.change_user(&caller, id, |_| Ok::<_, AuthError>(change))
+        auth.change_user((&caller).into(), id, |_| Ok::<_, Problem>(change))
     })
-    .await;
-    Ok(Json(User::from(user.map_err(refused)?)))
+    .await
+    .map_err(refused)?;
+    Ok(Json(User::from(user?)))
 }
 
 pub(super) async fn patched(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
     let patch: Patch = body.large().value("a JSON Patch").await?;
     let user = call(&auth, move |auth| {
-        auth.change_user(&caller, id, |user| {
-            Ok::<_, PatchRefused>(UserBody::patched(user, patch)?.check_change()?)
+        auth.change_user((&caller).into(), id, |user| {
+            UserBody::patched(user, patch)?.check_change()
         })
-    });
-    Ok(Json(User::from(user.await.map_err(|error| match error {
-        PatchRefused::ByAuth(error) => refused(error),
-        PatchRefused::ByPatch(problem) => problem,
-    })?)))
-}
-
-/// Why a JSON Patch was not applied.
-enum PatchRefused {
-    ByAuth(AuthError),
-    ByPatch(Problem),
-}
-
-impl From<AuthError> for PatchRefused {
-    fn from(error: AuthError) -> Self {
-        Self::ByAuth(error)
-    }
-}
-
-impl From<Problem> for PatchRefused {
-    fn from(problem: Problem) -> Self {
-        Self::ByPatch(problem)
-    }
+    })
+    .await
+    .map_err(refused)?;
+    Ok(Json(User::from(user?)))
 }
 
 pub(super) async fn change_password_of(
@@ -246,7 +230,7 @@ pub(super) async fn change_password_of(
 ) -> Result<impl Responder, Problem> {
     let (password, keys) = body.json::<ChangePasswordRequest>().await?.check()?;
     call(&auth, move |auth| {
-        auth.change_password(&caller, Some(id), password.expose(), keys)
+        auth.change_password((&caller).into(), &UserRef::Id(id), password.expose(), keys)
     })
     .await
     .map_err(refused)?;

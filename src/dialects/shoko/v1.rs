@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Auth;
 use crate::error::AuthError;
-use crate::model::{Account, Name, Origin, SecretText};
+use crate::model::{Name, RequestContext, SecretText, UserSummary};
 use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
@@ -60,8 +60,8 @@ impl JMMUser {
     }
 }
 
-impl From<Account> for JMMUser {
-    fn from(user: Account) -> Self {
+impl From<UserSummary> for JMMUser {
+    fn from(user: UserSummary) -> Self {
         Self {
             id: user.user_id,
             username: user.name,
@@ -94,7 +94,7 @@ impl From<Account> for JMMUser {
     security(()),
 )]
 pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
-    let users = call(&auth, Auth::accounts).await?.into_iter();
+    let users = call(&auth, Auth::user_summaries).await?.into_iter();
     Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
 }
 
@@ -121,7 +121,7 @@ pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
 )]
 pub async fn log_in(
     auth: Data<Auth>,
-    origin: Origin,
+    context: RequestContext,
     name: Path<String>,
     body: Body,
 ) -> Result<impl Responder, Problem> {
@@ -132,7 +132,7 @@ pub async fn log_in(
     let Ok(name) = Name::parse(&name.replace('+', " ")) else {
         return Ok(refused());
     };
-    match call(&auth, move |auth| auth.check_login(&name, &password, &origin)).await {
+    match call(&auth, move |auth| auth.check_login(&name, &password, &context)).await {
         Ok(user) => Ok(Either::Left(Json(JMMUser::from(user)))),
         Err(AuthError::WrongCredentials | AuthError::Disabled) => Ok(refused()),
         Err(other) => Err(other.into()),

@@ -95,11 +95,11 @@ impl From<AuthError> for Refusal {
             AuthError::Busy { retry_after } => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, text, whole_seconds(&retry_after))
             }
-            AuthError::Unavailable(_) | AuthError::Gone => {
+            AuthError::Unavailable(_) | AuthError::ClientDisconnected => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned(), 1)
             }
             AuthError::Internal(cause) => Self {
-                cause: Some(cause),
+                cause: Some(cause.to_string()),
                 ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
             },
             AuthError::Forbidden

@@ -16,10 +16,10 @@ use utoipa::OpenApi;
 
 use crate::auth::{Auth, LogIn};
 use crate::error::AuthError;
-use crate::model::{Expiry, Name, Origin};
-use crate::secret::key::random;
+use crate::model::{Name, RequestContext, RequestedExpiry};
+use crate::secret::random;
 use crate::settings::{ZettelstoreAuth, ZettelstoreSettings};
-use crate::web::address::origin;
+use crate::web::address::request_context;
 use crate::web::answer::Verbatim;
 use crate::web::body::Body;
 use crate::web::call;
@@ -85,7 +85,7 @@ pub struct Document;
 async fn log_in(
     auth: Data<Auth>,
     settings: Data<ZettelstoreSettings>,
-    origin: Origin,
+    context: RequestContext,
     request: HttpRequest,
     body: Body,
 ) -> Result<impl Responder, Refusal> {
@@ -101,9 +101,9 @@ async fn log_in(
                 user,
                 password,
                 device: device(),
-                expiry: Expiry::Renewable(lifetime),
+                expiry: RequestedExpiry::Renewable(lifetime),
             };
-            call(&auth, move |auth| auth.log_in(&login, &origin)).await
+            call(&auth, move |auth| auth.log_in(&login, &context)).await
         }
         Err(_) => Err(AuthError::WrongCredentials),
     };
@@ -134,8 +134,8 @@ async fn renew(
         return Ok(answer);
     }
     let key = types::presented(&request).ok_or_else(Refusal::not_authenticated)?;
-    let (lifetime, origin) = (settings.token_lifetime, origin(&request));
-    let (key, expires_at) = call(&auth, move |auth| auth.renew_key(key, &device(), lifetime, &origin)).await?;
+    let (lifetime, context) = (settings.token_lifetime, request_context(&request));
+    let (key, expires_at) = call(&auth, move |auth| auth.renew_key(key, &device(), lifetime, &context)).await?;
     Ok(text(types::token(
         &key.expose(),
         types::remaining(expires_at, auth.now()),
@@ -172,8 +172,8 @@ async fn command(
     let Some(key) = types::presented(&request) else {
         return Ok(empty(StatusCode::UNAUTHORIZED));
     };
-    let origin = origin(&request);
-    let caller = call(&auth, move |auth| auth.verify(&[key], &origin)).await?;
+    let context = request_context(&request);
+    let caller = call(&auth, move |auth| auth.verify(&[key], &context)).await?;
     Ok(empty(if caller.is_some() {
         StatusCode::NO_CONTENT
     } else {

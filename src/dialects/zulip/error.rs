@@ -134,9 +134,9 @@ impl From<AuthError> for Refusal {
                 refusal.with_header(RETRY_AFTER, seconds.into())
             }
             AuthError::Busy { retry_after } => unavailable(whole_seconds(&retry_after)),
-            AuthError::Unavailable(_) | AuthError::Gone => unavailable(1),
+            AuthError::Unavailable(_) | AuthError::ClientDisconnected => unavailable(1),
             AuthError::Internal(cause) => Self {
-                cause: Some(cause),
+                cause: Some(cause.to_string()),
                 ..Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "INTERNAL_SERVER_ERROR",

@@ -16,10 +16,10 @@ use utoipa::OpenApi;
 
 use crate::auth::{ACCOUNT_FAILURES, Auth, IssuedKey, LogIn};
 use crate::error::AuthError;
-use crate::model::{Caller, Expiry, Name, Origin, User, fold};
+use crate::model::{Caller, Name, RequestContext, RequestedExpiry, User, UserRef, normalize};
 use crate::secret::key::Key;
 use crate::settings::{PublicUrl, ZulipSettings};
-use crate::web::address::origin;
+use crate::web::address::request_context;
 use crate::web::answer::Verbatim;
 use crate::web::basic::Basic;
 use crate::web::body::Body;
@@ -103,7 +103,7 @@ pub struct Document;
 )]
 async fn fetch_api_key(
     auth: Data<Auth>,
-    origin: Origin,
+    context: RequestContext,
     request: HttpRequest,
     body: Body,
 ) -> Result<impl Responder, Refusal> {
@@ -114,11 +114,11 @@ async fn fetch_api_key(
         user: user.clone(),
         password,
         device: device(),
-        expiry: Expiry::Never,
+        expiry: RequestedExpiry::Never,
     };
-    let asked_by = origin.clone();
+    let asked_by = context.clone();
     let issued = call(&auth, move |auth| auth.log_in(&login, &asked_by)).await;
-    let limits = rate_limits(&auth, user, origin, &issued).await;
+    let limits = rate_limits(&auth, user, context, &issued).await;
     let issued = issued.map_err(|error| limits.iter().cloned().fold(Refusal::from(error), with_header))?;
     let answer = fetched(&auth, issued)
         .await?
@@ -151,7 +151,7 @@ fn with_header(refusal: Refusal, (name, value): (HeaderName, HeaderValue)) -> Re
 async fn dev_fetch_api_key(
     auth: Data<Auth>,
     here: Data<Here>,
-    origin: Origin,
+    context: RequestContext,
     request: HttpRequest,
     body: Body,
 ) -> Result<impl Responder, Refusal> {
@@ -161,7 +161,10 @@ async fn dev_fetch_api_key(
         return Err(Refusal::bad_request("Endpoint not available in production."));
     }
     let user = Name::parse(user).map_err(|_| AuthError::WrongCredentials)?;
-    let issued = call(&auth, move |auth| auth.log_in_as(&user, &device(), &origin)).await?;
+    let issued = call(&auth, move |auth| {
+        auth.log_in_without_password(&user, &device(), &context)
+    })
+    .await?;
     Ok(fetched(&auth, issued).await?.ignoring(parameters.except(&["username"])))
 }
 
@@ -241,10 +244,10 @@ impl FromRequest for KeyHolder {
 
 async fn key_holder(request: &HttpRequest) -> Result<KeyHolder, Refusal> {
     let (name, key) = presented(request)?;
-    let (auth, origin) = (request.app_data::<Data<Auth>>(), origin(request));
-    let auth = auth.ok_or_else(|| AuthError::Internal("the routes have no service".to_owned()))?;
+    let (auth, context) = (request.app_data::<Data<Auth>>(), request_context(request));
+    let auth = auth.ok_or_else(|| AuthError::internal("the routes have no service"))?;
     let found = call(auth, move |auth| {
-        match auth.verify(std::slice::from_ref(&key), &origin)? {
+        match auth.verify(std::slice::from_ref(&key), &context)? {
             Some(caller) => auth.own_user(&caller).map(|user| KeyHolder { caller, user }),
             None if auth.is_key_of_disabled_user(&key)? => Err(AuthError::Disabled),
             None => Err(AuthError::InvalidKey),
@@ -254,7 +257,7 @@ async fn key_holder(request: &HttpRequest) -> Result<KeyHolder, Refusal> {
         AuthError::Disabled => Refusal::unauthorized("Account is deactivated"),
         other => other.into(),
     })?;
-    let is_called = |called: &str| fold(called) == name;
+    let is_called = |called: &str| normalize(called) == name;
     if is_called(&holder.user.name) || holder.user.email.as_deref().is_some_and(is_called) {
         Ok(holder)
     } else {
@@ -283,12 +286,12 @@ fn presented(request: &HttpRequest) -> Result<(String, Key), Refusal> {
     if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(Refusal::unauthorized("Malformed API key"));
     }
-    Ok((fold(name), Key::parse(key).ok_or(AuthError::InvalidKey)?))
+    Ok((normalize(name), Key::parse(key).ok_or(AuthError::InvalidKey)?))
 }
 
 async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<FetchedKey>, Refusal> {
     let user_id = issued.user_id;
-    let user = call(auth, move |auth| auth.user(user_id)).await?;
+    let user = call(auth, move |auth| auth.user(&UserRef::Id(user_id))).await?;
     Ok(Success::of(FetchedKey {
         api_key: issued.key.expose_plain(),
         email: email_of(&user).to_owned(),
@@ -300,7 +303,7 @@ async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<Fetched
 async fn rate_limits(
     auth: &Data<Auth>,
     user: Name,
-    origin: Origin,
+    context: RequestContext,
     outcome: &Result<IssuedKey, AuthError>,
 ) -> Vec<(HeaderName, HeaderValue)> {
     let wait = match outcome {
@@ -309,7 +312,7 @@ async fn rate_limits(
         Err(_) => return Vec::new(),
     };
     // Who has got a key gets it, whether the count can be told or not.
-    let Ok(Some(left)) = call(auth, move |auth| auth.tries_left(&user, &origin)).await else {
+    let Ok(Some(left)) = call(auth, move |auth| auth.attempts_left(&user, &context)).await else {
         return Vec::new();
     };
     // A network may have none where the account has.

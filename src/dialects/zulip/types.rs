@@ -65,7 +65,7 @@ impl<T: Serialize> Responder for Success<T> {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 response
             }
-            Err(e) => HttpResponse::from_error(Refusal::from(crate::error::AuthError::Internal(e.to_string()))),
+            Err(e) => HttpResponse::from_error(Refusal::from(crate::error::AuthError::internal(e.to_string()))),
         }
     }
 }

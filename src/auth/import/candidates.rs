@@ -1,4 +1,4 @@
-//! Shoko's rows as users and keys of this service, as far as they can be that. Only Shoko's database is asked here.
+//! Converts Shoko's rows to users and keys of this service, as far as possible. Does not look at this service's database.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -11,35 +11,35 @@ use jiff::civil;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::report::{Done, ImportReport, RowReport, Table};
+use super::report::{ImportReport, RowOutcome, RowReport, Table};
+use super::shoko_database::{ShokoDatabase, ShokoKey, ShokoUser};
 use crate::model::{Name, ProfileChange};
 use crate::secret::key::Key;
 use crate::secret::password::ShokoHash;
-use crate::store::{ShokoData, ShokoKey, ShokoUser};
 
-/// The longest avatar that is taken, in bytes of its data URL: what the API takes at most.
+/// The longest avatar that is imported, in bytes of its data URL: the API's limit.
 const MAX_AVATAR_BYTES: usize = 2 * 1024 * 1024;
-/// For a key whose device has no name in Shoko.
-const UNNAMED: &str = "unnamed device";
-/// The last day that .NET knows, with whatever time.
+/// The name of a device that has none in Shoko.
+const UNNAMED_DEVICE: &str = "unnamed device";
+/// The last day that .NET can represent, which stands for no expiry.
 const NEVER: &[u8] = b"9999-12-31";
 
-/// A user who can be one here.
-pub struct NewcomerUser {
+/// A user that can be imported.
+pub struct CandidateUser {
     /// `JMMUserID`.
     pub row: i64,
     pub name: Name,
-    /// Whether the name is another one in Shoko, and so maybe somebody else's here.
+    /// Whether the name differs from the one in Shoko, and so may belong to another user here.
     pub is_renamed: bool,
     pub is_admin: bool,
-    /// `None`: cannot log in.
+    /// `None` for a user that cannot log in.
     pub password: Option<ShokoHash>,
     pub profile: ProfileChange,
     pub remarks: Vec<String>,
 }
 
-/// A key that can be one here, if its user can.
-pub struct NewcomerKey {
+/// A key that can be imported if its user can.
+pub struct CandidateKey {
     /// `AuthID`.
     pub row: i64,
     /// The user's `JMMUserID`.
@@ -50,15 +50,15 @@ pub struct NewcomerKey {
     pub remarks: Vec<String>,
 }
 
-/// What of a Shoko database can be represented here.
-pub struct Newcomers {
-    pub users: Vec<NewcomerUser>,
-    pub keys: Vec<NewcomerKey>,
+/// The rows of a Shoko database that can be imported.
+pub struct ImportCandidates {
+    pub users: Vec<CandidateUser>,
+    pub keys: Vec<CandidateKey>,
 }
 
-impl Newcomers {
-    /// Reports what is left out.
-    pub fn of(data: &ShokoData, now: NaiveDateTime, report: &mut ImportReport) -> Self {
+impl ImportCandidates {
+    /// Converts the rows, and reports those that are skipped.
+    pub fn new(data: &ShokoDatabase, now: NaiveDateTime, report: &mut ImportReport) -> Self {
         let mut skip = |table, row, name: Option<&[u8]>, why: String| {
             report.add(RowReport {
                 table,
@@ -67,14 +67,14 @@ impl Newcomers {
                     .chars()
                     .take(Name::MAX_CHARS)
                     .collect(),
-                done: Done::Skipped,
+                outcome: RowOutcome::Skipped,
                 remarks: vec![why],
             });
         };
         let mut users = Vec::new();
         for user in &data.users {
-            match newcomer_user(user) {
-                Some(newcomer) => users.push(newcomer),
+            match convert_user(user) {
+                Some(candidate) => users.push(candidate),
                 None => skip(Table::Users, user.id, user.name.as_deref(), "it has no name".to_owned()),
             }
         }
@@ -83,19 +83,19 @@ impl Newcomers {
         let mut keys = Vec::new();
         for key in &data.keys {
             let user = key.user_id.filter(|user| represented.contains(user));
-            let newcomer = user
-                .ok_or("there is no user with its UserID, or the user is left out")
-                .and_then(|user| newcomer_key(key, user, now))
+            let candidate = user
+                .ok_or("there is no user with its UserID, or that user is skipped")
+                .and_then(|user| convert_key(key, user, now))
                 .map_err(ToOwned::to_owned);
-            let newcomer = newcomer.and_then(|newcomer| match first_rows.entry(newcomer.key.hash()) {
+            let candidate = candidate.and_then(|candidate| match first_rows.entry(candidate.key.hash()) {
                 Entry::Occupied(first) => Err(format!("it is the same key as in row {}", first.get())),
-                Entry::Vacant(place) => {
-                    place.insert(key.id);
-                    Ok(newcomer)
+                Entry::Vacant(entry) => {
+                    entry.insert(key.id);
+                    Ok(candidate)
                 }
             });
-            match newcomer {
-                Ok(newcomer) => keys.push(newcomer),
+            match candidate {
+                Ok(candidate) => keys.push(candidate),
                 Err(why) => skip(Table::Keys, key.id, key.device.as_deref(), why),
             }
         }
@@ -103,25 +103,25 @@ impl Newcomers {
     }
 }
 
-/// `None`: there is no name.
-fn newcomer_user(user: &ShokoUser) -> Option<NewcomerUser> {
+/// Returns `None` if the user has no name.
+fn convert_user(user: &ShokoUser) -> Option<CandidateUser> {
     let mut remarks = Vec::new();
     let name = read_name(user.name.as_deref()?, &mut remarks)?;
     let is_renamed = !remarks.is_empty();
-    let kept = user.password.as_deref().unwrap_or_default();
-    let password = str::from_utf8(kept).ok().and_then(ShokoHash::parse);
+    let stored = user.password.as_deref().unwrap_or_default();
+    let password = str::from_utf8(stored).ok().and_then(ShokoHash::parse);
     if password.is_none() {
-        let why = if kept.is_empty() {
+        let why = if stored.is_empty() {
             "there is no password"
         } else {
-            "the password is no hash of Shoko's"
+            "the password is not one of Shoko's hashes"
         };
         remarks.push(format!(
-            "{why}: the keys work, but nobody can log in until a password is set"
+            "{why}: the keys work, but the user cannot log in until a password is set"
         ));
     }
     let avatar = read_avatar(user).unwrap_or_else(|why| {
-        remarks.push(format!("the avatar is left out: {why}"));
+        remarks.push(format!("the avatar is skipped: {why}"));
         None
     });
     let flags = [(user.is_anidb_user, "AniDB"), (user.is_trakt_user, "Trakt")];
@@ -132,7 +132,7 @@ fn newcomer_user(user: &ShokoUser) -> Option<NewcomerUser> {
         avatar,
         plex_usernames: user.plex_users.as_deref().map(cleaned),
     };
-    Some(NewcomerUser {
+    Some(CandidateUser {
         row: user.id,
         name,
         is_renamed,
@@ -143,24 +143,24 @@ fn newcomer_user(user: &ShokoUser) -> Option<NewcomerUser> {
     })
 }
 
-fn newcomer_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<NewcomerKey, &'static str> {
+fn convert_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<CandidateKey, &'static str> {
     let mut remarks = Vec::new();
     let token = row.token.as_deref().and_then(|token| str::from_utf8(token).ok());
-    let key = token.and_then(Key::parse).ok_or("the key is no GUID")?;
+    let key = token.and_then(Key::parse).ok_or("the key is not a GUID")?;
     let device = row.device.as_deref().and_then(|name| read_name(name, &mut remarks));
     let device = device.unwrap_or_else(|| {
-        remarks.push(format!("the device has no name: it is '{UNNAMED}' now"));
-        Name::parse(UNNAMED).expect("it is neither blank nor too long")
+        remarks.push(format!("the device has no name: it gets '{UNNAMED_DEVICE}'"));
+        Name::parse(UNNAMED_DEVICE).expect("it is neither blank nor too long")
     });
     let expires_at = match row.expires_at.as_deref() {
         None => None,
         Some(text) if text.starts_with(NEVER) => None,
-        Some(text) => Some(read_local_time(text).ok_or("the time at which it expires cannot be read")?),
+        Some(text) => Some(read_local_time(text).ok_or("its expiry cannot be parsed")?),
     };
     if expires_at.is_some_and(|time| time <= now) {
         return Err("it has expired");
     }
-    Ok(NewcomerKey {
+    Ok(CandidateKey {
         row: row.id,
         user_row,
         device,
@@ -170,11 +170,11 @@ fn newcomer_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<New
     })
 }
 
-/// A name as it can be one here; `None`: nothing is left of it.
+/// Converts a name to a valid one. Returns `None` if nothing is left of it.
 fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     let clean = cleaned(bytes);
     if clean.as_bytes() != bytes {
-        remarks.push("what cannot stand in a name is replaced in it".to_owned());
+        remarks.push("characters that are not allowed in a name are replaced".to_owned());
     }
     let mut name = clean.trim();
     if let Some((end, _)) = name.char_indices().nth(Name::MAX_CHARS) {
@@ -184,13 +184,13 @@ fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     Name::parse(name).ok()
 }
 
-/// A name with blanks for control characters.
+/// Replaces control characters by spaces.
 fn cleaned(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The avatar as a data URL.
+/// Returns the avatar as a data URL.
 fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -201,11 +201,12 @@ fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
         (Some(image), Some(metadata)) if !image.is_empty() && !metadata.is_empty() => (image, metadata),
         _ => return Ok(None),
     };
-    let metadata: Metadata = serde_json::from_slice(metadata).map_err(|_| "its AvatarImageMetadata cannot be read")?;
+    let metadata: Metadata =
+        serde_json::from_slice(metadata).map_err(|_| "its AvatarImageMetadata cannot be parsed")?;
     let kind = metadata.content_type;
     let is_image = kind.starts_with("image/") && kind.chars().all(|c| c.is_ascii_alphanumeric() || "/+.-".contains(c));
     if !is_image {
-        return Err("it is no image");
+        return Err("it is not an image");
     }
     let url = format!("data:{kind};base64,{}", STANDARD.encode(image));
     if url.len() > MAX_AVATAR_BYTES {
@@ -214,7 +215,8 @@ fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
     Ok(Some(url))
 }
 
-/// A time of Shoko's in UTC. It is local where Shoko runs, for which here is taken, unless it says where.
+/// Parses a time of Shoko's to UTC. Without an offset it is in the local time of this machine, which is assumed to be
+/// Shoko's.
 fn read_local_time(bytes: &[u8]) -> Option<NaiveDateTime> {
     let text = str::from_utf8(bytes).ok()?.trim();
     let local = |text: &str| text.parse::<civil::DateTime>()?.to_zoned(TimeZone::system());

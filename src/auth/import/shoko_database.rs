@@ -1,8 +1,8 @@
-//! A read-only view of a Shoko database, for import: what is in the two tables, however odd it is.
+//! Reads Shoko's database for the import: the rows of two tables, however unusual their values.
 //!
-//! Nothing is written, neither to the file nor beside it, also while Shoko itself has it open. Only a database that was
-//! not closed, and that nobody has open, is copied first, to a temporary folder of the owner's alone. The columns differ
-//! from version to version; those that are not there are read as NULL.
+//! Nothing is written to the file or next to it, even while Shoko has it open. Only a database that was not closed properly
+//! and that no process has open is copied first, to a private temporary folder. The columns differ between versions of
+//! Shoko; missing ones are read as NULL.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -13,57 +13,46 @@ use std::path::{Path, PathBuf};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
-use percent_encoding::utf8_percent_encode;
 use tempfile::TempDir;
 
-use super::connection::NOT_IN_A_PATH;
+use crate::store::sqlite_url;
 
-/// Why a file cannot be read as a Shoko database.
+/// The reason why a file cannot be read as a Shoko database.
 #[derive(Debug, thiserror::Error)]
-pub enum ShokoFault {
-    /// The file itself.
+pub enum ShokoError {
     #[error("{path}: {source}")]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It is something else.
+    File { path: PathBuf, source: io::Error },
     #[error(
-        "{0}: this is no Shoko database. It is called JMMServer.db3 or Shoko.db3 and is in the folder SQLite of Shoko's \
-         home"
+        "{0}: this is not a Shoko database. It is named JMMServer.db3 or Shoko.db3 and is in the folder SQLite of Shoko's \
+         home folder"
     )]
     NotShoko(PathBuf),
-    /// There are two users, or two keys, with one id.
-    #[error("{0}: an id is there twice: this is not as Shoko made it")]
+    /// Two users, or two keys, have one id.
+    #[error("{0}: two rows have the same id, so Shoko did not write this file")]
     AmbiguousId(PathBuf),
-    /// What SQLite says.
     #[error("{path}: {source}{}", hint(path))]
     Sqlite {
-        /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// What to do about a file that SQLite does not read.
+/// Returns what to do about a file that SQLite cannot read.
 fn hint(path: &Path) -> &'static str {
     if beside(path, "-journal").exists() {
-        ". Shoko writes to it, or was not stopped properly: start and stop it once, and try again"
+        ". Shoko is writing to it or was not stopped properly: start and stop Shoko once, then try again"
     } else {
         ""
     }
 }
 
-/// The file of SQLite's that has this ending.
+/// Returns the path of SQLite's file with this suffix.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()))
 }
 
-/// Everything that is imported from.
-pub struct ShokoData {
+/// The rows that are imported.
+pub struct ShokoDatabase {
     /// By id.
     pub users: Vec<ShokoUser>,
     /// By id.
@@ -122,42 +111,42 @@ pub struct ShokoKey {
     pub expires_at: Option<Vec<u8>>,
 }
 
-impl ShokoData {
+impl ShokoDatabase {
     /// Reads the file.
-    pub fn read(path: &Path) -> Result<Self, ShokoFault> {
-        let sqlite = |source: Box<dyn std::error::Error + Send + Sync>| ShokoFault::Sqlite {
+    pub fn read(path: &Path) -> Result<Self, ShokoError> {
+        let sqlite = |source: Box<dyn std::error::Error + Send + Sync>| ShokoError::Sqlite {
             path: path.to_owned(),
             source,
         };
-        // SQLite finds its other files beside what a link leads to.
-        let path = &path.canonicalize().map_err(|source| ShokoFault::File {
+        // SQLite looks for its other files next to the target of a symbolic link.
+        let path = &path.canonicalize().map_err(|source| ShokoError::File {
             path: path.to_owned(),
             source,
         })?;
-        let place = Place::of(path)?;
-        let mut connection = SqliteConnection::establish(&place.url).map_err(|e| sqlite(e.into()))?;
+        let source = Source::new(path)?;
+        let mut connection = SqliteConnection::establish(&source.url).map_err(|e| sqlite(e.into()))?;
         let read = |c: &mut SqliteConnection| {
             c.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")?;
             c.transaction(read_tables)
         };
         let data = read(&mut connection)
             .map_err(|e| sqlite(e.into()))?
-            .ok_or_else(|| ShokoFault::NotShoko(path.to_owned()))?;
-        // By id: the same stand beside each other.
+            .ok_or_else(|| ShokoError::NotShoko(path.to_owned()))?;
+        // The rows are sorted by id, so duplicates are neighbours.
         let differ = |ids: Vec<i64>| ids.is_sorted_by(|one, next| one < next);
         let ids = [
             data.users.iter().map(|user| user.id).collect(),
             data.keys.iter().map(|key| key.id).collect(),
         ];
         if !ids.into_iter().all(differ) {
-            return Err(ShokoFault::AmbiguousId(path.to_owned()));
+            return Err(ShokoError::AmbiguousId(path.to_owned()));
         }
         Ok(data)
     }
 }
 
-/// `None`: a table is missing, or the texts are not in UTF-8, as Shoko's are.
-fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoData>> {
+/// Returns `None` if a table is missing or the encoding is not UTF-8, as Shoko's is.
+fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoDatabase>> {
     if names(connection, "SELECT encoding AS name FROM pragma_encoding")? != HashSet::from(["UTF-8".to_owned()]) {
         return Ok(None);
     }
@@ -203,7 +192,7 @@ fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoDat
         bytes(&key, "Token"),
         bytes(&key, "ExpiresAt"),
     ));
-    Ok(Some(ShokoData {
+    Ok(Some(ShokoDatabase {
         users: users.load(connection)?,
         keys: keys.load(connection)?,
     }))
@@ -213,7 +202,7 @@ fn columns(connection: &mut SqliteConnection, table: &str) -> QueryResult<HashSe
     names(connection, &format!("SELECT name FROM pragma_table_info('{table}')"))
 }
 
-/// The column `name` of a query.
+/// Returns the column `name` of a query.
 fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
     struct Name {
@@ -224,24 +213,24 @@ fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<St
     Ok(names.into_iter().map(|row| row.name).collect())
 }
 
-/// How to open the file without leaving anything beside it.
-struct Place {
+/// How to open the file without creating others next to it.
+struct Source {
     url: String,
-    /// A copy, as long as it is needed.
+    /// A copy, deleted when this is dropped.
     _copy: Option<TempDir>,
 }
 
-impl Place {
-    /// SQLite would make files beside a database in WAL mode that nobody has open. Where the write-ahead log is empty
-    /// the file alone is all there is, and cannot change; else a copy is read.
-    fn of(path: &Path) -> Result<Self, ShokoFault> {
+impl Source {
+    /// SQLite would create files next to a database in WAL mode that no process has open. If the write-ahead log is empty,
+    /// the file is complete and cannot change. Otherwise a copy is read.
+    fn new(path: &Path) -> Result<Self, ShokoError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |source| ShokoFault::File { path, source }
+            move |source| ShokoError::File { path, source }
         };
         let is_wal = is_wal(path)
             .map_err(failed(path))?
-            .ok_or_else(|| ShokoFault::NotShoko(path.to_owned()))?;
+            .ok_or_else(|| ShokoError::NotShoko(path.to_owned()))?;
         let wal = beside(path, "-wal");
         let in_use = wal.exists() && beside(path, "-shm").exists();
         if !is_wal || in_use {
@@ -250,7 +239,7 @@ impl Place {
         if fs::metadata(&wal).map_or(0, |file| file.len()) == 0 {
             return Ok(Self::at(path, "mode=ro&immutable=1", None));
         }
-        // What is in it are keys.
+        // The file holds keys.
         let private = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o700))
             .tempdir();
@@ -261,16 +250,17 @@ impl Place {
         Ok(Self::at(&copy, "mode=rw", Some(folder)))
     }
 
-    fn at(path: &Path, how: &str, copy: Option<TempDir>) -> Self {
+    fn at(path: &Path, parameters: &str, copy: Option<TempDir>) -> Self {
         let path = path.to_string_lossy();
         Self {
-            url: format!("file:{}?{how}", utf8_percent_encode(&path, NOT_IN_A_PATH)),
+            url: sqlite_url(&path, parameters),
             _copy: copy,
         }
     }
 }
 
-/// Whether the file says that it has a write-ahead log (SQLite's file format, section 1.3); `None`: it is no database.
+/// Returns whether the file's header says that it has a write-ahead log (SQLite's file format, section 1.3), or `None` if
+/// it is not a database.
 fn is_wal(path: &Path) -> io::Result<Option<bool>> {
     let mut head = Vec::new();
     File::open(path)?.take(20).read_to_end(&mut head)?;

@@ -1,17 +1,17 @@
-//! Writing down when keys were used last.
+//! Writes when keys were last used.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamp};
 
 use super::schema::api_keys;
-use super::{DbConnection, Store};
+use super::{DbConnection, Store, Transaction};
 use crate::error::Result;
 use crate::model::KeyUse;
 
-/// How many keys one transaction is about at most: others wait for it on SQLite.
-const BATCH: usize = 500;
+/// How many keys one transaction updates. On SQLite, other writers wait for it.
+const MAX_BATCH: usize = 500;
 
-/// A key that somebody is ending now is left out: two that wait for each other's rows would be stuck.
+/// Skips keys that another transaction has locked to revoke them, because the two could deadlock.
 const WRITE: &str = "\
     WITH used AS (SELECT * FROM unnest($1, $2, $3) AS used (id, at, address)),
          free AS (SELECT id FROM api_keys WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)
@@ -20,21 +20,21 @@ const WRITE: &str = "\
     WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
 
 impl Store {
-    /// Notes when keys were used last; how many of them there still were.
-    pub fn write_uses(&self, uses: &[KeyUse]) -> Result<usize> {
+    /// Writes these uses and returns how many of the keys still existed.
+    pub fn write_last_used(&self, uses: &[KeyUse]) -> Result<usize> {
         let mut written = 0;
-        for batch in uses.chunks(BATCH) {
-            written += self.write(|db| db.write_uses(batch))?;
+        for batch in uses.chunks(MAX_BATCH) {
+            written += self.write(|tx| tx.write_last_used(batch))?;
         }
         Ok(written)
     }
 }
 
-impl DbConnection {
-    fn write_uses(&mut self, uses: &[KeyUse]) -> Result<usize> {
+impl Transaction {
+    fn write_last_used(&mut self, uses: &[KeyUse]) -> Result<usize> {
         let address = |used: &KeyUse| used.from.map(|address| address.to_string());
-        Ok(match self {
-            Self::Postgres(c) => {
+        Ok(match self.connection() {
+            DbConnection::Postgres(c) => {
                 let ids: Vec<_> = uses.iter().map(|used| used.key_id).collect();
                 let times: Vec<_> = uses.iter().map(|used| used.at).collect();
                 let addresses: Vec<_> = uses.iter().map(address).collect();
@@ -44,10 +44,10 @@ impl DbConnection {
                     .bind::<Array<Nullable<Text>>, _>(addresses)
                     .execute(c)?
             }
-            Self::Sqlite(c) => {
+            DbConnection::Sqlite(c) => {
                 let mut written = 0;
                 for used in uses {
-                    // Another server may know of a later use.
+                    // Another node may have recorded a later use.
                     let is_later = api_keys::last_used_at.is_null().or(api_keys::last_used_at.lt(used.at));
                     written += diesel::update(api_keys::table.find(used.key_id))
                         .filter(is_later)

@@ -1,0 +1,260 @@
+//! The hashing pool: threads that hash passwords, one for each core, at a lower priority than everything else and with a
+//! bounded queue. A storm of logins therefore does not slow down the verification of keys.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, available_parallelism};
+use std::time::{Duration, Instant};
+
+use crate::error::{AuthError, Result};
+use crate::model::RequestContext;
+
+/// The size of the queue, however fast the machine is.
+const MAX_QUEUE_SLOTS: usize = 256;
+/// A request that would have to wait longer is rejected.
+const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
+/// The assumed cost of a PBKDF2 round until a hash has been measured.
+const INITIAL_ROUND_COST: Duration = Duration::from_nanos(100);
+/// How often a waiting request checks whether its client is still connected.
+const DISCONNECT_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The nice value of the threads: 0 is normal, 19 the lowest priority.
+const NICE: i32 = 10;
+
+pub(super) struct HashingPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<JobQueue>,
+    work: Condvar,
+    threads: usize,
+    /// How many requests are waiting, about to wait, or being served.
+    slots_in_use: AtomicUsize,
+    /// A moving average of the cost of a hash, in microseconds.
+    cost: AtomicU64,
+}
+
+#[derive(Default)]
+struct JobQueue {
+    jobs: VecDeque<Job>,
+    next_id: u64,
+    is_closed: bool,
+}
+
+struct Job {
+    id: u64,
+    run: Box<dyn FnOnce() + Send>,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, JobQueue> {
+        // No code that holds the lock can leave the queue in an inconsistent state.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cost(&self) -> Duration {
+        Duration::from_micros(self.cost.load(Ordering::Relaxed))
+    }
+
+    /// Runs jobs until the queue is closed and empty.
+    fn work(&self) {
+        loop {
+            let is_idle = |queue: &mut JobQueue| queue.jobs.is_empty() && !queue.is_closed;
+            let queue = self.work.wait_while(self.queue(), is_idle);
+            let Some(job) = queue.unwrap_or_else(PoisonError::into_inner).jobs.pop_front() else {
+                return;
+            };
+            let start = Instant::now();
+            // A panic drops the job's sender, which its request notices.
+            drop(catch_unwind(AssertUnwindSafe(job.run)));
+            let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let cost = self.cost.load(Ordering::Relaxed);
+            self.cost.store(cost - cost / 8 + took / 8, Ordering::Relaxed);
+        }
+    }
+}
+
+impl HashingPool {
+    /// Starts the threads. `rounds` gives a first estimate of the cost of a hash.
+    pub fn start(rounds: u32) -> Self {
+        let cost = INITIAL_ROUND_COST * rounds;
+        let threads = available_parallelism().map_or(1, usize::from);
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            threads,
+            slots_in_use: AtomicUsize::new(0),
+            cost: AtomicU64::new(u64::try_from(cost.as_micros()).unwrap_or_default()),
+        });
+        for _ in 0..threads {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                lower_priority();
+                shared.work();
+            });
+        }
+        Self { shared }
+    }
+
+    /// Reserves a slot in the queue. Fails with [`AuthError::Busy`] if the queue is full or the wait would be too long.
+    pub fn reserve(&self) -> Result<QueueSlot> {
+        let shared = &self.shared;
+        let before = shared.slots_in_use.fetch_add(1, Ordering::Relaxed);
+        // Dropping the slot returns it, also when the request is rejected below.
+        let slot = QueueSlot { shared: shared.clone() };
+        let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
+        let wait = shared.cost().saturating_mul(rounds);
+        if before >= MAX_QUEUE_SLOTS || wait > MAX_QUEUE_WAIT {
+            return Err(AuthError::Busy {
+                retry_after: wait.min(MAX_QUEUE_WAIT),
+            });
+        }
+        Ok(slot)
+    }
+}
+
+impl Drop for HashingPool {
+    fn drop(&mut self) {
+        self.shared.queue().is_closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+/// Lowers the priority of the current thread, on Linux. Elsewhere niceness belongs to the process.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICE) {
+        log::debug!("the hashing threads keep the normal priority: {error}");
+    }
+}
+
+/// A reserved place in the queue, returned when dropped.
+pub(super) struct QueueSlot {
+    shared: Arc<Shared>,
+}
+
+impl QueueSlot {
+    /// Runs `job` in the pool and waits for its result. If the client disconnects while the job is still queued, the job is
+    /// withdrawn; a job that has started runs to its end.
+    pub fn run<T: Send + 'static>(
+        &self,
+        context: &RequestContext,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = channel();
+        let id = self.enqueue(sender, job);
+        loop {
+            match receiver.recv_timeout(DISCONNECT_POLL_INTERVAL) {
+                Ok(result) => return Ok(result),
+                Err(RecvTimeoutError::Timeout) if context.is_client_disconnected() && self.withdraw(id) => {
+                    return Err(AuthError::ClientDisconnected);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(AuthError::internal("hashing a password panicked")),
+            }
+        }
+    }
+
+    fn enqueue<T: Send + 'static>(&self, sender: Sender<T>, job: impl FnOnce() -> T + Send + 'static) -> u64 {
+        let mut queue = self.shared.queue();
+        let id = queue.next_id;
+        queue.next_id += 1;
+        // Sending fails only when the request has stopped waiting, and then the result is not needed.
+        let run = Box::new(move || drop(sender.send(job())));
+        queue.jobs.push_back(Job { id, run });
+        drop(queue);
+        self.shared.work.notify_one();
+        id
+    }
+
+    /// Removes the job from the queue and returns whether it was still there.
+    fn withdraw(&self, id: u64) -> bool {
+        let mut queue = self.shared.queue();
+        let position = queue.jobs.iter().position(|job| job.id == id);
+        position.is_some_and(|position| queue.jobs.remove(position).is_some())
+    }
+}
+
+impl Drop for QueueSlot {
+    fn drop(&mut self) {
+        self.shared.slots_in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Occupies all threads until the returned senders are dropped.
+    fn hold(pool: &HashingPool) -> (Vec<Sender<()>>, Vec<thread::JoinHandle<Result<()>>>) {
+        let (starts, started) = channel();
+        let held = (0..pool.shared.threads).map(|_| {
+            let (release, held) = channel();
+            let (slot, starts) = (pool.reserve().unwrap(), starts.clone());
+            let waiting = thread::spawn(move || {
+                slot.run(&RequestContext::default(), move || {
+                    starts.send(()).unwrap();
+                    let _ = held.recv();
+                })
+            });
+            (release, waiting)
+        });
+        let held = held.unzip();
+        for _ in 0..pool.shared.threads {
+            started.recv().unwrap();
+        }
+        held
+    }
+
+    #[test]
+    fn a_queue_with_too_long_a_wait_rejects_requests_with_a_retry_time() {
+        let pool = HashingPool::start(1_000_000);
+        let cost = INITIAL_ROUND_COST * 1_000_000;
+        let per_thread = usize::try_from(MAX_QUEUE_WAIT.as_millis() / cost.as_millis()).unwrap() + 1;
+        let slots: Vec<QueueSlot> = (0..pool.shared.threads * per_thread)
+            .map(|_| pool.reserve().unwrap())
+            .collect();
+        assert!(matches!(pool.reserve(), Err(AuthError::Busy { retry_after }) if retry_after == MAX_QUEUE_WAIT));
+        drop(slots);
+        assert!(pool.reserve().is_ok());
+        assert_eq!(pool.shared.slots_in_use.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_client_that_disconnects_frees_its_slot_unless_its_job_runs() {
+        let pool = HashingPool::start(1000);
+        let (release, running) = hold(&pool);
+        let context = RequestContext::default();
+        let (slot, of_client) = (pool.reserve().unwrap(), context.clone());
+        let waiting = thread::spawn(move || slot.run(&of_client, || ()));
+        thread::sleep(DISCONNECT_POLL_INTERVAL);
+        context.client_disconnected.store(true, Ordering::Relaxed);
+        assert!(matches!(waiting.join().unwrap(), Err(AuthError::ClientDisconnected)));
+        let slots = || pool.shared.slots_in_use.load(Ordering::Relaxed);
+        assert_eq!(slots(), pool.shared.threads, "running jobs keep their slots");
+        drop(release);
+        for run in running {
+            run.join().unwrap().unwrap();
+        }
+        assert_eq!(slots(), 0);
+    }
+
+    #[test]
+    fn a_job_that_panics_does_not_end_its_thread() {
+        let pool = HashingPool::start(1000);
+        for _ in 0..pool.shared.threads * 2 {
+            let failed: Result<()> = pool
+                .reserve()
+                .unwrap()
+                .run(&RequestContext::default(), || panic!("on purpose"));
+            assert!(matches!(failed, Err(AuthError::Internal(_))));
+        }
+        assert_eq!(
+            pool.reserve().unwrap().run(&RequestContext::default(), || 7).unwrap(),
+            7
+        );
+    }
+}

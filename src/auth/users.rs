@@ -1,0 +1,301 @@
+//! Creates, changes and deletes users, and sets passwords.
+
+use chrono::NaiveDateTime;
+
+use super::Auth;
+use super::audit::{self, Event};
+use super::permission::{Authority, Permission, may_change};
+use crate::error::{AuthError, Result};
+use crate::model::{
+    Actor, Attribute, Caller, NewUser, ProfileChange, SecretText, User, UserChange, UserRef, UserSummary, normalize,
+};
+use crate::secret::generated::readable_password;
+use crate::settings::FirstAdmin;
+use crate::store::{Reader, Transaction};
+
+/// What a password change does to the user's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysAfterChange {
+    Revoked,
+    /// Only where the caller asked for it, on the one route where Shoko allows that.
+    Kept,
+}
+
+/// The administrator that the first start created.
+#[derive(Debug)]
+pub struct CreatedAdmin {
+    pub user: User,
+    /// The password, if none was configured. Show it once.
+    pub generated_password: Option<SecretText>,
+}
+
+impl Auth {
+    /// Runs the migrations and creates an administrator if there is none. Of several nodes that start at once, one
+    /// creates it, because both happen under the migration lock.
+    pub fn create_first_admin(&self, wanted: &FirstAdmin) -> Result<Option<CreatedAdmin>> {
+        self.store.migrate(|tx| {
+            if tx.has_admin()? {
+                return Ok(None);
+            }
+            let name = wanted.name.clone();
+            let (password, generated_password) = if let Some(given) = &wanted.password {
+                self.passwords.check_new(given.expose(), name.as_typed())?;
+                (given.clone(), None)
+            } else {
+                let generated = readable_password()?;
+                (generated.clone(), Some(generated))
+            };
+            let hash = self.passwords.hash(password.expose())?;
+            let admin = NewUser {
+                name,
+                email: None,
+                is_admin: true,
+                profile: ProfileChange::default(),
+            };
+            let user = insert_user(tx, &admin, &hash, self.now())?;
+            tx.mark_automatic(user.id)?;
+            log_created(&user, Actor::Operator);
+            Ok(Some(CreatedAdmin {
+                user,
+                generated_password,
+            }))
+        })
+    }
+
+    pub fn create_user(&self, actor: Actor<'_>, user: &NewUser, password: &str) -> Result<User> {
+        self.passwords.check_new(password, user.name.as_typed())?;
+        let hash = self.hash(password, &actor.context())?;
+        let created = self.store.write(|tx| {
+            // Before the permission check, so that the permission cannot be revoked between the two.
+            tx.lock_users()?;
+            self.authorize(tx, actor, Permission::Administer)?;
+            insert_user(tx, user, &hash, self.now())
+        })?;
+        log_created(&created, actor);
+        Ok(created)
+    }
+
+    /// Returns the users that can log in.
+    pub fn user_summaries(&self) -> Result<Vec<UserSummary>> {
+        self.store.read(Reader::user_summaries)
+    }
+
+    /// Returns all users, by id.
+    pub fn users(&self) -> Result<Vec<User>> {
+        self.store.read(Reader::users)
+    }
+
+    pub fn own_user(&self, caller: &Caller) -> Result<User> {
+        self.store
+            .read(|db| db.user(caller.holder.user_id))?
+            .ok_or(AuthError::InvalidKey)
+    }
+
+    pub fn user(&self, user: &UserRef) -> Result<User> {
+        self.store.read(|db| db.find_user(user))?.ok_or(AuthError::UnknownUser)
+    }
+
+    /// Changes a user. `change` receives the user as stored, which no other process changes meanwhile, and returns the
+    /// changes to make or a reason not to make any.
+    pub fn change_user<R>(
+        &self,
+        actor: Actor<'_>,
+        user_id: i32,
+        change: impl FnOnce(&User) -> std::result::Result<UserChange, R>,
+    ) -> Result<std::result::Result<User, R>> {
+        let changed = self.store.write_unless(|tx| {
+            tx.lock_users()?;
+            let authority = self.authorize(tx, actor, Permission::ChangeUser(user_id))?;
+            let user = tx.user(user_id)?.ok_or(AuthError::UnknownUser)?;
+            let change = match change(&user) {
+                Ok(change) => change,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            if authority == Authority::OwnUser {
+                reject_admin_only_changes(&user, &change)?;
+            }
+            let after = apply(tx, &user, &change)?;
+            Ok(Ok((user, after)))
+        })?;
+        let (before, after) = match changed {
+            Ok(users) => users,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        self.key_cache.invalidate_user(user_id);
+        if before.name != after.name {
+            let both = format!("{} -> {}", before.name, after.name);
+            audit::log(Event::UserRenamed, &both, "", actor);
+        }
+        match (before.is_admin, after.is_admin) {
+            (false, true) => audit::log(Event::AdminGranted, &after.name, "", actor),
+            (true, false) => audit::log(Event::AdminRevoked, &after.name, "", actor),
+            _ => {}
+        }
+        Ok(Ok(after))
+    }
+
+    /// Changes a user's password. Revokes all keys of the user, the caller's own included, unless they are to be kept.
+    pub fn change_password(
+        &self,
+        actor: Actor<'_>,
+        user: &UserRef,
+        password: &str,
+        keys: KeysAfterChange,
+    ) -> Result<()> {
+        may_change(actor, user)?;
+        let user = self.user(user)?;
+        self.passwords.check_new(password, &user.name)?;
+        let hash = self.hash(password, &actor.context())?;
+        self.store.write(|tx| {
+            // The user's row first: its lock orders this change against logins.
+            if !tx.set_password(user.id, &hash)? {
+                return Err(AuthError::UnknownUser);
+            }
+            // Hashing takes a while, in which the caller's key or rights may have been revoked.
+            self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
+            match keys {
+                KeysAfterChange::Revoked => tx.delete_keys_of_user(user.id).map(drop),
+                KeysAfterChange::Kept => Ok(()),
+            }
+        })?;
+        self.key_cache.invalidate_user(user.id);
+        audit::log(Event::PasswordChanged, &user.name, "", actor);
+        Ok(())
+    }
+
+    /// Disables or enables a user. A disabled user cannot log in, and none of their keys works until they are enabled.
+    pub fn set_disabled(&self, actor: Actor<'_>, user: &UserRef, is_disabled: bool) -> Result<()> {
+        let event = if is_disabled {
+            Event::UserDisabled
+        } else {
+            Event::UserEnabled
+        };
+        self.administer_user(actor, event, user, |tx, user| {
+            if is_disabled {
+                keep_an_admin(tx, user)?;
+            }
+            tx.set_disabled(user.id, is_disabled)
+        })
+    }
+
+    /// Grants or revokes administrator rights.
+    pub fn set_admin(&self, actor: Actor<'_>, user: &UserRef, is_admin: bool) -> Result<()> {
+        let event = if is_admin {
+            Event::AdminGranted
+        } else {
+            Event::AdminRevoked
+        };
+        self.administer_user(actor, event, user, |tx, user| {
+            if !is_admin {
+                keep_an_admin(tx, user)?;
+            }
+            tx.set_admin(user.id, is_admin)
+        })
+    }
+
+    /// Deletes a user and all of their keys.
+    pub fn delete_user(&self, actor: Actor<'_>, user: &UserRef) -> Result<()> {
+        self.administer_user(actor, Event::UserDeleted, user, |tx, user| {
+            keep_an_admin(tx, user)?;
+            tx.delete_user(user.id)
+        })
+    }
+
+    /// Clears the failed logins of a user, who can then log in at once.
+    pub fn unlock(&self, actor: Actor<'_>, user: &UserRef) -> Result<()> {
+        self.administer_user(actor, Event::UserUnlocked, user, |tx, user| {
+            tx.delete_failures_of(&normalize(&user.name))
+        })
+    }
+
+    /// Runs `change` in a transaction in which no other one changes users.
+    fn administer_user(
+        &self,
+        actor: Actor<'_>,
+        event: Event,
+        user: &UserRef,
+        change: impl FnOnce(&mut Transaction, &User) -> Result<()>,
+    ) -> Result<()> {
+        let changed = self.store.write(|tx| {
+            tx.lock_users()?;
+            self.authorize(tx, actor, Permission::Administer)?;
+            let user = tx.find_user(user)?.ok_or(AuthError::UnknownUser)?;
+            change(tx, &user)?;
+            Ok(user)
+        });
+        // Another process may have deleted the user. Once this call has said so, no key of theirs may work here.
+        if let UserRef::Id(user_id) = user {
+            self.key_cache.invalidate_user(*user_id);
+        }
+        let changed = changed?;
+        self.key_cache.invalidate_user(changed.id);
+        audit::log(event, &changed.name, "", actor);
+        Ok(())
+    }
+}
+
+fn log_created(user: &User, actor: Actor<'_>) {
+    audit::log(Event::UserCreated, &user.name, "", actor);
+    if user.is_admin {
+        audit::log(Event::AdminGranted, &user.name, "", actor);
+    }
+}
+
+fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User> {
+    if let Some(name) = &change.name {
+        if tx.is_name_taken(name, Some(user.id))? {
+            return Err(AuthError::NameTaken);
+        }
+        tx.rename_user(user.id, name)?;
+    }
+    if let Some(is_admin) = change.is_admin {
+        if !is_admin {
+            keep_an_admin(tx, user)?;
+        }
+        tx.set_admin(user.id, is_admin)?;
+    }
+    tx.change_profile(user.id, &change.profile)?;
+    tx.user(user.id)?.ok_or(AuthError::UnknownUser)
+}
+
+/// Fails if `change` touches what only administrators may change about a user.
+fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<()> {
+    let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
+    let profile = &change.profile;
+    let name_differs = change.name.as_ref().is_some_and(|name| name.as_typed() != user.name);
+    let admin_differs = change.is_admin.is_some_and(|is_admin| is_admin != user.is_admin);
+    let sites_differ = differs(&profile.community_sites, &user.profile.community_sites);
+    let tags_differ = differs(&profile.restricted_tags, &user.profile.restricted_tags);
+    let changed = [
+        (name_differs, Attribute::Name),
+        (admin_differs, Attribute::Admin),
+        (sites_differ, Attribute::CommunitySites),
+        (tags_differ, Attribute::RestrictedTags),
+    ];
+    match changed.into_iter().find(|(differs, _)| *differs) {
+        Some((_, attribute)) => Err(AuthError::AdminOnly(attribute)),
+        None => Ok(()),
+    }
+}
+
+/// Fails if `user` is the last administrator that is not disabled. The users must be locked.
+fn keep_an_admin(tx: &mut Transaction, user: &User) -> Result<()> {
+    let is_active_admin = user.is_admin && !user.is_disabled;
+    if is_active_admin && !tx.has_other_admin(user.id)? {
+        return Err(AuthError::LastAdmin);
+    }
+    Ok(())
+}
+
+fn insert_user(tx: &mut Transaction, user: &NewUser, hash: &str, now: NaiveDateTime) -> Result<User> {
+    tx.lock_users()?;
+    let is_taken = tx.is_name_taken(&user.name, None)?
+        || match &user.email {
+            Some(email) => tx.is_name_taken(email, None)?,
+            None => false,
+        };
+    if is_taken {
+        return Err(AuthError::NameTaken);
+    }
+    tx.insert_user(None, user, hash, now)
+}

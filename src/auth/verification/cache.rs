@@ -1,0 +1,260 @@
+//! The key cache: owners of verified keys, so that verifying a key that is in use costs no query.
+//!
+//! An entry must not outlive the facts that it records. Every change to a user or their keys increments a counter, the
+//! generation. A lookup reads the generation first, and its result is valid until a later change to that user, so a slow
+//! lookup that began before a revocation cannot bring the key back.
+//!
+//! Changes made by other processes arrive through the change feed (`super::feed`), which extends the time until which
+//! entries are valid. When the feed is late, whatever the reason, no entry is valid.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDateTime;
+use quick_cache::sync::Cache;
+
+use crate::model::KeyHolder;
+use crate::secret::key::KeyHash;
+
+/// How many keys are cached, at about 200 bytes each.
+const MAX_ENTRIES: usize = 100_000;
+/// How many generations are kept for users, and for keys. More users than this share slots, so that a change to one also
+/// invalidates another.
+const GENERATION_SLOTS: usize = 1 << 16;
+/// How long a cached lookup stays valid. This also bounds what the change feed cannot report, such as a restored database
+/// or a lagging replica.
+const CACHE_ENTRY_TTL: Duration = Duration::from_secs(60);
+
+/// A point in the order of changes and lookups.
+pub type Generation = u64;
+
+#[derive(Clone)]
+struct Entry {
+    holder: Arc<KeyHolder>,
+    /// The generation in which the lookup began.
+    generation: Generation,
+    inserted_at: Instant,
+}
+
+pub struct KeyCache {
+    entries: Cache<KeyHash, Entry>,
+    /// The generation of the last change of any kind.
+    generation: AtomicU64,
+    user_changes: LastChanges,
+    /// Changes of keys whose owner is not known.
+    key_changes: LastChanges,
+    /// The generation of the last change that may concern every user.
+    global_change: AtomicU64,
+    start: Instant,
+    /// In microseconds since `start`.
+    valid_until: AtomicU64,
+}
+
+impl KeyCache {
+    /// Returns an empty cache, which stores nothing before [`Self::set_valid_until`].
+    pub fn new() -> Self {
+        Self {
+            entries: Cache::new(MAX_ENTRIES),
+            generation: AtomicU64::default(),
+            user_changes: LastChanges::default(),
+            key_changes: LastChanges::default(),
+            global_change: AtomicU64::default(),
+            start: Instant::now(),
+            valid_until: AtomicU64::default(),
+        }
+    }
+
+    /// Returns the current generation. Read it before a lookup and pass it to [`Self::insert`].
+    pub fn generation(&self) -> Generation {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Stores the result of a lookup that began at `generation`.
+    pub fn insert(&self, hash: KeyHash, holder: Arc<KeyHolder>, generation: Generation) {
+        if self.is_valid() {
+            let entry = Entry {
+                holder,
+                generation,
+                inserted_at: Instant::now(),
+            };
+            self.entries.insert(hash, entry);
+        }
+    }
+
+    /// Returns the holder of the key with this hash, if the cache has a valid entry for it.
+    pub fn get(&self, hash: &KeyHash, now: NaiveDateTime) -> Option<Arc<KeyHolder>> {
+        let entry = self.entries.get(hash)?;
+        self.is_entry_valid(hash, &entry, now).then_some(entry.holder)
+    }
+
+    fn is_entry_valid(&self, hash: &KeyHash, entry: &Entry, now: NaiveDateTime) -> bool {
+        let user_change = self.user_changes.get(user_slot(entry.holder.user_id));
+        let key_change = self.key_changes.get(key_slot(hash));
+        let global_change = self.global_change.load(Ordering::SeqCst);
+        user_change.max(key_change).max(global_change) <= entry.generation
+            && entry.holder.expiration.is_none_or(|expiration| expiration.at > now)
+            && entry.inserted_at.elapsed() < CACHE_ENTRY_TTL
+            && self.is_valid()
+    }
+
+    /// Invalidates all keys of a user. Call it after the change to the user has been committed.
+    pub fn invalidate_user(&self, user_id: i32) {
+        self.user_changes.record(user_slot(user_id), self.next_generation());
+    }
+
+    /// Invalidates one key that the database does not have: another process may have revoked it without its change having
+    /// arrived yet.
+    pub fn invalidate_key(&self, hash: &KeyHash) {
+        self.key_changes.record(key_slot(hash), self.next_generation());
+    }
+
+    pub fn invalidate_all(&self) {
+        let generation = self.next_generation();
+        self.global_change.fetch_max(generation, Ordering::SeqCst);
+    }
+
+    /// Makes all entries that have not been invalidated valid until `time`.
+    pub fn set_valid_until(&self, time: Instant) {
+        self.valid_until.store(self.micros(time), Ordering::SeqCst);
+    }
+
+    /// Returns whether entries may be used at the moment.
+    pub fn is_valid(&self) -> bool {
+        self.micros(Instant::now()) < self.valid_until.load(Ordering::SeqCst)
+    }
+
+    fn micros(&self, time: Instant) -> u64 {
+        u64::try_from((time - self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn next_generation(&self) -> Generation {
+        self.generation.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+/// The generation of the last change for each slot.
+struct LastChanges(Box<[AtomicU64]>);
+
+impl Default for LastChanges {
+    fn default() -> Self {
+        Self((0..GENERATION_SLOTS).map(|_| AtomicU64::default()).collect())
+    }
+}
+
+impl LastChanges {
+    fn record(&self, slot: usize, generation: Generation) {
+        self.0[slot].fetch_max(generation, Ordering::SeqCst);
+    }
+
+    fn get(&self, slot: usize) -> Generation {
+        self.0[slot].load(Ordering::SeqCst)
+    }
+}
+
+fn user_slot(user_id: i32) -> usize {
+    user_id.unsigned_abs() as usize % GENERATION_SLOTS
+}
+
+fn key_slot(hash: &KeyHash) -> usize {
+    usize::from(u16::from_le_bytes([hash[0], hash[1]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::Expiration;
+
+    const HASH: KeyHash = [7; 32];
+
+    fn holder(user_id: i32, expiration: Option<Expiration>) -> Arc<KeyHolder> {
+        Arc::new(KeyHolder {
+            key_id: 1,
+            user_id,
+            user: "bob".to_owned(),
+            is_admin: false,
+            device: "tv".to_owned(),
+            expiration,
+        })
+    }
+
+    fn valid_cache() -> KeyCache {
+        let cache = KeyCache::new();
+        cache.set_valid_until(Instant::now() + Duration::from_secs(60));
+        cache
+    }
+
+    fn hits(cache: &KeyCache) -> bool {
+        cache.get(&HASH, Clock::system().now()).is_some()
+    }
+
+    #[test]
+    fn an_entry_is_valid_until_its_user_changes() {
+        let cache = valid_cache();
+        assert!(!hits(&cache));
+        cache.insert(HASH, holder(2, None), cache.generation());
+        assert!(hits(&cache));
+        cache.invalidate_user(3);
+        assert!(hits(&cache), "another user has changed");
+        cache.invalidate_user(2);
+        assert!(!hits(&cache));
+        cache.insert(HASH, holder(2, None), cache.generation());
+        assert!(hits(&cache));
+        cache.invalidate_key(&[8; 32]);
+        assert!(hits(&cache), "another key was revoked");
+        cache.invalidate_key(&HASH);
+        assert!(!hits(&cache));
+        cache.insert(HASH, holder(2, None), cache.generation());
+        cache.invalidate_all();
+        assert!(!hits(&cache));
+    }
+
+    #[test]
+    fn a_slow_lookup_that_began_before_a_revocation_does_not_bring_the_key_back() {
+        let cache = valid_cache();
+        let before = cache.generation();
+        cache.invalidate_user(2);
+        cache.insert(HASH, holder(2, None), before);
+        assert!(!hits(&cache));
+        let before = cache.generation();
+        cache.invalidate_all();
+        cache.insert(HASH, holder(2, None), before);
+        assert!(!hits(&cache));
+    }
+
+    #[test]
+    fn an_expired_key_is_a_miss() {
+        let cache = valid_cache();
+        let at = Clock::system().now() + TimeDelta::minutes(1);
+        let expiration = Expiration {
+            at,
+            is_renewable: false,
+        };
+        cache.insert(HASH, holder(2, Some(expiration)), cache.generation());
+        assert!(hits(&cache));
+        assert!(cache.get(&HASH, at).is_none());
+    }
+
+    #[test]
+    fn no_entry_is_valid_while_the_change_feed_is_stale() {
+        let cache = valid_cache();
+        cache.insert(HASH, holder(2, None), cache.generation());
+        cache.set_valid_until(Instant::now());
+        assert!(!hits(&cache));
+    }
+
+    #[test]
+    fn a_full_cache_evicts_entries() {
+        let cache = valid_cache();
+        for number in 0..2 * MAX_ENTRIES {
+            let mut hash = HASH;
+            hash[..8].copy_from_slice(&number.to_le_bytes());
+            cache.insert(hash, holder(2, None), cache.generation());
+        }
+        let entries = cache.entries.len();
+        assert!(entries <= MAX_ENTRIES + MAX_ENTRIES / 10, "{entries}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Follows the change feed, so that the key cache agrees with the database, whichever process changes it.
+
+use std::io;
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, sleep};
+use std::time::Duration;
+
+use super::cache::KeyCache;
+use crate::auth::Auth;
+use crate::error::{AuthError, Result};
+use crate::settings::Database;
+use crate::store::{Change, ChangeFeed};
+
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How long cached keys stay valid after the last successful poll, and so the longest delay before a revocation on
+/// another node takes effect here.
+const STALE_AFTER: Duration = Duration::from_millis(100);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
+
+impl Auth {
+    /// Starts to cache verified keys while changes to `database`, which must be this service's own, can be followed. Only
+    /// a server needs this: a command ends too soon to profit.
+    pub fn follow_changes(&self, database: &Database) -> io::Result<()> {
+        let (cache, database) = (Arc::downgrade(&self.key_cache), database.clone());
+        let thread = Builder::new().name("change-feed".to_owned());
+        thread.spawn(move || follow(&cache, &database)).map(drop)
+    }
+
+    /// Returns whether the change feed is up to date. While it is not, every verification queries the database.
+    pub fn follows_changes(&self) -> bool {
+        self.key_cache.is_valid()
+    }
+}
+
+/// Follows the feed until the service has been dropped.
+fn follow(cache: &Weak<KeyCache>, database: &Database) {
+    let mut health = FeedHealth::default();
+    while cache.strong_count() > 0 {
+        if let Err(error) = follow_connection(cache, database, &mut health) {
+            health.report(Some(&error));
+            sleep(RECONNECT_INTERVAL);
+        }
+    }
+}
+
+/// Follows the feed on one connection until that fails.
+fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut FeedHealth) -> Result<()> {
+    let mut feed = ChangeFeed::open(database)?;
+    // Changes made before the feed was open have been missed.
+    cache.upgrade().inspect(|cache| cache.invalidate_all());
+    while let Some(cache) = cache.upgrade() {
+        let (changes, as_of) = feed.poll()?;
+        for change in changes {
+            match change {
+                Change::User(user_id) => cache.invalidate_user(user_id),
+                Change::Unknown => cache.invalidate_all(),
+            }
+        }
+        cache.set_valid_until(as_of + STALE_AFTER);
+        drop(cache);
+        let stale = || AuthError::unavailable(format!("it is more than {STALE_AFTER:?} late"));
+        health.report((as_of.elapsed() >= STALE_AFTER).then(stale).as_ref());
+        sleep(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+/// Whether the feed is down, so that only changes of that are logged.
+#[derive(Default)]
+struct FeedHealth {
+    is_down: bool,
+}
+
+impl FeedHealth {
+    fn report(&mut self, error: Option<&AuthError>) {
+        match (error, self.is_down) {
+            (Some(error), false) => {
+                log::warn!("the change feed is down, so every verification queries the database: {error}");
+            }
+            (None, true) => log::info!("the change feed is back"),
+            _ => {}
+        }
+        self.is_down = error.is_some();
+    }
+}

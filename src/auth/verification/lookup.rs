@@ -1,0 +1,105 @@
+//! Looks up keys that are not cached, on a thread with a database connection of its own.
+//!
+//! One query serves all waiting requests, so the more keys wait, the less each of them costs. Logins and verifications do
+//! not wait for each other's connections, and a flood of unknown keys occupies no more than this thread. A second thread
+//! made the throughput worse: each found fewer keys waiting.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::Builder;
+use std::time::Duration;
+
+use super::cache::KeyCache;
+use crate::clock::Clock;
+use crate::error::{AuthError, Result};
+use crate::model::KeyHolder;
+use crate::secret::key::KeyHash;
+use crate::settings::{CoreSettings, Database};
+use crate::store::Store;
+
+/// How many requests one query serves.
+const MAX_BATCH: usize = 256;
+/// How many requests may wait. Further ones fail with [`AuthError::Busy`].
+const MAX_PENDING_LOOKUPS: usize = 2_000;
+
+/// The holder of the first valid key of a request.
+pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
+
+/// The lookup thread, which starts with the first lookup and ends when this is dropped.
+pub struct Lookups {
+    clock: Clock,
+    database: Database,
+    cache: Arc<KeyCache>,
+    queue: OnceLock<SyncSender<Lookup>>,
+}
+
+struct Lookup {
+    hashes: Vec<KeyHash>,
+    on_result: Box<dyn FnOnce(LookupResult) + Send>,
+}
+
+impl Lookups {
+    pub fn new(settings: &CoreSettings, cache: Arc<KeyCache>) -> Self {
+        Self {
+            clock: settings.clock.clone(),
+            database: settings.database.clone(),
+            cache,
+            queue: OnceLock::new(),
+        }
+    }
+
+    /// Calls `on_result`, usually on another thread, with the holder of the first valid key.
+    pub fn start(&self, hashes: Vec<KeyHash>, on_result: impl FnOnce(LookupResult) + Send + 'static) {
+        let on_result = Box::new(on_result);
+        match self.queue().try_send(Lookup { hashes, on_result }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(AuthError::Busy {
+                retry_after: Duration::from_secs(1),
+            })),
+            Err(TrySendError::Disconnected(lookup)) => {
+                (lookup.on_result)(Err(AuthError::internal("the lookup thread is not running")));
+            }
+        }
+    }
+
+    fn queue(&self) -> &SyncSender<Lookup> {
+        self.queue.get_or_init(|| {
+            let (sender, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
+            let store = Store::new(&self.database, 1);
+            let (cache, clock) = (self.cache.clone(), self.clock.clone());
+            let thread = Builder::new().name("key-lookup".to_owned());
+            if let Err(error) = thread.spawn(move || run(&store, &cache, &clock, &receiver)) {
+                log::error!("starting the lookup thread failed: {error}");
+            }
+            sender
+        })
+    }
+}
+
+fn run(store: &Store, cache: &KeyCache, clock: &Clock, queue: &Receiver<Lookup>) {
+    while let Ok(first) = queue.recv() {
+        let batch = std::iter::once(first)
+            .chain(queue.try_iter().take(MAX_BATCH - 1))
+            .collect();
+        // A panic fails its batch, whose callbacks are dropped, and must not end the thread.
+        drop(catch_unwind(AssertUnwindSafe(|| look_up(store, cache, clock, batch))));
+    }
+}
+
+fn look_up(store: &Store, cache: &KeyCache, clock: &Clock, batch: Vec<Lookup>) {
+    let hashes: Vec<KeyHash> = batch.iter().flat_map(|lookup| lookup.hashes.iter().copied()).collect();
+    let generation = cache.generation();
+    let found = store.read(|db| db.key_holders(&hashes, clock.now()));
+    if let Ok(found) = &found {
+        for (hash, holder) in found {
+            cache.insert(*hash, holder.clone(), generation);
+        }
+    }
+    for Lookup { hashes, on_result } in batch {
+        on_result(match &found {
+            Ok(found) => Ok(hashes.iter().find_map(|hash| found.get(hash).cloned())),
+            Err(error) => Err(error.clone()),
+        });
+    }
+}

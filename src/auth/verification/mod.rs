@@ -1,0 +1,67 @@
+//! Verifies keys: the hot path. First the key cache, then a database lookup.
+
+mod cache;
+mod feed;
+mod last_used;
+mod lookup;
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+pub(super) use cache::KeyCache;
+pub(super) use last_used::LastUsedBuffer;
+pub(super) use lookup::{LookupResult, Lookups};
+
+use super::Auth;
+use crate::error::{AuthError, Result};
+use crate::model::{Caller, KeyHolder, KeyUse, RequestContext};
+use crate::secret::key::{Key, KeyHash};
+
+impl Auth {
+    /// Returns the caller that presents these keys if the cache has a valid entry for the first of them. Later keys count
+    /// only when the first is invalid, which the cache cannot tell.
+    pub fn cached_caller(&self, keys: &[Key], context: &RequestContext) -> Option<Caller> {
+        let holder = self.key_cache.get(&keys.first()?.hash(), self.now())?;
+        let context = context.clone();
+        Some(Caller { holder, context })
+    }
+
+    /// Starts a database lookup for these keys and returns immediately. `on_result` later receives the holder of the
+    /// first valid key, or `None`. If it is dropped without being called, the lookup failed.
+    pub fn look_up(&self, keys: &[Key], on_result: impl FnOnce(LookupResult) + Send + 'static) {
+        self.lookups.start(keys.iter().map(Key::hash).collect(), on_result);
+    }
+
+    /// Makes a caller of a holder that was looked up, and records that the key was used. Cache hits are not recorded:
+    /// entries live for at most a minute, and minute precision is enough.
+    pub fn looked_up_caller(&self, holder: Arc<KeyHolder>, context: RequestContext) -> Caller {
+        self.last_used.record(KeyUse {
+            key_id: holder.key_id,
+            at: self.now(),
+            from: context.address,
+        });
+        Caller { holder, context }
+    }
+
+    /// Returns the caller that presents these keys, from the cache or the database. Blocks while it queries.
+    pub fn verify(&self, keys: &[Key], context: &RequestContext) -> Result<Option<Caller>> {
+        if let Some(caller) = self.cached_caller(keys, context) {
+            return Ok(Some(caller));
+        }
+        let found = self.look_up_blocking(keys.iter().map(Key::hash).collect())?;
+        Ok(found.map(|holder| self.looked_up_caller(holder, context.clone())))
+    }
+
+    pub(super) fn look_up_blocking(&self, hashes: Vec<KeyHash>) -> LookupResult {
+        let (sender, receiver) = channel();
+        self.lookups.start(hashes, move |result| drop(sender.send(result)));
+        let dropped = |_| AuthError::internal("the lookup of a key panicked");
+        receiver.recv().map_err(dropped)?
+    }
+
+    /// Returns whether this key is invalid only because its user is disabled.
+    pub fn is_key_of_disabled_user(&self, key: &Key) -> Result<bool> {
+        self.store
+            .read(|db| db.is_key_of_disabled_user(&key.hash(), self.now()))
+    }
+}

@@ -1,0 +1,70 @@
+//! API keys as the database and the key cache know them: everything but the key itself.
+
+use std::net::IpAddr;
+
+use chrono::{NaiveDateTime, TimeDelta};
+
+/// A key with its owner and its device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The id of the key, which is not secret.
+    pub key_id: i64,
+    pub user_id: i32,
+    /// The user's name as typed.
+    pub user: String,
+    pub is_admin: bool,
+    /// The device's name as typed at its first login.
+    pub device: String,
+    /// `None` means that the key never expires.
+    pub expiration: Option<Expiration>,
+}
+
+/// When a key expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiration {
+    /// The key stops working at this time.
+    pub at: NaiveDateTime,
+    /// Whether its holder may get another expiring key before that.
+    pub is_renewable: bool,
+}
+
+/// The expiration that a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestedExpiry {
+    Never,
+    At(NaiveDateTime),
+    /// After a time that the operator has set, so it may be short; the holder may renew the key.
+    Renewable(TimeDelta),
+    /// The client sent an expiry that cannot be parsed. It is reported only after the password check, so that a wrong
+    /// password is always reported first.
+    Invalid,
+}
+
+/// A key as its owner or an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// The id of the key, which is not secret.
+    pub id: i64,
+    pub user_id: i32,
+    /// The user's name as typed.
+    pub user: String,
+    /// The device's name as typed at its first login.
+    pub device: String,
+    pub created_at: NaiveDateTime,
+    /// `None` means that the key never expires.
+    pub expires_at: Option<NaiveDateTime>,
+    /// When the key was last used, accurate to a minute.
+    pub last_used_at: Option<NaiveDateTime>,
+    /// The address it was last used from.
+    pub last_used_from: Option<String>,
+}
+
+/// A use of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The id of the key.
+    pub key_id: i64,
+    pub at: NaiveDateTime,
+    /// The client's address, if known.
+    pub from: Option<IpAddr>,
+}

@@ -1,0 +1,15 @@
+//! The nouns of the service: names, users, keys and requests. Plain data without I/O.
+//!
+//! Times are UTC without an offset, because that is what both databases store.
+
+mod key;
+mod name;
+mod request;
+mod secret_text;
+mod user;
+
+pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
+pub use name::{Name, NameError, normalize};
+pub use request::{Actor, Caller, Network, RequestContext, TraceId};
+pub use secret_text::SecretText;
+pub use user::{Attribute, NewUser, Profile, ProfileChange, User, UserChange, UserRef, UserSummary};

@@ -1,0 +1,117 @@
+//! Requests: their clients, their context and who makes them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ipnet::IpNet;
+
+use super::KeyHolder;
+
+/// The facts about a request that matter beyond its content. The default stands for the command line.
+#[derive(Clone, Debug, Default)]
+pub struct RequestContext {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    pub trace: Option<TraceId>,
+    /// Set when the client has closed its connection.
+    pub client_disconnected: Arc<AtomicBool>,
+}
+
+impl RequestContext {
+    #[must_use]
+    pub fn is_client_disconnected(&self) -> bool {
+        self.client_disconnected.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that presents a valid key.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub holder: Arc<KeyHolder>,
+    pub context: RequestContext,
+}
+
+/// The initiator of an operation, whose permissions decide.
+#[derive(Clone, Copy, Debug)]
+pub enum Actor<'a> {
+    /// The command line, which may do everything.
+    Operator,
+    Caller(&'a Caller),
+}
+
+impl Actor<'_> {
+    /// Returns the context of the request, or the default for the command line.
+    #[must_use]
+    pub fn context(&self) -> RequestContext {
+        match self {
+            Self::Operator => RequestContext::default(),
+            Self::Caller(caller) => caller.context.clone(),
+        }
+    }
+}
+
+impl<'a> From<&'a Caller> for Actor<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self::Caller(caller)
+    }
+}
+
+/// The id by which clients, proxies and logs refer to a request (W3C Trace Context, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId {
+    /// Identifies the whole chain of requests.
+    pub trace: u128,
+    /// Identifies this request.
+    pub span: u64,
+    /// The flags as received.
+    pub flags: u8,
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+/// A client's network: the addresses that one party controls, which share one login limit. An IPv4 address, or the /64
+/// that an IPv6 subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Returns the network that contains `address`.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let bits = match address.to_canonical() {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 64,
+        };
+        // Neither prefix length exceeds its address length, so this cannot fail.
+        let net = IpNet::new(address.to_canonical(), bits).unwrap_or_else(|_| address.to_canonical().into());
+        Self(net.trunc())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_ipv4_address_or_64_bits_of_an_ipv6_address() {
+        for (address, network) in [
+            ("203.0.113.7", "203.0.113.7/32"),
+            ("::ffff:203.0.113.7", "203.0.113.7/32"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ] {
+            assert_eq!(Network::of(address.parse().unwrap()).to_string(), network);
+        }
+    }
+}

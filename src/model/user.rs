@@ -1,0 +1,94 @@
+//! Users and what can be changed about them.
+
+use chrono::NaiveDateTime;
+
+use super::Name;
+
+/// A person or program that can log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Shoko's `UserID`. Never reused, except when an import brings a user with this id.
+    pub id: i32,
+    /// The name as typed.
+    pub name: String,
+    pub email: Option<String>,
+    pub is_admin: bool,
+    /// A disabled user keeps password and keys, but none of them works.
+    pub is_disabled: bool,
+    /// Set for the administrator that the first start created, until a login or a change.
+    pub is_automatic: bool,
+    pub created_at: NaiveDateTime,
+    pub profile: Profile,
+}
+
+/// The few facts about a user that a list of possible logins needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSummary {
+    /// Shoko's `UserID`.
+    pub user_id: i32,
+    /// The name as typed.
+    pub name: String,
+    pub is_admin: bool,
+}
+
+/// Names one user of a request or command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserRef {
+    Id(i32),
+    Name(Name),
+}
+
+/// Values that Shoko's clients store with a user and that mean nothing to this service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// A JSON array of names.
+    pub community_sites: String,
+    /// A JSON array of ids.
+    pub restricted_tags: String,
+    /// A data URL, or empty.
+    pub avatar: String,
+    /// Comma-separated, or empty.
+    pub plex_usernames: String,
+}
+
+/// Changes to a [`Profile`]; `None` leaves a value as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// A JSON array of names.
+    pub community_sites: Option<String>,
+    /// A JSON array of ids.
+    pub restricted_tags: Option<String>,
+    /// A data URL, or empty.
+    pub avatar: Option<String>,
+    /// Comma-separated, or empty.
+    pub plex_usernames: Option<String>,
+}
+
+/// Changes to a user; `None` leaves a value as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    pub name: Option<Name>,
+    pub is_admin: Option<bool>,
+    pub profile: ProfileChange,
+}
+
+/// An attribute that only administrators may change, even of their own user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// Other services trust the name.
+    Name,
+    Admin,
+    /// Restricted because Shoko restricts it.
+    CommunitySites,
+    /// Restricted because Shoko restricts it.
+    RestrictedTags,
+}
+
+/// A user to be created.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    pub name: Name,
+    pub email: Option<Name>,
+    pub is_admin: bool,
+    pub profile: ProfileChange,
+}
