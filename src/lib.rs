@@ -5,7 +5,7 @@
 //! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`dialects::gateway`] (`/api/auth/verify`), [`dialects::zulip`] (`/api/v1/…`), [`dialects::zettelstore`] (`/a`, `/x`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`, `/`): each lists its paths in a function `routes` |
 //! | what a request must look like before it gets there, and what every error looks like | [`web`]: `surface`, `body`, `query`, `caller`, `problem` |
 //! | what logging in, verifying, changing a password does | [`auth`]: one file a subject, all methods of [`auth::Auth`] |
-//! | how passwords and keys are kept | [`secret`] |
+//! | how passwords and keys are hashed and sealed | [`secret`] |
 //! | the current time | [`clock`] |
 //! | a query | [`store`]: one file a table |
 //! | a setting, a command | [`cli`]; what is set, as plain data, is in [`settings`] |

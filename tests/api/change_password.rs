@@ -59,7 +59,7 @@ on_both_databases! {
             ("", "must not be empty"),
             ("sieben7", "at least 8 characters"),
             (&*"x".repeat(1025), "at most 1024 bytes"),
-            ("Password1", "commonest"),
+            ("Password1", "most common"),
             ("password\0", "NUL"),
             ("\0\0\0\0\0\0\0\0", "NUL"),
             ("DEFAULT", "at least 8"),

@@ -51,7 +51,7 @@ fn an_empty_variable_counts_as_absent() {
 on_both_databases! {
     fn a_user_made_on_the_command_line_logs_in_at_once(app: TestApp) {
         let arguments = ["user", "add", " Bob ", "--email", "bob@example.org", "--password-stdin"];
-        assert_eq!(out(&app.database.run(&arguments, "Bassoon-hill\r\n")), "Made the user Bob (id 2).\n");
+        assert_eq!(out(&app.database.run(&arguments, "Bassoon-hill\r\n")), "Created the user Bob (id 2).\n");
         assert_eq!(app.log_in("bob", "Bassoon-hill", "d").status, 200);
         let key = app.key("bob", "Bassoon-hill", "d");
         let me = app.get("/api/v3/User/Current").header("apikey", &key).send().json();
@@ -136,9 +136,9 @@ on_both_databases! {
         let devices: Vec<&Value> = list.as_array().unwrap().iter().map(|key| &key["device"]).collect();
         assert_eq!(devices, ["Kodi", "tv", "web-ui"]);
         let id = list[2]["id"].to_string();
-        assert_eq!(out(&run(&["revoke", "--id", &id])), "Ended 1 key.\n");
+        assert_eq!(out(&run(&["revoke", "--id", &id])), "Revoked 1 key.\n");
         assert!(!app.accepts(&keys[0]) && app.accepts(&keys[1]));
-        assert_eq!(out(&run(&["revoke", "--user", ADMIN, "--device", " KODI"])), "Ended 1 key.\n");
+        assert_eq!(out(&run(&["revoke", "--user", ADMIN, "--device", " KODI"])), "Revoked 1 key.\n");
         assert!(!app.accepts(&keys[1]) && app.accepts(&keys[2]));
         out(&run(&["revoke", "--user", ADMIN]));
         assert!(!app.accepts(&keys[2]) && app.accepts(&bobs));
@@ -174,7 +174,7 @@ on_both_databases! {
         let (code, said) = ask(["Bassoon-hill", "Bassoon-hall"]);
         assert!(said.contains("not the same") && code == Some(1), "{said}");
         let (code, said) = ask(["Bassoon-hill", "Bassoon-hill"]);
-        assert!(said.contains("Made the user bob") && code == Some(0), "{said}");
+        assert!(said.contains("Created the user bob") && code == Some(0), "{said}");
         assert!(!said.contains("Bassoon"), "{said}");
         assert_eq!(app.log_in("bob", "Bassoon-hill", "d").status, 200);
     }

@@ -143,22 +143,22 @@ on_both_databases! {
             ("JMMUser", 301, "skipped", "no name"),
             ("JMMUser", 302, "added", "no password"),
             ("JMMUser", 303, "added", "no password"),
-            ("JMMUser", 304, "added", "no hash of Shoko's"),
+            ("JMMUser", 304, "added", "not one of Shoko's hashes"),
             ("JMMUser", 305, "added", "cut to 255"),
             ("JMMUser", 306, "added", "replaced"),
-            ("JMMUser", 307, "merged", "(id 7), who is no administrator here"),
+            ("JMMUser", 307, "merged", "(id 7), without administrator rights"),
             ("JMMUser", 308, "skipped", "no name"),
-            ("JMMUser", 5_000_000_000, "added", "it is 310 now"),
-            ("AuthTokens", 2001, "skipped", "the user is left out"),
+            ("JMMUser", 5_000_000_000, "added", "gets the id 310"),
+            ("AuthTokens", 2001, "skipped", "that user is skipped"),
             ("AuthTokens", 2003, "skipped", "no user"),
             ("AuthTokens", 2004, "added", "'DEVICE 0 (2)'"),
             ("AuthTokens", 2005, "added", "'device 0 (3)'"),
-            ("AuthTokens", 2006, "skipped", "no GUID"),
+            ("AuthTokens", 2006, "skipped", "not a GUID"),
             ("AuthTokens", 2007, "added", "'unnamed device'"),
             ("AuthTokens", 2008, "added", "cut to 255"),
             ("AuthTokens", 2009, "added", "replaced"),
             ("AuthTokens", 2011, "skipped", "row 1"),
-            ("AuthTokens", 2013, "skipped", "no GUID"),
+            ("AuthTokens", 2013, "skipped", "not a GUID"),
         ] {
             let (found, remarks) = row(&report, table, id);
             assert!(found == done && remarks.contains(why), "{table} {id}: {found}, {remarks}");
@@ -221,7 +221,7 @@ on_both_databases! {
         assert_eq!(row(&report, "JMMUser", 1).0, "merged");
         assert_eq!(app.log_in(ADMIN, ADMIN_PASSWORD, "d").status, 200, "the password here stays");
         assert_eq!((app.admin_key(), device_of(&app, &key(1)).as_deref()), (own, Some("WEB-UI (2)")));
-        assert!(row(&report, "JMMUser", 2).1.contains("it is 4 now"), "{report:#}");
+        assert!(row(&report, "JMMUser", 2).1.contains("gets the id 4"), "{report:#}");
         assert!(row(&report, "JMMUser", 3).0 == "skipped" && row(&report, "JMMUser", 3).1.contains("e-mail"));
         assert_eq!(app.get("/api/v3/User/Current").header("apikey", &key(2)).send().json()["ID"], 4);
     }
@@ -263,7 +263,7 @@ on_both_databases! {
         assert_eq!(import(&app.database, &shoko, &[])["commands"], report["commands"], "as long as it is so");
         shoko.execute("CREATE TABLE t AS SELECT * FROM AuthTokens; DROP TABLE AuthTokens; ALTER TABLE t RENAME TO AuthTokens; INSERT INTO AuthTokens SELECT * FROM AuthTokens");
         let output = app.database.run(&["import", "shoko", shoko.file.to_str().unwrap()], "");
-        assert!(String::from_utf8(output.stderr).unwrap().contains("an id is there twice"));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("two rows have the same id"));
     }
 
     fn a_login_with_the_password_of_the_first_start_does_not_become_one_of_shokos_user(backend: Backend) {

@@ -23,7 +23,7 @@ on_both_databases! {
         assert!(String::from_utf8(failed.stderr).unwrap().contains("set TZ"), "a time zone that is none");
         let mut command = app.database.program(&["import", "shoko", file, "--json"]);
         let report: Value = serde_json::from_slice(&command.env("TZ", "EST5EDT,M3.2.0,M11.1.0").output().unwrap().stdout).unwrap();
-        assert!(row(&report, "AuthTokens", 3).1.contains("expired") && row(&report, "AuthTokens", 4).1.contains("read"));
+        assert!(row(&report, "AuthTokens", 3).1.contains("expired") && row(&report, "AuthTokens", 4).1.contains("parsed"));
         let list = app.get("/api/auth").header("apikey", &key(1)).send().json();
         let times: Vec<_> = list.as_array().unwrap().iter().map(|key| key["ExpiresAt"].as_str().unwrap()).collect();
         assert_eq!(times, ["2099-01-01T17:00:00+00:00", "2099-07-01T16:00:00.919460+00:00"]);
@@ -79,9 +79,9 @@ on_both_databases! {
         other.execute("DROP TABLE AuthTokens");
         for (name, hint) in [
             ("nothing", "No such file"),
-            ("text", "no Shoko database"),
-            ("empty", "no Shoko database"),
-            ("Shoko.db3", "no Shoko database"),
+            ("text", "not a Shoko database"),
+            ("empty", "not a Shoko database"),
+            ("Shoko.db3", "not a Shoko database"),
             (".", "directory"),
         ] {
             let output = database.run(&["import", "shoko", path(name).to_str().unwrap()], "");
