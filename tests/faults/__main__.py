@@ -1,4 +1,4 @@
-"""Makes one experiment: `python3 tests/faults [--long] [--seed N] PROGRAM EXPERIMENT`, called by scripts/test-faults."""
+"""Runs one experiment: `python3 tests/faults [--long] [--seed N] [--defect] PROGRAM EXPERIMENT`. See scripts/test-faults."""
 
 import argparse
 import asyncio
@@ -10,21 +10,20 @@ import time
 import experiments
 from client import Lost
 from lab import Lab
-from model import Broken, Unfit
+from model import Broken, Unavailable, Unseen
 
-# The measures of each: of the short form and of the long one.
-MEASURES = {
-    "sabotage": (experiments.sabotage, {"number": (100, 1_000)}),
-    "kill-sqlite": (experiments.kill, {"times": (5, 100)}),
-    "kill-postgres": (experiments.kill, {"times": (5, 100)}),
-    "postgres-away": (experiments.postgres_away, {"times": (1, 10), "seconds": (4, 30)}),
-    "disk-full": (experiments.disk_full, {"times": (2, 20)}),
-    "file-limit": (experiments.file_limit, {"times": (2, 20)}),
-    "slow-clients": (experiments.slow_clients, {"number": (1_000, 10_000), "seconds": (12, 60)}),
-    "interleavings-sqlite": (experiments.interleavings, {"number": (1_000, 100_000)}),
-    "interleavings-postgres": (experiments.interleavings, {"number": (1_000, 100_000)}),
-    "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}),
-    "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}),
+# Of each experiment: its function, its measures in the short and the long form, and the defect that it must find.
+EXPERIMENTS = {
+    "kill-sqlite": (experiments.kill, {"times": (5, 100)}, "lost writes"),
+    "kill-postgres": (experiments.kill, {"times": (5, 100)}, "lost writes"),
+    "postgres-away": (experiments.postgres_away, {"times": (1, 10), "seconds": (4, 30)}, "lost writes"),
+    "disk-full": (experiments.disk_full, {"times": (2, 20)}, "lost writes"),
+    "file-limit": (experiments.file_limit, {"times": (2, 20)}, "lost writes"),
+    "slow-clients": (experiments.slow_clients, {"number": (1_000, 10_000), "seconds": (12, 60)}, "too few connections"),
+    "interleavings-sqlite": (experiments.interleavings, {"number": (1_000, 100_000)}, "undone revocations"),
+    "interleavings-postgres": (experiments.interleavings, {"number": (1_000, 100_000)}, "undone revocations"),
+    "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
+    "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
 }
 
 
@@ -32,21 +31,33 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    parser.add_argument("--defect", action="store_true", help="plant the experiment's defect, which it must find")
     parser.add_argument("program")
-    parser.add_argument("experiment", choices=MEASURES)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
     options = parser.parse_args()
-    experiment, measures = MEASURES[options.experiment]
+    run, measures, defect = EXPERIMENTS[options.experiment]
     measures = {what: long if options.long else short for what, (short, long) in measures.items()}
-    print(f"{options.experiment}: seed {options.seed}", flush=True)
+    planted = f", with {defect}" if options.defect else ""
+    print(f"{options.experiment}{planted}: seed {options.seed}", flush=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(options.program, folder, on_postgres="postgres" in options.experiment)
+        on_postgres = "postgres" in options.experiment
+        lab = Lab(options.program, folder, on_postgres, defect if options.defect else None)
         try:
-            figures = asyncio.run(experiment(lab, options.seed, **measures))
-        except (Broken, Lost, Unfit) as fault:
-            sys.exit(f"BROKEN: {type(fault).__name__}: {fault}")
+            figures = asyncio.run(run(lab, options.seed, **measures))
+        except Broken as broken:
+            if not options.defect:
+                sys.exit(f"BROKEN: {broken}")
+            figures = {"found:": broken}
+        except Unseen as unseen:
+            sys.exit(f"UNSEEN, so nothing is proved: {unseen}")
+        except (Lost, Unavailable) as error:
+            sys.exit(f"BROKEN: a request that must succeed failed: {error}")
+        else:
+            if options.defect:
+                sys.exit("UNSEEN, so nothing is proved: the defect was not found")
     figures = ", ".join(f"{what} {figure}" for what, figure in figures.items())
-    print(f"    held in {time.monotonic() - start:.0f} s: {figures}", flush=True)
+    print(f"    ok in {time.monotonic() - start:.0f} s: {figures}", flush=True)
 
 
 main()

@@ -1,28 +1,30 @@
-"""HTTP as the experiments need it: what a request came to, or that it is not known."""
+"""An HTTP client for the experiments. A request either has a response or is lost."""
 
 import asyncio
 import json
 import time
 
-# What may go wrong on a connection whose other end is killed, slow or full.
-FAULTS = (OSError, EOFError, asyncio.TimeoutError)
-# Seconds; longer than anything may take.
-TIMEOUT = 20
+# Errors of a connection whose other end is killed, slow or full.
+CONNECTION_ERRORS = (OSError, EOFError, asyncio.TimeoutError)
+# In seconds; longer than any response may take.
+TIMEOUT = 60
 
 
 class Lost(Exception):
-    """No answer came: whether the deed was done is not known."""
+    """No response arrived, so it is unknown whether the request took effect."""
 
 
 class Client:
-    """One connection, made again when it has ended; one request at a time. Notes each in `answers`, where that is given:
-    when it was sent, when the answer came, and its status, or `None`."""
+    """One connection to a server, opened again after it has failed. It sends one request at a time.
 
-    def __init__(self, port, answers=None):
-        self.port, self.answers, self.streams = port, answers, None
+    Each request is appended to `log`, if given, as (time sent, time of the response, status or `None`).
+    """
+
+    def __init__(self, server, log=None):
+        self.server, self.log, self.streams = server, log, None
 
     async def request(self, method, path, body=None, key=None):
-        """Status and body."""
+        """Returns status and body, or raises `Lost`."""
         content = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n"
         if body is not None:
@@ -33,16 +35,16 @@ class Client:
         try:
             status, answer = await asyncio.wait_for(self.exchange(head.encode() + b"\r\n" + content), TIMEOUT)
             return status, answer
-        except FAULTS as fault:
+        except CONNECTION_ERRORS as error:
             self.close()
-            raise Lost(repr(fault)) from fault
+            raise Lost(repr(error)) from error
         finally:
-            if self.answers is not None:
-                self.answers.append((start, time.monotonic(), status))
+            if self.log is not None:
+                self.log.append((start, time.monotonic(), status))
 
     async def exchange(self, request):
         if self.streams is None:
-            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+            self.streams = await self.server.connect()
         reader, writer = self.streams
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()

@@ -1,4 +1,4 @@
-"""What experiments are made with: servers, and a PostgreSQL that can be broken."""
+"""What the experiments are made with: servers, and a PostgreSQL that can be killed."""
 
 import os
 import secrets
@@ -13,19 +13,29 @@ USER = "shoko_auth_test"
 
 
 class Lab:
-    """Makes servers whose data is in `folder`, on SQLite or on PostgreSQL."""
+    """Creates servers with their data in `folder`, on SQLite or PostgreSQL, and plants a defect in them if asked to."""
 
-    def __init__(self, program, folder, on_postgres):
-        self.program, self.folder = program, folder
+    def __init__(self, program, folder, on_postgres, defect=None):
+        self.program, self.folder, self.defect = program, folder, defect
         self.postgres = Postgres() if on_postgres else None
 
     def server(self, folder=None):
-        database = self.postgres and self.postgres.new_database()
-        return Server(self.program, folder or self.folder, database)
+        url = self.postgres and self.postgres.new_database()
+        return Server(self.program, folder or self.folder, url)
+
+    def sql(self, server, statements):
+        """Runs SQL statements on a server's database, behind the server's back."""
+        if server.url:
+            self.postgres.run("psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--command={statements}", server.url)
+        else:
+            import sqlite3
+
+            with sqlite3.connect(server.database, timeout=60) as database:
+                database.executescript(statements)
 
 
 class Postgres:
-    """The throw-away PostgreSQL of scripts/lib.sh, to be killed and started again."""
+    """The throw-away PostgreSQL of scripts/lib.sh."""
 
     def __init__(self):
         self.programs, self.folder = Path(os.environ["POSTGRES_PROGRAMS"]), Path(os.environ["POSTGRES_FOLDER"])
@@ -40,13 +50,13 @@ class Postgres:
             raise RuntimeError(f"{program}: {done.stderr}")
 
     def new_database(self):
-        """Its URL."""
+        """Creates a database and returns its URL."""
         name = f"test_{secrets.token_hex(4)}"
         self.run("createdb", f"--host={self.folder}", f"--username={USER}", name)
         return f"postgres://{USER}@{str(self.folder).replace('/', '%2F')}/{name}"
 
     def kill(self):
-        """`kill -9` to all its processes at once."""
+        """Sends `kill -9` to all of its processes at once."""
         parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for process in [parent, *map(int, children)]:
@@ -55,5 +65,5 @@ class Postgres:
             time.sleep(0.01)
 
     def start(self):
-        """Returns when it takes connections."""
+        """Returns when it accepts connections."""
         self.run("pg_ctl", "start", "--wait", "--pgdata=data", "--log=log")

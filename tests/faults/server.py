@@ -1,9 +1,10 @@
 """The program under test, as a process."""
 
+import asyncio
 import os
+import re
 import resource
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -11,35 +12,44 @@ import time
 from pathlib import Path
 
 PASSWORD = "the first password"
+# In seconds. It only ends a run that hangs.
+START_TIMEOUT = 120
 
 
 class Server:
-    """A server with its data in `folder`, on the database at `url`, else on SQLite."""
+    """A server with its data in `folder`, on the PostgreSQL database at `url` or else on SQLite."""
 
     def __init__(self, program, folder, url=None):
         self.program, self.folder, self.url, self.process = program, Path(folder), url, None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        # Known while the server runs. The system chooses it anew for each start, so that no other program can take it.
+        self.port = None
         ours = ("SHOKO_AUTH_", "DATABASE_URL", "RUST_LOG")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
-            "SHOKO_AUTH_LISTEN": f"127.0.0.1:{self.port}",
+            "SHOKO_AUTH_LISTEN": "127.0.0.1:0",
             "SHOKO_AUTH_DATA_DIR": str(self.folder),
             "SHOKO_AUTH_SECRET_KEY": "c2l4dGVlbiBieXRlcywgYW5kIHNpeHRlZW4gbW9yZSE=",
             "SHOKO_AUTH_ADMIN_PASSWORD": PASSWORD,
             "SHOKO_AUTH_PBKDF2_ROUNDS": "1000",
-            # The experiments log in with passwords that may be the old ones.
+            # The experiments also log in with passwords that may be outdated.
             "SHOKO_AUTH_LOGIN_THROTTLE": "off",
-            "RUST_LOG": "warn",
+            # The second part logs the address.
+            "RUST_LOG": "warn,shoko_auth::cli::serve=info",
             **({"DATABASE_URL": url} if url else {}),
         }
-        # Not in the folder: that may be full.
+        # Not in the data folder, which may be full.
         self.log = tempfile.NamedTemporaryFile(prefix="server-", suffix=".log")
 
-    def start(self):
-        """Returns when it is ready; how many seconds that took."""
+    @property
+    def database(self):
+        """The file of the SQLite database."""
+        return self.folder / "shoko-auth.db"
+
+    def start(self, open_files=None):
+        """Starts the server and returns how many seconds that took. `open_files` limits how many files it may open."""
         start = time.monotonic()
-        # So that it ignores SIGXFSZ, as this program does.
+        logged = self.log_size()
+        limit = None if open_files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+        # `restore_signals` would end the server at SIGXFSZ, which this program and so its child ignore.
         self.process = subprocess.Popen(
             [self.program, "serve"],
             env=self.environment,
@@ -47,20 +57,38 @@ class Server:
             stdout=self.log,
             stderr=self.log,
             restore_signals=False,
+            preexec_fn=limit,
         )
-        while subprocess.run([self.program, "healthcheck"], env=self.environment, capture_output=True).returncode:
-            if self.process.poll() is not None or time.monotonic() - start > 60:
-                raise RuntimeError(f"the server did not start: {self.last_words()}")
-            time.sleep(0.01)
+        while True:
+            listening = re.search(rb"listening on http://127\.0\.0\.1:(\d+)/", self.read_log(logged))
+            if listening:
+                break
+            if self.process.poll() is not None or time.monotonic() - start > START_TIMEOUT:
+                raise RuntimeError(f"the server did not start: {self.read_log(0)[-2000:].decode()}")
+            time.sleep(0.005)
+        self.port = int(listening[1])
         return time.monotonic() - start
 
-    def twin(self):
-        """Another one on the same database, started."""
-        twin = Server(self.program, self.folder, self.url)
-        twin.start()
-        return twin
+    def log_size(self):
+        return os.stat(self.log.name).st_size
+
+    def read_log(self, position):
+        return Path(self.log.name).read_bytes()[position:]
+
+    async def connect(self):
+        """Opens a connection. Fails at once while the server is down."""
+        if self.port is None:
+            raise ConnectionRefusedError("the server is down")
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def second_node(self):
+        """Returns another running server on the same database."""
+        node = Server(self.program, self.folder, self.url)
+        node.start()
+        return node
 
     def kill(self, how=signal.SIGKILL):
+        self.port = None
         self.process.send_signal(how)
         self.process.wait()
 
@@ -68,22 +96,19 @@ class Server:
         command = [self.program, "user", "add", name, "--password-stdin"]
         subprocess.run(command, env=self.environment, input=password.encode(), check=True, capture_output=True)
 
-    def limit_files(self, size):
-        """No file may grow past so many bytes; `None`: any size."""
+    def limit_file_size(self, size):
+        """Prevents files from growing beyond `size` bytes; `None` removes the limit."""
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def check_sqlite(self):
-        """What SQLite itself says of the file, or nothing on PostgreSQL."""
-        if "DATABASE_URL" in self.environment:
+        """Fails if SQLite finds the database damaged. Does nothing on PostgreSQL."""
+        if self.url:
             return
-        with sqlite3.connect(self.folder / "shoko-auth.db") as database:
+        with sqlite3.connect(self.database) as database:
             found = database.execute("PRAGMA integrity_check").fetchall()
             found += database.execute("PRAGMA foreign_key_check").fetchall()
         if found != [("ok",)]:
             raise RuntimeError(f"the database is damaged: {found}")
-
-    def last_words(self):
-        return Path(self.log.name).read_text()[-2000:]
 
     def __enter__(self):
         return self

@@ -1,4 +1,4 @@
-"""Clients that log in, verify, end keys and change passwords, several on each of several accounts."""
+"""Clients that log in, verify and revoke keys, and change passwords: several for each of several users."""
 
 import asyncio
 import time
@@ -6,60 +6,69 @@ from collections import Counter
 from random import Random
 
 from client import Client, Lost
-from model import Account, Unfit
+from model import Unavailable, User
 from server import PASSWORD
 
-ACCOUNTS = 8
-CLIENTS_EACH = 3
+USERS = 8
+CLIENTS_PER_USER = 3
 
 
 class Storm:
-    """Blows on a server until it is told to stop, each client doing one thing after the other."""
+    """Loads a server until it is stopped. Each client sends one request after the other."""
 
-    def __init__(self, server, seed, pause=0.0, other=None):
-        """Half of the clients talk to the `other` server on the same database, if there is one."""
+    def __init__(self, server, seed, pause=0.0, second_node=None):
+        """Half of the clients use the `second_node` on the same database, if there is one."""
         self.server, self.pause = server, pause
-        self.ports = [server.port, (other or server).port]
-        self.answers, self.tasks, self.stopping = [], [], False
-        self.accounts = [Account(f"user {number}", PASSWORD, Random(f"{seed} {number}")) for number in range(ACCOUNTS)]
-        for account in self.accounts:
-            server.add_user(account.name, PASSWORD)
+        self.nodes = [server, second_node or server]
+        self.requests, self.tasks, self.stopping = [], [], False
+        self.users = [User(f"user {number}", PASSWORD, Random(f"{seed} {number}")) for number in range(USERS)]
+        for user in self.users:
+            server.add_user(user.name, PASSWORD)
 
-    def begin(self):
+    def start(self):
         self.stopping = False
-        clients = [(account, self.ports[number % 2]) for account in self.accounts for number in range(CLIENTS_EACH)]
-        self.tasks = [asyncio.create_task(self.go_on(account, port)) for account, port in clients]
+        clients = [(user, self.nodes[number % 2]) for user in self.users for number in range(CLIENTS_PER_USER)]
+        self.tasks = [asyncio.create_task(self.run(user, node)) for user, node in clients]
 
-    async def go_on(self, account, port):
-        client = Client(port, self.answers)
+    async def run(self, user, node):
+        client = Client(node, self.requests)
         while not self.stopping:
             try:
-                await account.act(client)
-            except (Lost, Unfit):
+                await user.act(client)
+            except (Lost, Unavailable):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(self.pause)
         client.close()
 
-    async def last(self, seconds):
-        """Goes on for so long, or until a promise is broken."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not any(task.done() for task in self.tasks):
+    async def wait(self, seconds, until=lambda: False):
+        """Waits so long, or until a condition holds, or until a promise is broken. Returns whether the condition holds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until() and not any(task.done() for task in self.tasks):
             await asyncio.sleep(0.02)
+        return until()
 
-    async def end(self):
-        """Each client stops when it has had its answer; a broken promise comes to light here."""
+    async def stop(self):
+        """Stops each client after its current request. Raises the broken promise that a client has found."""
         self.stopping = True
         await asyncio.gather(*self.tasks)
 
     async def check(self, last=None):
-        client = Client(self.server.port)
-        for account in self.accounts:
-            await account.check(client, last)
+        client = Client(self.server)
+        for user in self.users:
+            await user.check(client, last)
         client.close()
 
-    def done(self):
-        """What was acknowledged, in all."""
-        return dict(sum((Counter(account.done) for account in self.accounts), Counter()))
+    def lost(self):
+        return self.counts().get("lost", 0)
 
-    def statuses(self):
-        return dict(Counter(status or "none" for _, _, status in self.answers))
+    def counts(self):
+        """Returns how many requests of each kind were acknowledged or lost."""
+        return dict(sum((Counter(user.counts) for user in self.users), Counter()))
+
+    def seen(self):
+        return dict(sum((Counter(user.seen) for user in self.users), Counter()))
+
+    def statuses(self, after=0.0, before=float("inf")):
+        """Returns how often each status came in response to requests sent and answered between two times."""
+        within = [status for start, end, status in self.requests if start > after and end < before]
+        return Counter(status or "none" for status in within)

@@ -1,0 +1,56 @@
+"""Deliberate defects, planted by `scripts/test-faults --defects`. Each experiment must find its own, or it proves nothing.
+
+- `lost writes`: keys that the server has revoked come back, as on a database that loses acknowledged writes.
+- `too few connections`: the server may open few files, so slow clients take all of its connections.
+- `undone revocations`: triggers insert revoked keys again.
+- `lost notifications`: a node does not learn of revocations on the other, because the triggers of the change feed are gone.
+"""
+
+from model import Unseen
+
+COLUMNS = "id, user_id, device, device_folded, hash, created_at"
+# In seconds.
+TIMEOUT = 60
+
+
+async def copy_keys(lab, server, storm):
+    """Copies all keys and waits until some of them have been revoked."""
+    if lab.defect != "lost writes":
+        return
+    lab.sql(server, "DROP TABLE IF EXISTS old_keys; CREATE TABLE old_keys AS SELECT * FROM api_keys")
+    enough = revoked(storm) + 20
+    if not await storm.wait(TIMEOUT, until=lambda: revoked(storm) >= enough):
+        raise Unseen("no keys were revoked that could be lost")
+
+
+def revoked(storm):
+    return storm.counts().get("revocations", 0)
+
+
+def restore_keys(lab, server):
+    """Inserts the copied keys that have been deleted since."""
+    if lab.defect == "lost writes":
+        lab.sql(
+            server,
+            f"INSERT INTO api_keys ({COLUMNS}) SELECT {COLUMNS} FROM old_keys WHERE id NOT IN (SELECT id FROM api_keys)",
+        )
+
+
+def open_files(lab):
+    """Returns the limit of open files for the server, or `None` for the normal one."""
+    return 300 if lab.defect == "too few connections" else None
+
+
+def plant_triggers(lab, server):
+    """Plants the defects of the experiments in which several clients use one key."""
+    if lab.defect == "lost notifications":
+        lab.sql(server, "DROP TRIGGER key_deleted" + (" ON api_keys" if server.url else ""))
+    if lab.defect == "undone revocations":
+        old = ", ".join(f"OLD.{column}" for column in COLUMNS.split(", "))
+        insert = f"INSERT INTO api_keys ({COLUMNS}) VALUES ({old});"
+        event = "CREATE TRIGGER undo AFTER DELETE ON api_keys"
+        if server.url:
+            function = f"CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {insert} RETURN NULL; END $$;"
+            lab.sql(server, f"{function} {event} FOR EACH ROW WHEN (OLD.id % 20 = 0) EXECUTE FUNCTION undo()")
+        else:
+            lab.sql(server, f"{event} WHEN OLD.id % 20 = 0 BEGIN {insert} END")
