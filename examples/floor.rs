@@ -19,11 +19,14 @@ async fn answer() -> HttpResponse {
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8110".to_owned());
     let workers = std::thread::available_parallelism()?.get();
-    System::new().block_on(
-        HttpServer::new(|| App::new().route("/api/auth/verify", web::get().to(answer)))
+    System::new().block_on(async {
+        let server = HttpServer::new(|| App::new().route("/api/auth/verify", web::get().to(answer)))
             .workers(workers)
             .keep_alive(Duration::from_secs(75))
-            .bind(address)?
-            .run(),
-    )
+            .bind(address)?;
+        for address in server.addrs() {
+            println!("listening on http://{address}/");
+        }
+        server.run().await
+    })
 }

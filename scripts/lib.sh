@@ -65,6 +65,39 @@ stop_jobs() {
   wait
 } 2>/dev/null # bash would report each job that was ended
 
+# --- The server ------------------------------------------------------------------------------------------------------
+
+# start_server LOG [NAME=VALUE...]: starts "$program" with these settings on a port that the system chooses, so that no other
+# program can take it, and waits until it listens. Sets `server` to its process and `url` to its address, and exports the
+# address for commands such as `healthcheck`.
+start_server() {
+  local log=$1 address
+  shift
+  # The address is logged at `info`. The caller's settings come last and win.
+  start env SHOKO_AUTH_LISTEN=127.0.0.1:0 RUST_LOG=info "$@" "$program" serve &>"$log"
+  server=$!
+  # The limit only ends a server that hangs.
+  SECONDS=0
+  until address=$(sed -nE 's|.*listening on http://([0-9.]+:[0-9]+)/.*|\1|p' "$log") && [[ -n $address ]]; do
+    kill -0 "$server" 2>/dev/null || fail_with_log "$log" 'the server ended before it listened'
+    ((SECONDS < 120)) || fail_with_log "$log" 'the server does not listen after two minutes'
+    sleep 0.05
+  done
+  url=http://$address
+  export SHOKO_AUTH_LISTEN=$address
+}
+
+stop_server() {
+  kill "$server"
+  wait "$server" || true
+}
+
+# fail_with_log LOG SENTENCE
+fail_with_log() {
+  tail -n 200 "$1" >&2
+  die "$2; the end of the server's log is above"
+}
+
 # --- A throw-away PostgreSQL -----------------------------------------------------------------------------------------
 
 # Sets postgres_bin to the folder of the server's programs, which Debian keeps off the PATH.

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -11,14 +12,10 @@ from pathlib import Path
 
 PROGRAMS = Path(os.environ.get("BENCH_PROGRAMS", ""))
 PROGRAM = PROGRAMS / "shoko-auth"
-# Everything else is as it is by default. The log is off, as a warning of each refusal would be measured, too.
-SETTINGS = {"SHOKO_AUTH_ADMIN_PASSWORD": "the right one", "RUST_LOG": "warn"}
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+# Everything else has its default. The log has warnings and the address on which the server listens.
+SETTINGS = {"SHOKO_AUTH_ADMIN_PASSWORD": "the right one", "RUST_LOG": "warn,shoko_auth::cli::serve=info"}
+# In seconds. It only ends a server that hangs.
+START_TIMEOUT = 120
 
 
 class Server:
@@ -29,32 +26,40 @@ class Server:
     def __init__(self, database=None):
         self.started.append(self)
         self.database = database
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = None
         self.process = None
         self.start()
 
     def environment(self):
         plain = {name: value for name, value in os.environ.items() if not name.startswith("SHOKO_AUTH_")}
-        listen = {"SHOKO_AUTH_LISTEN": f"127.0.0.1:{self.port}"}
+        listen = {"SHOKO_AUTH_LISTEN": f"127.0.0.1:{self.port or 0}"}
         return plain | SETTINGS | listen | self.database.environment
 
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
     def start(self):
-        self.log = tempfile.TemporaryFile()
+        """Starts the server on a port that the system chooses, so that no other program can take it."""
+        self.port = None
+        self.log = tempfile.NamedTemporaryFile()
         if self.database:
             self.process = subprocess.Popen([PROGRAM, "serve"], env=self.environment(), stdout=self.log, stderr=self.log)
         else:
-            self.process = subprocess.Popen([PROGRAMS / "examples/floor", f"127.0.0.1:{self.port}"])
-        for _ in range(300):
-            try:
+            floor = [PROGRAMS / "examples/floor", "127.0.0.1:0"]
+            self.process = subprocess.Popen(floor, stdout=self.log, stderr=self.log)
+        end = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < end and self.process.poll() is None:
+            listening = re.search(r"listening on http://127\.0\.0\.1:(\d+)/", self.read_log())
+            if listening:
+                self.port = int(listening[1])
                 self.get("/health/ready" if self.database else "/api/auth/verify")
                 return
-            except OSError:
-                time.sleep(0.1)
-            if self.process.poll() is not None:
-                break
-        self.log.seek(0)
-        raise RuntimeError(f"the server did not start: {self.log.read().decode()}")
+            time.sleep(0.05)
+        raise RuntimeError(f"the server did not start: {self.read_log()}")
+
+    def read_log(self):
+        return Path(self.log.name).read_text()
 
     def stop(self):
         if self.process:
@@ -67,7 +72,7 @@ class Server:
             server.stop()
 
     def restart(self):
-        """With nothing in its memory."""
+        """Starts again with an empty key cache."""
         self.stop()
         self.start()
 
