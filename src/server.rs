@@ -25,6 +25,7 @@ use actix_web::rt::spawn;
 use actix_web::rt::time::sleep;
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
+use rustix::process::{Resource, getrlimit};
 
 use crate::auth::Auth;
 use crate::dialects::{gateway, shoko, zettelstore, zulip};
@@ -85,7 +86,7 @@ pub fn run(
     let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(max_connections(workers, files_each)?)
+        .max_concurrent_connections(max_connections(workers, files_each))
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
         .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
@@ -153,10 +154,10 @@ async fn sweep(auth: Data<Auth>) {
 }
 
 /// Each worker's share of the connections that the limit of open files allows, when each may need so many.
-fn max_connections(workers: usize, files_each: u64) -> io::Result<usize> {
-    let (open_files, _) = rlimit::Resource::NOFILE.get()?;
+fn max_connections(workers: usize, files_each: u64) -> usize {
+    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let all = (open_files.saturating_sub(OTHER_FILES) / files_each).clamp(1, MAX_CONNECTIONS);
-    Ok(usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers))
+    usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers)
 }
 
 /// What the routes are made from, once for each worker.

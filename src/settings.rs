@@ -1,4 +1,4 @@
-//! What the service can be told. Plain data: only `cli` fills it, from flags and the environment.
+//! The settings as plain data. Only `cli` creates them, from flags and the environment.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,103 +13,88 @@ use url::Url;
 use crate::clock::Clock;
 use crate::model::{Name, SecretText};
 
-/// Everything that `serve` needs to know.
+/// The settings of `serve`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
     pub listen: SocketAddr,
-    /// Where the service is mounted.
     pub base_path: BasePath,
-    /// Whose pages may call from a browser.
     pub cors_origins: CorsOrigins,
-    /// Whose word about a client's address is taken.
+    /// The proxies whose headers about the client's address are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether Shoko Desktop can log in, which shows the names of all users to anybody.
+    /// Whether Shoko Desktop can log in, which shows the names of all users to every client.
     pub v1_login: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
     pub web_ui: Option<PathBuf>,
-    /// What clients call this server, where an answer must say so; `None`: what the request calls it.
+    /// The server's URL for responses that must contain it; `None` takes it from the request.
     pub public_url: Option<PublicUrl>,
-    /// Which wire protocols are spoken.
     pub dialects: Dialects,
-    /// How long the server is not ready, but still serves, before it stops.
+    /// How long the server reports that it is not ready, but still serves, before it stops.
     pub shutdown_grace: Duration,
-    /// What the core needs to know.
     pub core: CoreSettings,
-    /// Who administrates a new installation.
     pub first_admin: FirstAdmin,
 }
 
-/// Which wire protocols are spoken, and how.
+/// The wire protocols to speak, with their settings.
 #[derive(Clone, Debug)]
 pub struct Dialects {
-    /// Shoko's v3 API.
     pub shoko: bool,
-    /// Zulip's login.
     pub zulip: Option<ZulipSettings>,
-    /// Zettelstore's login.
     pub zettelstore: Option<ZettelstoreSettings>,
 }
 
-/// How Zulip's login is spoken.
 #[derive(Clone, Copy, Debug)]
 pub struct ZulipSettings {
-    /// Whether anybody who can reach the server gets anybody's key: for development.
+    /// Whether every client gets every user's key without a password, for development.
     pub dev_login: bool,
 }
 
-/// How Zettelstore's login is spoken.
 #[derive(Clone, Copy, Debug)]
 pub struct ZettelstoreSettings {
-    /// How long after the question a login is answered.
+    /// The delay of the response to a login.
     pub login_delay: Duration,
-    /// How long a token works.
     pub token_lifetime: TimeDelta,
-    /// Whether anybody has to log in.
     pub auth: ZettelstoreAuth,
 }
 
 impl ZettelstoreSettings {
-    /// Nothing needs more, and whoever waits holds a connection.
+    /// A waiting client holds a connection, and no client needs more.
     const MAX_LOGIN_DELAY: Duration = Duration::from_secs(10);
 
-    /// Reads a login's delay; the error says what is possible.
-    pub fn read_login_delay(text: &str) -> Result<Duration, String> {
+    /// Parses a login delay of at most ten seconds.
+    pub fn parse_login_delay(text: &str) -> Result<Duration, String> {
         let delay = humantime::parse_duration(text).map_err(|e| e.to_string())?;
         if delay <= Self::MAX_LOGIN_DELAY {
             Ok(delay)
         } else {
-            Err("ten seconds at most are possible".to_owned())
+            Err("the maximum is 10s".to_owned())
         }
     }
 
-    /// Reads a token's lifetime; the error says what is possible.
-    pub fn read_token_lifetime(text: &str) -> Result<TimeDelta, String> {
+    /// Parses a token lifetime between a second and a day.
+    pub fn parse_token_lifetime(text: &str) -> Result<TimeDelta, String> {
         let lifetime = humantime::parse_duration(text).map_err(|e| e.to_string())?;
         let lifetime = TimeDelta::from_std(lifetime).ok();
         lifetime
             .filter(|time| (TimeDelta::seconds(1)..=TimeDelta::days(1)).contains(time))
-            .ok_or_else(|| "from a second to a day are possible".to_owned())
+            .ok_or_else(|| "it must be between 1s and 1day".to_owned())
     }
 }
 
-/// Whether anybody has to log in to Zettelstore.
+/// How Zettelstore authenticates its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZettelstoreAuth {
-    /// Everybody has.
     On,
-    /// Nobody has: whoever asks gets a token that is none.
+    /// Every client gets a placeholder token without a login.
     Off,
-    /// Nobody can.
+    /// All logins are rejected.
     Refuse,
 }
 
-/// What clients call this server: scheme, host and maybe a path, without a slash at the end.
+/// The server's URL as clients know it: scheme, host and optional path, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
 impl PublicUrl {
-    /// The URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -122,56 +107,50 @@ impl FromStr for PublicUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url = Url::parse(text).ok().filter(|url| {
             let is_web = ["http", "https"].contains(&url.scheme()) && url.has_host();
-            let is_anybodys = url.username().is_empty() && url.password().is_none();
-            is_web && is_anybodys && url.query().is_none() && url.fragment().is_none()
+            let has_no_user = url.username().is_empty() && url.password().is_none();
+            is_web && has_no_user && url.query().is_none() && url.fragment().is_none()
         });
         url.map(|url| Self(url.as_str().trim_end_matches('/').to_owned()))
-            .ok_or("a URL such as https://login.example.org is needed")
+            .ok_or("expected a URL such as https://login.example.org")
     }
 }
 
-/// What the core needs to know, whoever calls it: server or command line.
+/// The settings of the core, for the server and the command line.
 #[derive(Clone, Debug)]
 pub struct CoreSettings {
-    /// Where the current time is read.
     pub clock: Clock,
-    /// Which database.
     pub database: Database,
-    /// The folder of what is kept in files: the embedded database and its sealing secret.
+    /// The folder of the embedded database and its sealing secret.
     pub data_dir: PathBuf,
-    /// The sealing secret, base64 of 32 bytes; `None`: the file `secret.key` in the data folder (SQLite only).
+    /// The sealing secret, 32 bytes in base64; `None` reads the file `secret.key` in the data folder (SQLite only).
     pub secret_key: Option<SecretText>,
-    /// PBKDF2 rounds of a new hash.
     pub pbkdf2_rounds: u32,
-    /// The least length of a new password, in characters.
+    /// In characters, for new passwords.
     pub password_min_length: usize,
-    /// Whether guessing is slowed down.
     pub login_throttle: bool,
 }
 
-/// The administrator to make when there is none.
+/// The administrator to create if there is none.
 #[derive(Clone, Debug)]
 pub struct FirstAdmin {
-    /// His name.
     pub name: Name,
-    /// His password; `None`: a random one, printed once.
+    /// `None` generates a password and prints it once.
     pub password: Option<SecretText>,
 }
 
-/// Which database, by the scheme of its URL.
+/// The database, selected by the scheme of its URL.
 #[derive(Clone)]
 pub enum Database {
-    /// A libpq URL, possibly with a password in it.
+    /// A libpq URL, which may contain a password.
     Postgres(String),
-    /// The file.
     Sqlite(PathBuf),
 }
 
 impl FromStr for Database {
     type Err = &'static str;
 
-    /// No error repeats the URL, and no URL gets through of which libpq would quote a part in an error: there may be
-    /// a password in it.
+    /// Errors never contain the URL, which may hold a password. A URL of which libpq would quote parts in its errors is
+    /// rejected.
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         match url.strip_prefix("sqlite://") {
             Some("" | ":memory:") => return Err("sqlite:// needs the path of a file"),
@@ -184,12 +163,12 @@ impl FromStr for Database {
             .filter(|parsed| !parsed.path().contains('@') && is_percent_encoded(url));
         match parsed {
             Some(_) => Ok(Self::Postgres(url.to_owned())),
-            None => Err("it cannot be read; special characters in user and password must be percent-encoded"),
+            None => Err("it cannot be parsed; percent-encode special characters in user and password"),
         }
     }
 }
 
-/// Whether every percent sign begins an encoded byte, which is not zero.
+/// Returns whether every percent sign begins an encoded byte other than zero.
 fn is_percent_encoded(text: &str) -> bool {
     text.split('%').skip(1).all(|part| {
         let digits = part.get(..2).unwrap_or_default();
@@ -197,7 +176,7 @@ fn is_percent_encoded(text: &str) -> bool {
     })
 }
 
-/// Without the user's name and password, which a log must not show.
+/// Shows the URL without user name and password, which a log must not contain.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -224,12 +203,11 @@ impl fmt::Debug for Database {
     }
 }
 
-/// The prefix below which everything is served: empty, or `/some/path` without a slash at the end.
+/// The path below which everything is served: empty, or `/some/path` without a trailing slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath(String);
 
 impl BasePath {
-    /// The prefix.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -246,21 +224,19 @@ impl FromStr for BasePath {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
         if path.contains("//") || !path.chars().all(plain) {
-            return Err("a path of letters, digits and - . _ ~ is needed, such as /auth".to_owned());
+            return Err("expected a path of letters, digits and - . _ ~ such as /auth".to_owned());
         }
         Ok(Self(format!("/{path}")))
     }
 }
 
-/// Which web pages, from elsewhere, a browser lets call this server.
+/// The foreign web pages that may call this server from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// None.
     #[default]
     None,
-    /// All: `*`.
     Any,
-    /// These: scheme, host and port, as a browser sends them.
+    /// Scheme, host and port as browsers send them.
     Listed(Vec<String>),
 }
 
@@ -278,16 +254,16 @@ impl FromStr for CorsOrigins {
             ["*"] => return Ok(Self::Any),
             _ => {}
         }
-        let read = |origin: &&str| {
+        let parse = |origin: &&str| {
             let origin = Url::parse(origin).ok().map(|url| url.origin());
             origin
                 .filter(url::Origin::is_tuple)
                 .map(|origin| origin.ascii_serialization())
         };
-        let listed: Option<Vec<String>> = origins.iter().map(read).collect();
+        let listed: Option<Vec<String>> = origins.iter().map(parse).collect();
         listed
             .map(Self::Listed)
-            .ok_or("`*`, or origins such as https://example.org, with commas between them")
+            .ok_or("expected `*` or origins such as https://example.org, separated by commas")
     }
 }
 
@@ -309,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_may_be_quoted_in_an_error_is_refused() {
+    fn a_url_that_libpq_may_quote_in_an_error_is_rejected() {
         for url in [
             "postgress://me:secret@host/db",
             "host=db password=secret",
@@ -323,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn a_base_path_has_one_slash_in_front_and_none_behind() {
+    fn a_base_path_has_a_leading_slash_and_no_trailing_one() {
         assert_eq!("/".parse(), Ok(BasePath::default()));
         assert_eq!("a/b/".parse(), Ok(BasePath("/a/b".to_owned())));
         assert!("/a b".parse::<BasePath>().is_err());
     }
 
     #[test]
-    fn origins_are_all_or_a_list_as_browsers_send_them() {
+    fn origins_are_any_or_a_list_as_browsers_send_them() {
         assert_eq!("".parse(), Ok(CorsOrigins::None));
         assert_eq!(" * ".parse(), Ok(CorsOrigins::Any));
         let listed = vec!["https://example.org".to_owned(), "http://localhost:5173".to_owned()];

@@ -24,8 +24,8 @@ pub fn check(input: &[u8]) {
 
 /// A duration in the settings is what it is when it is written again, and is within its bounds.
 fn check_setting(text: &str) {
-    let delay = ZettelstoreSettings::read_login_delay(text).ok();
-    let lifetime = ZettelstoreSettings::read_token_lifetime(text).ok();
+    let delay = ZettelstoreSettings::parse_login_delay(text).ok();
+    let lifetime = ZettelstoreSettings::parse_token_lifetime(text).ok();
     let duration = parse_duration(text).ok();
     if let Some(duration) = duration {
         let written = format_duration(duration).to_string();

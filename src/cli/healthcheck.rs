@@ -1,4 +1,4 @@
-//! `healthcheck`: for a container's health check, where there is no curl.
+//! The command `healthcheck`, for containers without curl.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use super::settings::Flags;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks `/health/ready` at the configured address. No proxy stands between a server and its own health check.
+/// Requests `/health/ready` at the configured address, without a proxy.
 pub fn run(flags: &Flags) -> Result<(), CliError> {
     let url = format!("{}/health/ready", flags.local_url());
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .proxy(None);
-    let answer = ureq::Agent::new_with_config(config.build()).get(&url).call();
-    match answer.map(|answer| answer.status().as_u16()) {
+    let response = ureq::Agent::new_with_config(config.build()).get(&url).call();
+    match response.map(|response| response.status().as_u16()) {
         Ok(200) => Ok(()),
-        Ok(status) => Err(CliError::Other(format!("{url} answers {status}"))),
+        Ok(status) => Err(CliError::Other(format!("{url} responded with {status}"))),
         Err(e) => Err(CliError::Other(format!("{url}: {e}"))),
     }
 }

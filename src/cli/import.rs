@@ -123,7 +123,7 @@ impl<'a> Report<'a> {
             format!(
                 "shoko-auth user set-password {}{}",
                 end_of_options(name),
-                list::in_quotes(name)
+                list::shell_quote(name)
             )
         };
         Self {
@@ -141,7 +141,7 @@ impl<'a> Report<'a> {
     fn for_people(&self) -> Result<String, CliError> {
         let mut lines = Vec::new();
         if !self.rows.is_empty() {
-            lines.push(list::text(&self.rows, false)?);
+            lines.push(list::render(&self.rows, false)?);
         }
         if let Some(name) = self.removed_administrator {
             lines.push(format!(

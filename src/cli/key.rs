@@ -48,7 +48,7 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
                 .map_or(KeyFilter::All, |name| KeyFilter::User(UserRef::Name(name)));
             let keys = auth.keys(Actor::Operator, &filter);
             let keys = keys.map_err(|error| explain_key_error(error, user.as_ref()))?;
-            list::text(&keys.iter().map(Row::from).collect::<Vec<_>>(), json)
+            list::render(&keys.iter().map(Row::from).collect::<Vec<_>>(), json)
         }
         Command::Revoke(Selection { user, device, id }) => {
             let selection = match (user.clone(), id) {

@@ -1,4 +1,4 @@
-//! Lists, a table for people and JSON for programs; and how other things are written.
+//! Prints lists: a table for people or JSON for programs.
 
 use chrono::{NaiveDateTime, SecondsFormat};
 use comfy_table::{Table, presets};
@@ -6,17 +6,16 @@ use serde::Serialize;
 
 use super::CliError;
 
-/// Something that is listed.
+/// A row of a list.
 pub trait Listed: Serialize {
-    /// The titles of the columns.
     const COLUMNS: &'static [&'static str];
 
-    /// What stands in them.
+    /// Returns the texts of the columns.
     fn cells(&self) -> Vec<String>;
 }
 
-/// `items` as a table, or as a JSON array.
-pub fn text<T: Listed>(items: &[T], json: bool) -> Result<String, CliError> {
+/// Renders rows as a table or as a JSON array.
+pub fn render<T: Listed>(items: &[T], json: bool) -> Result<String, CliError> {
     if json {
         return Ok(serde_json::to_string_pretty(items)? + "\n");
     }
@@ -27,17 +26,17 @@ pub fn text<T: Listed>(items: &[T], json: bool) -> Result<String, CliError> {
     Ok(format!("{table}\n"))
 }
 
-/// A time as both people and programs read it: RFC 3339, UTC.
+/// Formats a time as RFC 3339 in UTC.
 pub fn time(time: NaiveDateTime) -> String {
     time.and_utc().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A mark in a table.
-pub fn mark(set: bool) -> String {
+/// Renders a flag for a table.
+pub fn yes_or_blank(set: bool) -> String {
     if set { "yes" } else { "" }.to_owned()
 }
 
-/// As a shell takes it literally.
-pub fn in_quotes(text: &str) -> String {
+/// Quotes a text so that a shell takes it literally.
+pub fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

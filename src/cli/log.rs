@@ -1,4 +1,4 @@
-//! How log lines look: text for people, or one JSON object a line for programs.
+//! The log: text for people, or one JSON object per line for programs.
 
 use std::io::{self, Write};
 
@@ -15,16 +15,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Without `RUST_LOG`: what we have to say, without the server library's news of its own start and of every
-/// malformed request.
-const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
+/// The default of `RUST_LOG` for the server. Leaves out what the HTTP library logs about its start and about every malformed
+/// request.
+const SERVER_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
-/// The same for a command, which says itself what it did.
+/// The default of `RUST_LOG` for commands, which print what they have done.
 const COMMAND_FILTER: &str = "warn";
 
 /// Starts logging to standard error.
-pub fn start(format: LogFormat, serves: bool) {
-    let filter = if serves { DEFAULT_FILTER } else { COMMAND_FILTER };
+pub fn start(format: LogFormat, is_server: bool) {
+    let filter = if is_server { SERVER_FILTER } else { COMMAND_FILTER };
     let mut builder = Builder::from_env(Env::default().default_filter_or(filter));
     match format {
         LogFormat::Text => builder.format_key_values(|out, members| {
@@ -37,8 +37,7 @@ pub fn start(format: LogFormat, serves: bool) {
     builder.init();
 }
 
-/// Writes ` name=value`. A text that somebody else may have chosen is quoted when it could be taken for more than one
-/// value.
+/// Writes ` name=value`. A text is quoted if it could be mistaken for more than one value, because clients choose some.
 struct TextMembers<'a>(&'a mut dyn Write);
 
 impl<'kvs> VisitSource<'kvs> for TextMembers<'_> {
@@ -54,25 +53,25 @@ impl<'kvs> VisitSource<'kvs> for TextMembers<'_> {
 }
 
 fn json_line(record: &Record<'_>) -> serde_json::Value {
-    let mut members = Members(Map::new());
+    let mut members = JsonMembers(Map::new());
     members.add("time", json!(Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)));
     members.add("level", json!(record.level().as_str().to_lowercase()));
     members.add("target", json!(record.target()));
     members.add("message", json!(record.args().to_string()));
-    // Visiting never fails: `visit_pair` does not.
+    // Cannot fail, because `visit_pair` does not.
     drop(record.key_values().visit(&mut members));
     serde_json::Value::Object(members.0)
 }
 
-struct Members(Map<String, serde_json::Value>);
+struct JsonMembers(Map<String, serde_json::Value>);
 
-impl Members {
+impl JsonMembers {
     fn add(&mut self, name: &str, value: serde_json::Value) {
         self.0.insert(name.to_owned(), value);
     }
 }
 
-impl<'kvs> VisitSource<'kvs> for Members {
+impl<'kvs> VisitSource<'kvs> for JsonMembers {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         if let Some(text) = value.to_borrowed_str() {
             self.add(key.as_str(), json!(text));

@@ -1,6 +1,6 @@
-//! The command line: the only place that reads flags and the environment.
+//! The command line, the only module that reads flags and the environment.
 //!
-//! A command returns what there is to print; only `serve` prints by itself, because it does not return.
+//! Commands return the text to print. Only `serve` prints by itself, because it keeps running.
 
 mod healthcheck;
 mod import;
@@ -34,14 +34,14 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// What has no flag.
-const SECRETS: &str = "Secrets come from the environment only; NAME_FILE names a file that holds one:
+/// Describes the settings without a flag.
+const SECRETS: &str = "Secrets are read from the environment, or from a file named by NAME_FILE:
   SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
-          32 random bytes in base64; needed with PostgreSQL, the same on every node
+          Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
-          of the administrator that `serve` makes when there is none
+          Password of the administrator that `serve` creates if there is none
   RUST_LOG
-          what is logged [default: info]";
+          What is logged [default: info]";
 
 #[derive(Subcommand)]
 enum Command {
@@ -50,26 +50,26 @@ enum Command {
     /// Manage users.
     #[command(subcommand)]
     User(user::Command),
-    /// See and end keys.
+    /// List and revoke keys.
     #[command(subcommand)]
     Key(key::Command),
-    /// Take over users and keys from elsewhere.
+    /// Import users and keys from another server.
     #[command(subcommand)]
     Import(import::Command),
     /// Print the OpenAPI document.
     Openapi,
-    /// Ask the server at the configured address whether it can serve.
+    /// Check whether the server at the configured address is ready.
     Healthcheck,
-    /// Print what a shell needs to complete commands.
+    /// Print a shell's completion script.
     Completions {
-        /// Which shell.
+        /// The shell to complete commands in.
         shell: Shell,
     },
     /// Print the manual page.
     Man,
 }
 
-/// Why a command failed; what a person reads after `error:`.
+/// The reason why a command failed, printed after `error:`.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
@@ -82,12 +82,12 @@ enum CliError {
     Json(#[from] serde_json::Error),
     #[error("{0}")]
     Other(String),
-    /// Of the environment, which clap does not read.
+    /// A wrong value in the environment, which clap does not check.
     #[error("{0}")]
     Usage(String),
 }
 
-/// Runs the command of the process's arguments. 0: done; 1: failed; 2: wrong usage.
+/// Runs the command in the process's arguments. The exit code is 1 after a failure and 2 after wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
     let matches = without_empty_variables(Cli::command()).get_matches();
@@ -95,8 +95,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let serves = matches!(cli.command, None | Some(Command::Serve));
-    log::start(cli.flags.log_format, serves);
+    let is_server = matches!(cli.command, None | Some(Command::Serve));
+    log::start(cli.flags.log_format, is_server);
     match run(cli).and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -109,7 +109,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A variable that is empty counts as absent, as Compose files and unit files write it.
+/// Makes empty environment variables count as absent, because Compose and unit files often set them.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| {
         let is_empty = argument
@@ -151,7 +151,7 @@ fn open(flags: settings::Flags) -> Result<Auth, CliError> {
     Ok(auth)
 }
 
-/// Prints `text`. Whoever closes a pipe early, as `head` does, has what he wants.
+/// Prints `text`. A pipe that is closed early, as by `head`, is not an error.
 fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

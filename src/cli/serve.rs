@@ -1,5 +1,5 @@
-//! `serve`: the database, the port, the first administrator, the server; in this order, so that the port is open only
-//! when there is something to serve, and nobody is made, and greeted, by a start that then fails.
+//! The command `serve`: opens the database, the port, the first administrator and the server, in this order. The port is
+//! open only when there is something to serve, and a start that fails creates no administrator.
 
 use std::env;
 use std::fs::File;
@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
 use futures_util::future::select;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::list::in_quotes;
+use super::list::shell_quote;
 use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, CreatedAdmin, OpenError};
@@ -22,34 +23,34 @@ use crate::error::AuthError;
 use crate::server;
 use crate::settings::{BasePath, Database, Settings};
 
-/// How long the start waits for a database that cannot be reached.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-const START_PAUSE: Duration = Duration::from_secs(1);
-/// How many connections may wait to be accepted, where the system allows so many. The standard library's 128 is soon
-/// full when thousands of slow clients come back at once, and whoever finds it full tries again a second later.
-const BACKLOG: i32 = 4096;
+/// How long the start waits for a database that is unreachable.
+const MAX_DATABASE_WAIT: Duration = Duration::from_secs(30);
+const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How many connections may wait to be accepted, if the system allows it. The standard library's 128 fill up when thousands
+/// of clients reconnect at once, and a client that finds no room retries only after a second.
+const MAX_BACKLOG: i32 = 4096;
 
-/// Runs until the process is told to stop.
+/// Runs until the process receives SIGTERM or SIGINT.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
     check_web_ui(settings)?;
-    warn_of(settings);
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        log::warn!("the limit of open files stays as it is: {error}");
+    warn_about(settings);
+    if let Err(error) = raise_open_files_limit() {
+        log::warn!("raising the limit of open files failed: {error}");
     }
-    let auth = Arc::new(open(settings, START_PATIENCE)?);
+    let auth = Arc::new(open(settings, MAX_DATABASE_WAIT)?);
     let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
     let listener = TcpListener::bind(settings.listen).map_err(cannot_listen)?;
-    rustix::net::listen(&listener, BACKLOG).map_err(|e| cannot_listen(e.into()))?;
+    rustix::net::listen(&listener, MAX_BACKLOG).map_err(|e| cannot_listen(e.into()))?;
     let url = local_url(listener.local_addr()?, &settings.base_path);
-    if let Some(made) = first_admin(&auth, settings)? {
-        let name = &made.user.name;
-        let unseen = |e| {
+    if let Some(created) = first_admin(&auth, settings)? {
+        let name = &created.user.name;
+        let not_printed = |e| {
             CliError::Other(format!(
                 "{e}: set a password with `shoko-auth user set-password {name}`"
             ))
         };
-        print(&greeting(&made, &url)).map_err(unseen)?;
-        log::info!("made the administrator {name}");
+        print(&greeting(&created, &url)).map_err(not_printed)?;
+        log::info!("created the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
     System::new().block_on(async {
@@ -63,29 +64,36 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("listening on {url}/");
         server.await?;
         if let Err(error) = auth.flush_last_used() {
-            log::warn!("when keys were used last is not known for the last minute: {error}");
+            log::warn!("writing when keys were last used failed; the last minute is lost: {error}");
         }
         log::info!("stopped");
         Ok(())
     })
 }
 
-/// What somebody may have set without meaning all of it.
-fn warn_of(settings: &Settings) {
+/// Raises the soft limit of open files to the hard limit.
+fn raise_open_files_limit() -> io::Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    let current = limits.maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current, ..limits })?)
+}
+
+/// Warns about settings whose consequences may not be intended.
+fn warn_about(settings: &Settings) {
     if !settings.core.login_throttle {
-        log::warn!("SHOKO_AUTH_LOGIN_THROTTLE is off: anybody may guess passwords as fast as they can be checked");
+        log::warn!("SHOKO_AUTH_LOGIN_THROTTLE is off: passwords can be guessed as fast as they can be checked");
     }
     if settings.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
-        log::warn!("SHOKO_AUTH_TRUSTED_PROXIES names everybody: any client can say that it is any other");
+        log::warn!("SHOKO_AUTH_TRUSTED_PROXIES contains every address: any client can pretend to be any other");
     }
 }
 
-/// Whether there is a web UI to serve, where one is wanted.
+/// Checks that the configured web UI can be served.
 fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
     let Some(folder) = &settings.web_ui else { return Ok(()) };
     let index = folder.join("index.html");
-    let fault = if settings.base_path != BasePath::default() {
-        "Shoko's web UI calls absolute paths, so there can be no base path with it".to_owned()
+    let reason = if settings.base_path != BasePath::default() {
+        "Shoko's web UI requests absolute paths, so it cannot be combined with SHOKO_AUTH_BASE_PATH".to_owned()
     } else if !index.is_file() {
         format!("{}: there is no such file", index.display())
     } else if let Err(error) = File::open(&index) {
@@ -93,23 +101,23 @@ fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
     } else {
         return Ok(());
     };
-    Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {fault}")))
+    Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {reason}")))
 }
 
-/// Opens the database and brings it up to date. Tries again for some time when PostgreSQL cannot be reached: after a
+/// Opens the database and runs the migrations. Waits up to `max_wait` for a PostgreSQL that is unreachable, because after a
 /// power cut everything starts at once.
-fn open(settings: &Settings, patience: Duration) -> Result<Auth, CliError> {
+fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
     let start = Instant::now();
     loop {
         let opened = Auth::open(&settings.core).map_err(CliError::from).and_then(|auth| {
             auth.migrate()?;
             Ok(auth)
         });
-        let elsewhere = matches!(settings.core.database, Database::Postgres(_));
+        let is_remote = matches!(settings.core.database, Database::Postgres(_));
         match opened {
-            Err(error) if elsewhere && is_unavailable(&error) && start.elapsed() < patience => {
-                log::warn!("{error}; trying again");
-                sleep(START_PAUSE);
+            Err(error) if is_remote && is_unavailable(&error) && start.elapsed() < max_wait => {
+                log::warn!("{error}; retrying");
+                sleep(DATABASE_RETRY_INTERVAL);
             }
             opened => return opened,
         }
@@ -127,24 +135,24 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
     let wanted = &settings.first_admin;
     auth.create_first_admin(wanted).map_err(|error| match error {
         AuthError::NameTaken => CliError::Other(format!(
-            "there is no administrator, and '{}' is a user who is none: choose another name with \
-             SHOKO_AUTH_ADMIN_USER, or run `shoko-auth user grant-admin NAME`",
+            "there is no administrator, and the user '{}' is not one: choose another name with SHOKO_AUTH_ADMIN_USER, or \
+             run `shoko-auth user grant-admin NAME`",
             wanted.name.as_typed()
         )),
-        AuthError::BadPassword(fault) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {fault}")),
+        AuthError::BadPassword(error) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),
         other => other.into(),
     })
 }
 
-/// What a person needs after the first start, in a way that is seen between log lines.
-fn greeting(made: &CreatedAdmin, url: &str) -> String {
-    let name = &made.user.name;
-    let (shown, password) = match &made.generated_password {
+/// Returns what a person needs to know after the first start, so that it stands out between log lines.
+fn greeting(created: &CreatedAdmin, url: &str) -> String {
+    let name = &created.user.name;
+    let (shown, password) = match &created.generated_password {
         Some(password) => (
             format!("{}   (shown only this once)", password.expose()),
             password.expose(),
         ),
-        None => ("the one you gave".to_owned(), "PASSWORD"),
+        None => ("as configured".to_owned(), "PASSWORD"),
     };
     let json = |text: &str| serde_json::Value::from(text).to_string();
     let body = format!(
@@ -156,18 +164,18 @@ fn greeting(made: &CreatedAdmin, url: &str) -> String {
     let line = "=".repeat(78);
     format!(
         "\n{line}\n\
-         This is a new installation. It got an administrator:\n\n    \
+         This is a new installation. Its administrator is:\n\n    \
              user      {name}\n    \
              password  {shown}\n\n\
          Log in:\n\n    \
              curl {url}/api/auth -H 'Content-Type: application/json' \\\n         \
                   -d {}\n\n\
-         or try everything in a browser: {url}/swagger/\n\n\
+         Try all requests in a browser: {url}/swagger/\n\n\
          Set another password:\n\n    \
              {program} user set-password {}\n\
          {line}\n\n",
-        in_quotes(&body),
-        in_quotes(name),
+        shell_quote(&body),
+        shell_quote(name),
     )
 }
 
@@ -179,7 +187,7 @@ mod tests {
     use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin};
 
     #[test]
-    fn a_database_that_stays_away_is_given_up_after_some_time() {
+    fn the_start_gives_up_on_a_database_that_stays_unreachable() {
         let secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned();
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),

@@ -1,4 +1,5 @@
-//! Flags over environment over defaults. Secrets have no flag, because everybody can see a process's arguments.
+//! Reads the settings: flags win over the environment, and the environment over defaults. Secrets have no flag, because
+//! every local user can see a process's arguments.
 
 use std::env::{self, VarError};
 use std::fs;
@@ -7,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use clap::{Args, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::CliError;
@@ -23,10 +25,10 @@ use crate::settings::{
 #[derive(Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Flags {
-    /// Address and port to listen on.
+    /// Address and port to listen on
     #[arg(long, global = true, env = "SHOKO_AUTH_LISTEN", default_value = "127.0.0.1:8111")]
     listen: SocketAddr,
-    /// Folder of the embedded database and its sealing secret.
+    /// Folder of the embedded database and its sealing secret
     #[arg(long, global = true, env = "SHOKO_AUTH_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
     /// `postgres://USER@HOST/NAME` or `sqlite://PATH` [default: `shoko-auth.db` in the data folder]
@@ -38,7 +40,7 @@ pub struct Flags {
         value_name = "URL"
     )]
     database_url: Option<String>,
-    /// Serve everything below this path; a proxy in front passes paths on unchanged.
+    /// Serve everything below this path. A proxy in front must pass paths on unchanged
     #[arg(
         long,
         global = true,
@@ -47,12 +49,12 @@ pub struct Flags {
         value_name = "PATH"
     )]
     base_path: BasePath,
-    /// Name of the administrator that `serve` makes when there is none. His password comes from
-    /// `SHOKO_AUTH_ADMIN_PASSWORD` or `SHOKO_AUTH_ADMIN_PASSWORD_FILE`, or is made and printed once.
+    /// Name of the administrator that `serve` creates if there is none. The password comes from
+    /// `SHOKO_AUTH_ADMIN_PASSWORD` or `SHOKO_AUTH_ADMIN_PASSWORD_FILE`, or is generated and printed once
     #[arg(long, global = true, env = "SHOKO_AUTH_ADMIN_USER", default_value = "Default", value_name = "NAME",
           value_parser = parse_name)]
     admin_user: Name,
-    /// Whose pages may call from a browser: origins with commas between them, or `*`.
+    /// Origins whose pages may call the server from a browser, separated by commas, or `*` [default: none]
     #[arg(
         long,
         global = true,
@@ -62,30 +64,33 @@ pub struct Flags {
         value_name = "ORIGINS"
     )]
     cors_origins: CorsOrigins,
-    /// Whether Shoko Desktop can log in: shows the names of all users to anybody.
+    /// Let Shoko Desktop log in. Shows the names of all users to every client
     #[arg(
         long,
         global = true,
         env = "SHOKO_AUTH_V1_LOGIN",
         default_value = "off",
-        ignore_case = true,
-        value_name = "SWITCH"
+        action = ArgAction::Set,
+        value_name = "ON|OFF",
+        value_parser = BoolishValueParser::new()
     )]
-    v1_login: Switch,
-    /// Folder of a built Shoko web UI, to be served at `/webui/`. Not together with a base path.
+    v1_login: bool,
+    /// Folder of a built Shoko web UI to serve at `/webui/`. Cannot be combined with a base path
     #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR")]
     webui: Option<PathBuf>,
-    /// Whether wrong passwords make everybody wait who tries again.
+    /// Limit failed logins. Without it, passwords can be guessed as fast as they can be checked
     #[arg(
         long,
         global = true,
         env = "SHOKO_AUTH_LOGIN_THROTTLE",
         default_value = "on",
-        ignore_case = true,
-        value_name = "SWITCH"
+        action = ArgAction::Set,
+        value_name = "ON|OFF",
+        value_parser = BoolishValueParser::new()
     )]
-    login_throttle: Switch,
-    /// The proxies whose word about a client's address is taken: addresses or networks with commas between them.
+    login_throttle: bool,
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted: addresses or networks, separated by commas
+    /// [default: none]
     #[arg(
         long,
         global = true,
@@ -95,10 +100,10 @@ pub struct Flags {
         value_parser = parse_network
     )]
     trusted_proxies: Vec<IpNet>,
-    /// What clients call this server, for answers that hold an absolute URL [default: what the request calls it]
+    /// URL of this server as clients know it, for responses with an absolute URL [default: from the request]
     #[arg(long, global = true, env = "SHOKO_AUTH_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
-    /// Which wire protocols are spoken, with commas between them.
+    /// Wire protocols to speak, separated by commas
     #[arg(
         long,
         global = true,
@@ -108,25 +113,26 @@ pub struct Flags {
         value_name = "DIALECTS"
     )]
     dialects: Vec<Dialect>,
-    /// Zulip: whether anybody gets anybody's key without a password. For development: only on loopback.
+    /// Zulip: issue every user's key without a password. For development; possible only on loopback
     #[arg(
         long,
         global = true,
         env = "SHOKO_AUTH_ZULIP_DEV_LOGIN",
         default_value = "off",
-        ignore_case = true,
-        value_name = "SWITCH"
+        action = ArgAction::Set,
+        value_name = "ON|OFF",
+        value_parser = BoolishValueParser::new()
     )]
-    zulip_dev_login: Switch,
-    /// Zettelstore: how long after the question a login is answered.
+    zulip_dev_login: bool,
+    /// Zettelstore: delay of the response to a login
     #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_LOGIN_DELAY", default_value = "500ms",
-          value_name = "DURATION", value_parser = ZettelstoreSettings::read_login_delay)]
+          value_name = "DURATION", value_parser = ZettelstoreSettings::parse_login_delay)]
     zettelstore_login_delay: Duration,
-    /// Zettelstore: how long a token works.
+    /// Zettelstore: lifetime of a token
     #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", default_value = "10m",
-          value_name = "DURATION", value_parser = ZettelstoreSettings::read_token_lifetime)]
+          value_name = "DURATION", value_parser = ZettelstoreSettings::parse_token_lifetime)]
     zettelstore_token_lifetime: TimeDelta,
-    /// Zettelstore: `on`, `off` (whoever asks gets a token that is none), or `refuse`.
+    /// Zettelstore authentication: `on`, `off` (every client gets a placeholder token) or `refuse` (all logins are rejected)
     #[arg(
         long,
         global = true,
@@ -135,11 +141,11 @@ pub struct Flags {
         value_name = "MODE"
     )]
     zettelstore_auth: AuthMode,
-    /// How long the server says that it is not ready, but still serves, before it stops: for a proxy to notice.
+    /// How long the server reports that it is not ready, but still serves, before it stops. Lets a proxy notice
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
-    /// How log lines are written. What is logged is set by `RUST_LOG`.
+    /// Format of log lines. `RUST_LOG` sets what is logged
     #[arg(
         long,
         global = true,
@@ -148,21 +154,14 @@ pub struct Flags {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
-    /// PBKDF2-HMAC-SHA256 rounds of a new password hash; older hashes are raised at the next login.
+    /// PBKDF2-HMAC-SHA256 rounds of new password hashes. Hashes with fewer are replaced at the next login
     #[arg(long, global = true, env = "SHOKO_AUTH_PBKDF2_ROUNDS", default_value_t = 600_000, value_name = "N",
           value_parser = clap::value_parser!(u32).range(i64::from(Passwords::MIN_ROUNDS)..))]
     pbkdf2_rounds: u32,
-    /// Least length of a new password, in characters.
+    /// Minimum length of new passwords in characters
     #[arg(long, global = true, env = "SHOKO_AUTH_PASSWORD_MIN_LENGTH", default_value_t = 8, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     password_min_length: u16,
-}
-
-/// A setting that is on or off.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -182,11 +181,11 @@ enum AuthMode {
 impl Flags {
     fn dialects(&self) -> Result<Dialects, CliError> {
         let speaks = |dialect| self.dialects.contains(&dialect);
-        let dev_login = self.zulip_dev_login == Switch::On;
+        let dev_login = self.zulip_dev_login;
         if dev_login && !(self.listen.ip().is_loopback() && self.trusted_proxies.is_empty()) {
             return Err(CliError::Usage(
-                "SHOKO_AUTH_ZULIP_DEV_LOGIN gives everybody's key to anybody: only with SHOKO_AUTH_LISTEN on loopback \
-                 and without SHOKO_AUTH_TRUSTED_PROXIES"
+                "SHOKO_AUTH_ZULIP_DEV_LOGIN issues keys without a password: set SHOKO_AUTH_LISTEN to a loopback address \
+                 and remove SHOKO_AUTH_TRUSTED_PROXIES, or switch it off"
                     .to_owned(),
             ));
         }
@@ -205,20 +204,20 @@ impl Flags {
         })
     }
 
-    /// The settings, with the secrets from the environment.
+    /// Returns the settings, with the secrets from the environment.
     pub fn settings(self) -> Result<Settings, CliError> {
         let dialects = self.dialects()?;
         let database = match self.database_url {
             Some(url) => url
                 .parse()
-                .map_err(|fault| CliError::Usage(format!("DATABASE_URL: {fault}")))?,
+                .map_err(|error| CliError::Usage(format!("DATABASE_URL: {error}")))?,
             None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
         };
         let public_url = match self.public_url.as_deref() {
             None => None,
             Some(url) => Some(
                 url.parse()
-                    .map_err(|fault| CliError::Usage(format!("SHOKO_AUTH_PUBLIC_URL: {fault}")))?,
+                    .map_err(|error| CliError::Usage(format!("SHOKO_AUTH_PUBLIC_URL: {error}")))?,
             ),
         };
         Ok(Settings {
@@ -226,7 +225,7 @@ impl Flags {
             base_path: self.base_path,
             cors_origins: self.cors_origins,
             trusted_proxies: self.trusted_proxies,
-            v1_login: self.v1_login == Switch::On,
+            v1_login: self.v1_login,
             web_ui: self.webui,
             public_url,
             dialects,
@@ -238,7 +237,7 @@ impl Flags {
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,
                 pbkdf2_rounds: self.pbkdf2_rounds,
                 password_min_length: usize::from(self.password_min_length),
-                login_throttle: self.login_throttle == Switch::On,
+                login_throttle: self.login_throttle,
             },
             first_admin: FirstAdmin {
                 name: self.admin_user,
@@ -247,13 +246,13 @@ impl Flags {
         })
     }
 
-    /// Where the server is for who is on the same machine.
+    /// Returns the URL of the server for programs on this machine.
     pub fn local_url(&self) -> String {
         local_url(self.listen, &self.base_path)
     }
 }
 
-/// The URL of a server that listens at `address`: on loopback when it listens everywhere.
+/// Returns the URL of a server that listens on `address`: on loopback if it listens on all interfaces.
 pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -263,7 +262,8 @@ pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
     format!("http://{address}{}", base_path.as_str())
 }
 
-/// The environment variable `name`, or the content of the file that `name_FILE` names. Empty ones count as absent.
+/// Returns the environment variable `name`, or the content of the file named by `name_FILE`. Empty variables count as
+/// absent.
 fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
     let file_name = format!("{name}_FILE");
     match (variable(name)?, variable(&file_name)?) {
@@ -271,7 +271,7 @@ fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
         (Some(text), None) => Ok(Some(SecretText::new(text))),
         (None, Some(path)) => {
             let text = fs::read_to_string(&path).map_err(|e| CliError::Usage(format!("{file_name}: {path}: {e}")))?;
-            Ok(Some(SecretText::new(without_line_end(text))))
+            Ok(Some(SecretText::new(without_line_ending(text))))
         }
         (None, None) => Ok(None),
     }
@@ -285,8 +285,8 @@ fn variable(name: &str) -> Result<Option<String>, CliError> {
     }
 }
 
-/// Drops one line end at the end, and nothing else.
-pub fn without_line_end(mut text: String) -> String {
+/// Removes one line ending at the end of the text, and nothing else.
+pub fn without_line_ending(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -296,20 +296,20 @@ pub fn without_line_end(mut text: String) -> String {
     text
 }
 
-/// For clap.
+/// Parses a name for clap.
 pub fn parse_name(text: &str) -> Result<Name, NameError> {
     Name::parse(text)
 }
 
-/// For clap: a network, or an address, which is one of its own.
+/// Parses a network for clap. An address is a network of its own.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     if text.to_ascii_lowercase().starts_with("::ffff:") {
-        return Err("write it as the IPv4 address or network that it is".to_owned());
+        return Err("write an IPv4-mapped address as the IPv4 address".to_owned());
     }
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());
-    network.map_err(|_| "an address or a network such as 10.0.0.0/8 is needed".to_owned())
+    network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
 }
 
 #[cfg(test)]
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_end_is_dropped_and_nothing_else() {
+    fn only_one_line_ending_is_removed() {
         for (text, left) in [
             ("a \n", "a "),
             ("a\r\n", "a"),
@@ -325,7 +325,7 @@ mod tests {
             (" a\r", " a\r"),
             ("", ""),
         ] {
-            assert_eq!(without_line_end(text.to_owned()), left);
+            assert_eq!(without_line_ending(text.to_owned()), left);
         }
     }
 }

@@ -95,7 +95,7 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
         Command::List { json } => {
             let (users, throttled) = (auth.users()?, auth.throttled_accounts()?);
             let rows: Vec<Row> = users.iter().map(|user| Row::of(user, &throttled)).collect();
-            list::text(&rows, json)
+            list::render(&rows, json)
         }
         Command::SetPassword { user, password } => {
             let password = password::read(password.password_stdin)?;
@@ -192,8 +192,8 @@ impl Listed for Row<'_> {
             self.id.to_string(),
             self.name.to_owned(),
             self.email.unwrap_or_default().to_owned(),
-            list::mark(self.is_admin),
-            list::mark(self.is_disabled),
+            list::yes_or_blank(self.is_admin),
+            list::yes_or_blank(self.is_disabled),
             self.created_at.clone(),
             self.throttled_until.clone().unwrap_or_default(),
         ]

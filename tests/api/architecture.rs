@@ -30,7 +30,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
     ("tokio::", &["server/", "web/caller.rs", "cli/serve.rs"]),
-    ("rlimit", &["server", "cli/serve.rs"]),
+    ("rustix::", &["auth/hashing.rs", "server", "cli/serve.rs"]),
     ("std::env", &["cli/", "main.rs"]),
     ("env::var", &["cli/", "main.rs"]),
     ("clap", &["cli/", "main.rs"]),

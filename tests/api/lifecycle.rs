@@ -324,6 +324,6 @@ fn a_start_without_the_database_waits_for_it() {
         assert_eq!(serving.server().get("/health/ready").send().status, 200);
         serving.signal("TERM");
         let (_, log) = serving.ended();
-        assert!(log.contains("trying again"), "{log}");
+        assert!(log.contains("retrying"), "{log}");
     });
 }

@@ -35,7 +35,7 @@ impl Serving {
             }
         });
         let mut greeting = String::new();
-        if log.lock().unwrap().contains("made the administrator") {
+        if log.lock().unwrap().contains("created the administrator") {
             let mut lines = BufReader::new(child.stdout.as_mut().expect("a pipe"))
                 .lines()
                 .map_while(Result::ok);

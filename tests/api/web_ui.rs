@@ -314,5 +314,5 @@ fn a_folder_without_a_web_ui_and_a_base_path_beside_it_are_refused_at_the_start(
     fs::remove_dir(folder.path().join("index.html")).unwrap();
     fs::write(folder.path().join("index.html"), PAGE).unwrap();
     let (code, error) = fails("/auth");
-    assert!(code == Some(2) && error.contains("base path"), "{error}");
+    assert!(code == Some(2) && error.contains("SHOKO_AUTH_BASE_PATH"), "{error}");
 }
