@@ -173,8 +173,8 @@ fn a_database_that_is_not_there_is_an_error_without_its_password() {
     for (url, code, hint) in [
         ("postgres://me:hunter22@127.0.0.1:1/none", 1, "127.0.0.1:1/none"),
         ("postgress://me:hunter22@127.0.0.1:1/none", 2, "DATABASE_URL"),
-        ("postgres://me:hunter%22%@127.0.0.1:1/none", 2, "percent-encoded"),
-        ("postgres://me:1/hunter22@127.0.0.1:1/none", 2, "percent-encoded"),
+        ("postgres://me:hunter%22%@127.0.0.1:1/none", 2, "percent-encode"),
+        ("postgres://me:1/hunter22@127.0.0.1:1/none", 2, "percent-encode"),
         ("host=127.0.0.1 password=hunter22", 2, "postgres://"),
     ] {
         let mut command = program(&["user", "list"]);
