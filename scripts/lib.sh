@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared by the scripts of this folder: sourced, never run.
+# Functions for the scripts in this folder, which source it.
 
 say() { printf '==> %s\n' "$*"; }
 
@@ -8,7 +8,7 @@ die() {
   exit 1
 }
 
-# at_exit FUNCTION: called however the script ends. A second signal must not cut it short.
+# at_exit FUNCTION: calls it when the script ends for any reason. A second signal does not interrupt it.
 at_exit() {
   # shellcheck disable=SC2064 # expanded now on purpose
   trap "trap '' HUP INT TERM; $1" EXIT
@@ -30,28 +30,28 @@ as_root() {
 
 may_install() { command -v apt-get >/dev/null && as_root true 2>/dev/null; }
 
-# install REFUSAL PACKAGE...: from Debian, or dies with the sentence REFUSAL.
+# install SENTENCE PACKAGE...: installs packages from Debian, or dies with SENTENCE.
 install() {
-  local refusal=$1
+  local sentence=$1
   shift
-  may_install || die "$refusal"
+  may_install || die "$sentence"
   say "Installing from Debian: $*"
   {
     as_root apt-get update -qq &&
       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
-  } </dev/null || die "$refusal (apt-get could not do it)"
+  } </dev/null || die "$sentence (apt-get failed)"
 }
 
 # --- Jobs ------------------------------------------------------------------------------------------------------------
 
-# start COMMAND...: in the background, in a process group of its own, so that stop_jobs ends all that it started.
+# start COMMAND...: runs it in the background, in its own process group, so that stop_jobs also ends its children.
 start() {
   set -m
   "$@" </dev/null &
   set +m
 }
 
-# run COMMAND...: unlike a plain command, it lets the script act on a signal at once.
+# run COMMAND...: runs it so that the script reacts to signals at once, which a plain command would delay.
 run() {
   start "$@"
   wait "$!"
@@ -63,7 +63,7 @@ stop_jobs() {
     kill -TERM -- "-$group" || true
   done
   wait
-} 2>/dev/null # bash would report each job that was ended
+} 2>/dev/null # bash would report each terminated job
 
 # --- The server ------------------------------------------------------------------------------------------------------
 
@@ -100,14 +100,14 @@ fail_with_log() {
 
 # --- A throw-away PostgreSQL -----------------------------------------------------------------------------------------
 
-# Sets postgres_bin to the folder of the server's programs, which Debian keeps off the PATH.
+# Sets postgres_bin to the folder of PostgreSQL's programs, which Debian does not add to the PATH.
 find_postgres() {
   local initdb
   initdb=$(command -v initdb) || initdb=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
   [[ -x $initdb ]] && postgres_bin=$(dirname "$(readlink -f "$initdb")")
 }
 
-# install_postgres REFUSAL: without the cluster that Debian's package makes and starts by itself.
+# install_postgres SENTENCE: installs it without the cluster that Debian's package would create and start.
 install_postgres() (
   may_install || die "$1"
   folder=/etc/postgresql-common/createcluster.d
@@ -122,7 +122,7 @@ install_postgres() (
   install "$1" postgresql
 )
 
-# As root the server runs as somebody else: it refuses root.
+# Runs a command as the owner of the database. PostgreSQL refuses to run as root.
 as_postgres() (
   cd "$postgres_dir" || exit
   if ((EUID == 0)); then
@@ -131,16 +131,16 @@ as_postgres() (
   exec "$@"
 )
 
-# What tests set: nothing in their databases has to outlive them, so nothing waits for the disk.
-careless='fsync = off
+# Settings for tests, whose databases need not survive: nothing waits for the disk.
+no_durability='fsync = off
 synchronous_commit = off
 full_page_writes = off'
 
-# start_postgres [SETTINGS]: after find_postgres, starts a new server on a socket that only its user and root reach, and
-# sets TEST_DATABASE_URL. SETTINGS are lines of its configuration, by default the careless ones.
+# start_postgres [SETTINGS]: starts a new server on a socket that only its user and root can reach, and sets
+# TEST_DATABASE_URL. SETTINGS are lines of its configuration. Call find_postgres first.
 start_postgres() {
-  local settings=${1-$careless}
-  # Not in TMPDIR: a socket's path has at most 107 bytes, and the server's user must be able to go there.
+  local settings=${1-$no_durability}
+  # Not in TMPDIR, because a socket's path may have at most 107 bytes and the server's user must be able to reach it.
   postgres_dir=$(TMPDIR=/tmp mktemp -d)
   if ((EUID == 0)); then
     postgres_user=$(id -un postgres 2>/dev/null || echo nobody)
@@ -160,20 +160,20 @@ END
     cat "$postgres_dir"/*log >&2
     die 'PostgreSQL did not start'
   }
-  # A socket's folder is named as a percent-encoded host.
+  # The folder of a socket is written as a percent-encoded host.
   export TEST_DATABASE_URL="postgres://shoko_auth_test@${postgres_dir//\//%2F}/postgres"
 }
 
-# need_postgres REFUSAL [SETTINGS]: start_postgres, after its programs were found, or installed from Debian.
+# need_postgres SENTENCE [SETTINGS]: finds or installs PostgreSQL and starts it.
 need_postgres() {
   find_postgres || {
     install_postgres "$1"
-    find_postgres || die 'PostgreSQL was installed, but its initdb is nowhere to be found'
+    find_postgres || die 'PostgreSQL has been installed, but its initdb cannot be found'
   }
   start_postgres "${@:2}"
 }
 
-# use_new_database NAME: lets what is started from now on use a new, empty database of that PostgreSQL.
+# use_new_database NAME: creates a database and exports the settings that make servers and commands use it.
 use_new_database() {
   as_postgres "$postgres_bin/createdb" --host="$postgres_dir" --username=shoko_auth_test "$1"
   export DATABASE_URL=${TEST_DATABASE_URL%/*}/$1

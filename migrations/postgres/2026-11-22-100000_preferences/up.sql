@@ -1,4 +1,4 @@
--- Small values of the whole server that clients store and nobody here reads.
+-- Small server-wide values that clients store and this service does not read.
 CREATE TABLE preferences (
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL

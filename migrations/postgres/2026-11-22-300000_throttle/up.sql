@@ -1,20 +1,20 @@
--- What the throttle counts. Of a client network: account ''. Of an account: network '' for all networks together from
--- which nobody has logged in, else one from which somebody has.
+-- The throttle's counts. A client network has one row, with account ''. An account has one row for each network that it
+-- has logged in from, and one with network '' for all others.
 CREATE TABLE login_failures (
-    -- A folded name, whether there is such a user or not.
+    -- A normalized name, which need not belong to a user.
     account TEXT NOT NULL,
     network TEXT NOT NULL,
     failures INTEGER NOT NULL,
     first_at TIMESTAMP NOT NULL,
     last_at TIMESTAMP NOT NULL,
-    -- Tries that have begun and are not yet counted, the last of them when.
+    -- The number of attempts that are not settled yet, and when the last of them was recorded.
     pending INTEGER NOT NULL,
     pending_at TIMESTAMP NOT NULL,
     PRIMARY KEY (account, network)
 );
 CREATE INDEX login_failures_by_age ON login_failures (last_at);
 
--- From where a user has logged in.
+-- The networks from which a user has logged in.
 CREATE TABLE known_networks (
     user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     network TEXT NOT NULL,

@@ -1,2 +1,2 @@
--- Made to be renewed by its holder: another that expires may follow it.
+-- Whether the holder may get another expiring key before this one expires.
 ALTER TABLE api_keys ADD COLUMN is_renewable BOOLEAN NOT NULL DEFAULT FALSE;

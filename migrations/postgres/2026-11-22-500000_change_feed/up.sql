@@ -1,5 +1,5 @@
--- Whatever may make a key that works stop working, or say something else of its user, is told to every node: the
--- user's id, or nothing when it is about all of them.
+-- Notifies every node of each change that may invalidate a key or change its user. The payload is the user's id, or empty
+-- if all users are concerned.
 CREATE FUNCTION shoko_auth_key_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('shoko_auth_changes', OLD.user_id::text);

@@ -1,17 +1,17 @@
--- AUTOINCREMENT: an id is never given out twice, because other services remember users by it.
+-- AUTOINCREMENT, because ids must never be reused: other services identify users by them.
 CREATE TABLE users (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     name TEXT NOT NULL,
     name_folded TEXT NOT NULL UNIQUE,
     email TEXT,
     email_folded TEXT UNIQUE,
-    -- A PHC string; changed together with password_version, except by a rehash of the same password.
+    -- A PHC string. password_version changes with it, except when the same password is hashed again.
     password TEXT NOT NULL,
     password_version INTEGER NOT NULL DEFAULT 1,
     is_admin BOOLEAN NOT NULL DEFAULT FALSE,
     is_disabled BOOLEAN NOT NULL DEFAULT FALSE,
     created_at TIMESTAMP NOT NULL,
-    -- What Shoko's clients keep with a user and nobody here reads; the first two as JSON arrays.
+    -- Values that Shoko's clients store with a user and this service does not read; the first two are JSON arrays.
     community_sites TEXT NOT NULL DEFAULT '[]',
     restricted_tags TEXT NOT NULL DEFAULT '[]',
     avatar TEXT NOT NULL DEFAULT '',
@@ -25,12 +25,12 @@ CREATE TABLE api_keys (
     device_folded TEXT NOT NULL,
     -- SHA-256 of the key's 16 bytes.
     hash BLOB NOT NULL UNIQUE,
-    -- The key, sealed; null when this row is not the one to hand out again for its device.
+    -- The sealed key; null for a key that the device's next login does not return.
     sealed BLOB,
     created_at TIMESTAMP NOT NULL,
     expires_at TIMESTAMP
 );
 
--- One key to hand out for a user's device.
+-- One lasting key for each device of a user.
 CREATE UNIQUE INDEX api_keys_of_device ON api_keys (user_id, device_folded) WHERE sealed IS NOT NULL;
 CREATE INDEX api_keys_of_user ON api_keys (user_id);

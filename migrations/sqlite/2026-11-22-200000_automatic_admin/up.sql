@@ -1,2 +1,2 @@
--- Made by `serve` because there was no administrator, and nobody has logged in as him yet: an import may remove him.
+-- Set for the administrator that `serve` created, until its first login. An import may remove such a user.
 ALTER TABLE users ADD COLUMN is_automatic BOOLEAN NOT NULL DEFAULT FALSE;

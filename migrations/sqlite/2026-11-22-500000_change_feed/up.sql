@@ -1,5 +1,5 @@
--- Whatever may make a key that works stop working, or say something else of its user, gives the user the next number:
--- who watches asks for what is above the last one it has seen.
+-- Each change that may invalidate a key or change its user gives the user the next number. A node polls for numbers above
+-- the last one that it has seen.
 CREATE TABLE changes (
     user_id INTEGER PRIMARY KEY NOT NULL,
     number INTEGER NOT NULL UNIQUE
@@ -25,7 +25,7 @@ CREATE TRIGGER user_changed AFTER UPDATE OF id, name, is_admin, is_disabled ON u
     ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
 END;
 
--- What REPLACE takes away goes without a word to the triggers of DELETE.
+-- REPLACE deletes rows without firing the triggers on DELETE.
 CREATE TRIGGER key_replaced BEFORE INSERT ON api_keys
 WHEN EXISTS (
     SELECT 1 FROM api_keys WHERE id = NEW.id OR hash = NEW.hash

@@ -1,3 +1,3 @@
--- When a key was used last, and from which address: written behind, a minute late at most.
+-- When a key was last used, and from which address. Written up to a minute later.
 ALTER TABLE api_keys ADD COLUMN last_used_at TIMESTAMP;
 ALTER TABLE api_keys ADD COLUMN last_used_from TEXT;
