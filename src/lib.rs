@@ -2,7 +2,7 @@
 //!
 //! | Looking for | Go to |
 //! |---|---|
-//! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`dialects::gateway`] (`/api/auth/verify`), [`dialects::zulip`] (`/api/v1/…`), [`dialects::zettelstore`] (`/a`, `/x`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`, `/`): each lists its paths in a function `routes` |
+//! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`gateway`] (`/api/auth/verify`), [`dialects::zulip`] (`/api/v1/…`), [`dialects::zettelstore`] (`/a`, `/x`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`, `/`): each lists its paths in a function `routes` |
 //! | what a request must look like before it gets there, and what every error looks like | [`web`]: `surface`, `body`, `query`, `caller`, `problem` |
 //! | what logging in, verifying, changing a password does | [`auth`]: one file a subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are hashed and sealed | [`secret`] |
@@ -13,7 +13,7 @@
 //! A module uses only what stands to its left; `tests/api/architecture.rs` sees to it:
 //!
 //! ```text
-//! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects  <  openapi  <  server  <  cli  <  main
+//! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects, gateway  <  openapi  <  server  <  cli  <  main
 //! ```
 //!
 //! Only `store` knows diesel; only `web`, `dialects`, `openapi`, `server` and `cli::serve` know actix; only `cli`
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod dialects;
 pub mod error;
+pub mod gateway;
 pub mod model;
 pub mod openapi;
 pub mod secret;

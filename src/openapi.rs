@@ -7,56 +7,22 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Server};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Url;
 
-use crate::dialects::{gateway, shoko, zettelstore, zulip};
+use crate::dialects::{shoko, zettelstore, zulip};
+use crate::gateway;
 use crate::settings::{BasePath, Dialects};
+use crate::web::get_and_head;
 use crate::web::problem::Problem;
-use crate::web::readable;
 use crate::web::responses::Problems;
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "shoko-auth", description = "Logs people in and gives each of their devices an API key."),
-    paths(
-        shoko::auth::log_in,
-        shoko::auth::revoke,
-        shoko::auth::change_password,
-        shoko::auth::list,
-        shoko::auth::make_key,
-        shoko::tokens::sign_in,
-        shoko::tokens::generate,
-        shoko::tokens::list,
-        shoko::tokens::invalidate,
-        shoko::tokens::change_password,
-        shoko::own_user::read,
-        shoko::own_user::put,
-        shoko::own_user::patch,
-        shoko::own_user::change_password,
-        shoko::users::list,
-        shoko::users::create,
-        shoko::users::read,
-        shoko::users::put,
-        shoko::users::patch,
-        shoko::users::delete,
-        shoko::users::change_password,
-        shoko::settings::read,
-        shoko::settings::patch,
-        shoko::init::status,
-        shoko::init::version,
-        shoko::init::in_use,
-        shoko::init::status_v2,
-        shoko::init::version_v2,
-        shoko::init::check_key,
-        shoko::init::my_id,
-        shoko::v1::list,
-        shoko::v1::log_in,
-        gateway::verify,
-    ),
     tags(
         (name = "Auth", description = "Log in; list, make and end keys; change the password."),
         (name = "User", description = "Users."),
@@ -97,9 +63,11 @@ impl Modify for SecuritySchemes {
 /// Shoko's document, as it is printed and served, of a service that is mounted at `base_path`.
 pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     let mut document = Api::openapi();
-    document.merge(Problems::openapi());
+    for part in [shoko::document(), gateway::Document::openapi(), Problems::openapi()] {
+        document.merge(part);
+    }
     let mut document = serde_json::to_value(placed(document, base_path))?;
-    offer_all_request_types(&mut document);
+    complete_operations(&mut document);
     promise_headers(&mut document);
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
@@ -119,23 +87,80 @@ fn placed(mut document: Document, base_path: &BasePath) -> Document {
     document
 }
 
-/// The operations describe `application/json`; Shoko takes three more types. Generated clients send the first, so the
-/// wildcard, which nobody can send, comes last.
-fn offer_all_request_types(document: &mut Value) {
-    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
-    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
-    for operation in operations {
-        let content = operation
-            .pointer_mut("/requestBody/content")
-            .and_then(Value::as_object_mut);
-        if let Some(content) = content
-            && let Some(json) = content.get("application/json").cloned()
-        {
-            for media_type in ["application/json-patch+json", "text/json", "application/*+json"] {
-                content.insert(media_type.to_owned(), json.clone());
+/// Adds to each operation what follows from the rules of the API, so that handlers document only what is their own.
+fn complete_operations(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+            operation["operationId"] = operation_id(path, method).into();
+            let has_body = operation.get("requestBody").is_some();
+            if has_body {
+                add_request_types(operation);
             }
+            let is_public = operation["security"]
+                .as_array()
+                .is_some_and(|security| security.contains(&json!({})));
+            if operation["security"].is_null() {
+                operation["security"] = json!([{"ApiKey": []}, {"ApiKeyQuery": []}, {"Bearer": []}]);
+            }
+            let problems = [
+                ("400", "BadRequest", has_body),
+                ("401", "Unauthorized", !is_public),
+                ("413", "TooLarge", has_body),
+                ("415", "UnsupportedType", has_body),
+                ("500", "InternalError", true),
+                ("503", "Unavailable", true),
+            ];
+            complete_responses(&mut operation["responses"], problems);
         }
     }
+}
+
+/// Returns the id that generators name methods after: `apiV3UserByUserIDGet` for `GET /api/v3/User/{userID}`.
+fn operation_id(path: &str, method: &str) -> String {
+    let capitalized = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        first.to_ascii_uppercase() + rest
+    };
+    let segments = path.split('/').filter(|segment| !segment.is_empty()).enumerate();
+    let words = segments.map(|(position, segment)| match segment.trim_matches(['{', '}']) {
+        first if position == 0 => first.to_owned(),
+        name if name.len() == segment.len() => capitalized(name),
+        parameter => format!("By{}", capitalized(parameter)),
+    });
+    words.collect::<String>() + &capitalized(method)
+}
+
+/// Adds the other request types that Shoko accepts to `application/json`. Generated clients send the first type, so the
+/// wildcard, which cannot be sent, comes last.
+fn add_request_types(operation: &mut Value) {
+    let content = operation.pointer_mut("/requestBody/content");
+    if let Some(Value::Object(content)) = content
+        && let Some(json) = content.get("application/json").cloned()
+    {
+        for media_type in ["application/json-patch+json", "text/json", "application/*+json"] {
+            content.insert(media_type.to_owned(), json.clone());
+        }
+    }
+}
+
+/// Adds `text/json` to JSON responses, and references to those problems that apply.
+fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6]) {
+    let Value::Object(responses) = responses else { return };
+    for response in responses.values_mut() {
+        if let Some(Value::Object(content)) = response.get_mut("content")
+            && let Some(json) = content.get("application/json").cloned()
+        {
+            content.insert("text/json".to_owned(), json);
+        }
+    }
+    for (status, name, applies) in problems {
+        if applies {
+            let reference = json!({"$ref": format!("#/components/responses/{name}")});
+            responses.entry(status).or_insert(reference);
+        }
+    }
+    responses.sort_keys();
 }
 
 /// The headers that the document describes are always there; utoipa has no word for that.
@@ -195,12 +220,12 @@ impl Swagger {
 /// `/swagger/`, the document below it, and the way there from `/`.
 pub fn routes(config: &mut ServiceConfig) {
     for path in ["", "/", "/swagger"] {
-        config.service(readable(path, lead_to_swagger));
+        config.service(get_and_head(path, redirect_to_swagger));
     }
-    config.service(readable("/swagger/{file:.*}", serve_file));
+    config.service(get_and_head("/swagger/{file:.*}", serve_file));
 }
 
-async fn lead_to_swagger(swagger: Data<Swagger>) -> impl Responder {
+async fn redirect_to_swagger(swagger: Data<Swagger>) -> impl Responder {
     let target = format!("{}/swagger/", swagger.base_path.as_str());
     HttpResponse::Found().insert_header((LOCATION, target)).finish()
 }

@@ -1,6 +1,5 @@
-//! The wire protocols: thin folders over `auth`, none of which uses another.
+//! The wire protocols: thin modules over `auth`. No dialect uses another.
 
-pub mod gateway;
 pub mod shoko;
 pub mod zettelstore;
 pub mod zulip;

@@ -7,14 +7,14 @@ use actix_web::web::{Data, ServiceConfig};
 use super::answer::Json;
 use super::problem::Problem;
 use super::process::Process;
-use super::{ping, readable};
+use super::{get_and_head, ping};
 use crate::auth::Auth;
 
 /// `/health/…`
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(readable("/health/live", live))
-        .service(readable("/health/ready", ready));
+        .service(get_and_head("/health/live", live))
+        .service(get_and_head("/health/ready", ready));
 }
 
 #[derive(serde::Serialize)]

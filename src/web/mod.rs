@@ -11,6 +11,7 @@ pub mod problem;
 pub mod process;
 pub mod query;
 pub mod responses;
+pub mod routes;
 pub mod surface;
 pub mod trace;
 
@@ -28,13 +29,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Calls the service on a thread that may block, off the event loop.
-pub async fn call<T, E>(auth: &Data<Auth>, deed: impl FnOnce(&Auth) -> Result<T, E> + Send + 'static) -> Result<T, E>
+pub async fn call<T, E>(
+    auth: &Data<Auth>,
+    operation: impl FnOnce(&Auth) -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<AuthError> + Send + 'static,
 {
     let auth = auth.clone();
-    match timeout(CALL_TIMEOUT, block(move || deed(&auth))).await {
+    match timeout(CALL_TIMEOUT, block(move || operation(&auth))).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err(AuthError::internal("the thread that did it panicked").into()),
         Err(_) => Err(AuthError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}")).into()),
@@ -48,7 +52,7 @@ pub async fn ping(auth: &Data<Auth>) -> Result<(), AuthError> {
 }
 
 /// A resource that is only read: with GET, and with HEAD where that is asked for.
-pub fn readable<F, Args>(path: &str, handler: F) -> Resource
+pub fn get_and_head<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,

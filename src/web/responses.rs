@@ -1,11 +1,9 @@
 //! The problems of the document: each is described once, with an example, and the operations refer to it.
 
-use std::collections::BTreeMap;
-
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::openapi::{Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, schema::Type};
-use utoipa::{IntoResponses, OpenApi, ToResponse, ToSchema};
+use utoipa::{OpenApi, ToResponse, ToSchema};
 
 use super::problem::{MvcProblemDetails, title, type_url};
 
@@ -88,30 +86,4 @@ fn describe(status: StatusCode, description: &str, more: Value, header: Option<(
         response = response.header(name, header);
     }
     response.build()
-}
-
-/// What every operation may answer that needs more than its own request: 500, 503.
-pub struct Failed;
-
-impl IntoResponses for Failed {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refer(&[("500", "InternalError"), ("503", "Unavailable")])
-    }
-}
-
-/// What every operation with a body may answer: 400, 413, 415.
-pub struct BodyRefused;
-
-impl IntoResponses for BodyRefused {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refer(&[("400", "BadRequest"), ("413", "TooLarge"), ("415", "UnsupportedType")])
-    }
-}
-
-fn refer(names: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
-    let reference = |name: &str| RefOr::Ref(Ref::from_response_name(name));
-    names
-        .iter()
-        .map(|(status, name)| ((*status).to_owned(), reference(name)))
-        .collect()
 }

@@ -15,33 +15,20 @@ use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BodyRefused, Failed, Forbidden, TooManyTries, Unauthorized};
+use crate::web::responses::{Forbidden, TooManyTries, Unauthorized};
 
 /// Log in: the API key of a device.
 ///
 /// The same user and device get the same key, until it is ended.
-#[utoipa::path(
-    post,
-    path = "/api/auth",
-    operation_id = "apiAuthPost",
-    tag = "Auth",
-    request_body(
-        content = CoreAuthUser,
-        description = "Who logs in, and on which device.",
-        example = json!(CoreAuthUser::example()),
-    ),
+#[utoipa::path(post, path = "/api/auth", tag = "Auth",
+    request_body(content = CoreAuthUser, description = "Who logs in, and on which device.",
+        example = json!(CoreAuthUser::example())),
     responses(
-        (status = 200, description = "The device's key.", content(
-            (ApikeyResult = "application/json", example = json!(ApikeyResult::example())),
-            (ApikeyResult = "text/json", example = json!(ApikeyResult::example())),
-        )),
-        BodyRefused,
+        (status = 200, description = "The device's key.", body = ApikeyResult,
+            example = json!(ApikeyResult::example())),
         (status = 401, response = Unauthorized),
         (status = 429, response = TooManyTries),
-        Failed,
-    ),
-    security(()),
-)]
+    ), security(()))]
 pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<CoreAuthUser>().await?.check()?;
     let issued = call(&auth, move |auth| auth.log_in(&login, &context)).await?;
@@ -53,26 +40,14 @@ pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Re
 /// With the query `apikey` and no body (or `null`): ends that key; knowing it is proof enough, and the answer is the
 /// same when it is unknown. With a JSON string as body: ends the key that it is, or else, for a caller who presents a
 /// key, all keys of the caller's device of that name; a key in the query then only tells who calls.
-#[utoipa::path(
-    delete,
-    path = "/api/auth",
-    operation_id = "apiAuthDelete",
-    tag = "Auth",
-    params(("apikey" = Option<String>, Query, description = "The key to end.",
-        example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
-    request_body(
-        content = Option<String>,
-        content_type = "application/json",
-        description = "A key, or the name of one of the caller's devices, as a JSON string.",
-        example = json!(null),
+#[utoipa::path(delete, path = "/api/auth", tag = "Auth",
+    params(
+        ("apikey" = Option<String>, Query, description = "The key to end.",
+            example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
     ),
-    responses(
-        (status = 200, description = "The key is ended."),
-        BodyRefused,
-        Failed,
-    ),
-    security((), ("ApiKey" = []), ("Bearer" = [])),
-)]
+    request_body(content = Option<String>, content_type = "application/json",
+        description = "A key, or the name of one of the caller's devices, as a JSON string.", example = json!(null)),
+    responses((status = 200, description = "The key is ended.")), security((), ("ApiKey" = []), ("Bearer" = [])))]
 pub async fn revoke(
     auth: Data<Auth>,
     caller: MaybeCaller,
@@ -104,28 +79,18 @@ pub async fn revoke(
 }
 
 /// Change the password, and end all keys of the user: the one used for this call, too.
-#[utoipa::path(
-    post,
-    path = "/api/auth/ChangePassword",
-    operation_id = "apiAuthChangePasswordPost",
-    tag = "Auth",
-    params(("userID" = Option<i32>, Query, description = "Whose password; other users' only for administrators. \
-        The caller's own when absent.", example = 1)),
-    request_body(
-        content = String,
-        content_type = "application/json",
-        description = "The new password.",
-        example = json!("correct horse battery"),
+#[utoipa::path(post, path = "/api/auth/ChangePassword", tag = "Auth",
+    params(
+        ("userID" = Option<i32>, Query,
+            description = "Whose password; other users' only for administrators. The caller's own when absent.",
+            example = 1),
     ),
+    request_body(content = String, content_type = "application/json", description = "The new password.",
+        example = json!("correct horse battery")),
     responses(
         (status = 200, description = "The password is changed, and all keys of the user are ended."),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn change_password(
     auth: Data<Auth>,
     caller: Caller,
@@ -153,47 +118,23 @@ pub(super) fn change_refused(error: AuthError, unknown_user: &str) -> Problem {
 }
 
 /// The caller's keys; everybody's, when the caller is an administrator.
-#[utoipa::path(
-    get,
-    path = "/api/auth",
-    operation_id = "apiAuthGet",
-    tag = "Auth",
-    responses(
-        (status = 200, description = "The keys, without what could be used.", content(
-            (Vec<ListedToken> = "application/json", example = json!(ListedToken::examples())),
-            (Vec<ListedToken> = "text/json", example = json!(ListedToken::examples())),
-        )),
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+#[utoipa::path(get, path = "/api/auth", tag = "Auth",
+    responses((status = 200, description = "The keys, without what could be used.", body = Vec<ListedToken>,
+        example = json!(ListedToken::examples()))))]
 pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Problem> {
     let keys = call(&auth, move |auth| auth.keys((&caller).into(), &KeyFilter::All)).await?;
     Ok(Json(ListedToken::sorted(keys)))
 }
 
 /// A lasting key for another device of the caller's: the one it has, or a new one.
-#[utoipa::path(
-    post,
-    path = "/api/auth/apikey",
-    operation_id = "apiAuthApikeyPost",
-    tag = "Auth",
+#[utoipa::path(post, path = "/api/auth/apikey", tag = "Auth",
     request_body(content = String, content_type = "application/json", description = "The device's name.",
         example = json!("my script")),
-    responses(
-        (status = 200, description = "The key.", content(
-            (String = "text/plain", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
-            (String = "application/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
-            (String = "text/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
-        )),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
-pub async fn make_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
+    responses((status = 200, description = "The key.", content((String = "text/plain",
+        example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"), (String = "application/json",
+        example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")), (String = "text/json",
+        example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"))))))]
+pub async fn issue_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let text = body.required_scalar("device").await?;
     let device = Name::parse(&text).map_err(|fault| match fault {
         NameError::Blank => Problem::with_detail(StatusCode::BAD_REQUEST, "device cannot be empty"),

@@ -16,7 +16,7 @@ use crate::web::caller::MaybeCaller;
 use crate::web::ping;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
-use crate::web::responses::{Failed, InternalError, Unauthorized};
+use crate::web::responses::InternalError;
 
 /// What we say to be: the only spelling that both Shoko's web UI and Shokofin accept.
 const SHOKO_VERSION: &str = "6.0.0";
@@ -71,20 +71,12 @@ struct DatabaseBlocked {
 }
 
 /// Whether the server can serve.
-#[utoipa::path(
-    get,
-    path = "/api/v3/Init/Status",
-    operation_id = "apiV3InitStatusGet",
-    tag = "Init",
+#[utoipa::path(get, path = "/api/v3/Init/Status", tag = "Init",
     responses(
-        (status = 200, description = "Whether it can; more, for who is signed in.", content(
-            (ServerStatus = "application/json", example = json!({"State": "Started", "StartupMessage": null})),
-            (ServerStatus = "text/json", example = json!({"State": "Started", "StartupMessage": null})),
-        )),
+        (status = 200, description = "Whether it can; more, for who is signed in.", body = ServerStatus,
+            example = json!({"State": "Started", "StartupMessage": null})),
         (status = 500, response = InternalError),
-    ),
-    security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ), security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])))]
 pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<MaybeCaller, Problem>) -> impl Responder {
     // Whose key could be looked up has shown that the database is there; whose key could not, that it is not.
     let (signed_in, reachable) = match caller {
@@ -112,19 +104,8 @@ pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<May
 }
 
 /// Which versions: Shoko's that this server stands in for, and its own.
-#[utoipa::path(
-    get,
-    path = "/api/v3/Init/Version",
-    operation_id = "apiV3InitVersionGet",
-    tag = "Init",
-    responses(
-        (status = 200, description = "The versions.", content(
-            (Value = "application/json", example = json!(versions())),
-            (Value = "text/json", example = json!(versions())),
-        )),
-    ),
-    security(()),
-)]
+#[utoipa::path(get, path = "/api/v3/Init/Version", tag = "Init",
+    responses((status = 200, description = "The versions.", body = Value, example = json!(versions()))), security(()))]
 pub async fn version() -> impl Responder {
     Json(versions())
 }
@@ -137,37 +118,16 @@ fn versions() -> Value {
 }
 
 /// Whether somebody else uses the server right now: never.
-#[utoipa::path(
-    get,
-    path = "/api/v3/Init/InUse",
-    operation_id = "apiV3InitInUseGet",
-    tag = "Init",
-    responses(
-        (status = 200, description = "Always `false`.", content(
-            (bool = "application/json", example = json!(false)),
-            (bool = "text/json", example = json!(false)),
-        )),
-    ),
-    security(()),
-)]
+#[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
+    responses((status = 200, description = "Always `false`.", body = bool, content_type = "application/json", example = json!(false))), security(()))]
 pub async fn in_use() -> impl Responder {
     Json(false)
 }
 
 /// `Init/Status`, as Kodi's client knows it.
-#[utoipa::path(
-    get,
-    path = "/api/init/status",
-    operation_id = "apiInitStatusGet",
-    tag = "Init",
-    responses(
-        (status = 200, description = "Whether the server can serve.", content(
-            (Value = "application/json", example = json!(old_status(true, "00:01:00"))),
-            (Value = "text/json", example = json!(old_status(true, "00:01:00"))),
-        )),
-    ),
-    security(()),
-)]
+#[utoipa::path(get, path = "/api/init/status", tag = "Init",
+    responses((status = 200, description = "Whether the server can serve.", body = Value,
+        example = json!(old_status(true, "00:01:00")))), security(()))]
 pub async fn status_v2(auth: Data<Auth>, process: Data<Process>) -> impl Responder {
     Json(old_status(ping(&auth).await.is_ok(), &uptime(&process)))
 }
@@ -184,19 +144,9 @@ fn old_status(started: bool, uptime: &str) -> Value {
 }
 
 /// `Init/Version`, as Kodi's client knows it.
-#[utoipa::path(
-    get,
-    path = "/api/version",
-    operation_id = "apiVersionGet",
-    tag = "Init",
-    responses(
-        (status = 200, description = "The versions.", content(
-            (Value = "application/json", example = json!(old_versions())),
-            (Value = "text/json", example = json!(old_versions())),
-        )),
-    ),
-    security(()),
-)]
+#[utoipa::path(get, path = "/api/version", tag = "Init",
+    responses((status = 200, description = "The versions.", body = Value, example = json!(old_versions()))),
+        security(()))]
 pub async fn version_v2() -> impl Responder {
     Json(old_versions())
 }
@@ -213,41 +163,15 @@ fn old_versions() -> Value {
 }
 
 /// Does this key work?
-#[utoipa::path(
-    get,
-    path = "/api/ping",
-    operation_id = "apiPingGet",
-    tag = "Init",
-    responses(
-        (status = 200, description = "It does.", content(
-            (Value = "application/json", example = json!({"response": "pong"})),
-            (Value = "text/json", example = json!({"response": "pong"})),
-        )),
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+#[utoipa::path(get, path = "/api/ping", tag = "Init",
+    responses((status = 200, description = "It does.", body = Value, example = json!({"response": "pong"}))))]
 pub async fn check_key(_caller: Caller) -> impl Responder {
     Json(json!({"response": "pong"}))
 }
 
 /// Whose is this key?
-#[utoipa::path(
-    get,
-    path = "/api/myid/get",
-    operation_id = "apiMyidGetGet",
-    tag = "Init",
-    responses(
-        (status = 200, description = "The user's id.", content(
-            (Value = "application/json", example = json!({"userid": 1})),
-            (Value = "text/json", example = json!({"userid": 1})),
-        )),
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+#[utoipa::path(get, path = "/api/myid/get", tag = "Init",
+    responses((status = 200, description = "The user's id.", body = Value, example = json!({"userid": 1}))))]
 pub async fn my_id(caller: Caller) -> impl Responder {
     Json(json!({"userid": caller.holder.user_id}))
 }

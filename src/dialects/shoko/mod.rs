@@ -1,8 +1,6 @@
-//! Shoko's v3 API. Find a route by its URL here; the handlers are in one file a resource.
+//! Shoko's v3 API. Find a route by its URL here; the handlers are in one file for each resource.
 //!
-//! What has to be switched on, `v1` and `web_ui`, lists its own.
-//!
-//! The paths are written in lower case: the surface has lower-cased what was asked for.
+//! `v1` and `web_ui`, which settings switch on, list their own routes.
 
 pub mod auth;
 pub mod expiry;
@@ -21,78 +19,77 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put};
+use actix_web::web::{self, ServiceConfig};
+use utoipa::OpenApi;
 
-/// All of it.
+use crate::web::routes::routes;
+
+/// Registers all routes but those that settings switch on.
 pub fn routes(config: &mut ServiceConfig) {
-    config
+    let v3 = web::scope("/api/v3")
+        .wrap(from_fn(add_version_header))
+        // The SDK generated from Shoko's own document requests `/api/v3/api/auth`.
         .configure(auth_routes)
-        .service(web::resource("/api/init/status").route(get().to(init::status_v2)))
-        .service(web::resource("/api/version").route(get().to(init::version_v2)))
-        .service(web::resource("/api/ping").route(get().to(init::check_key)))
-        .service(web::resource("/api/myid/get").route(get().to(init::my_id)))
-        .service(
-            web::scope("/api/v3")
-                .wrap(from_fn(say_version))
-                // The SDK generated from Shoko's own document joins `/api/v3` and `/api/auth`.
-                .configure(auth_routes)
-                .service(web::resource("/init/status").route(get().to(init::status)))
-                .service(web::resource("/init/version").route(get().to(init::version)))
-                .service(web::resource("/init/inuse").route(get().to(init::in_use)))
-                .service(web::resource("/auth/signin").route(post().to(tokens::sign_in)))
-                .service(web::resource("/auth/generatetoken").route(post().to(tokens::generate)))
-                .service(web::resource("/auth/listtokens").route(get().to(tokens::list)))
-                .service(web::resource("/auth/invalidatetoken").route(delete().to(tokens::invalidate)))
-                .service(web::resource("/auth/changepassword").route(post().to(tokens::change_password)))
-                .service(
-                    web::resource("/user/current")
-                        .route(get().to(own_user::read))
-                        .route(put().to(own_user::put))
-                        .route(patch().to(own_user::patch)),
-                )
-                .service(web::resource("/user/current/changepassword").route(post().to(own_user::change_password)))
-                .service(
-                    web::resource("/user")
-                        .route(get().to(users::list))
-                        .route(post().to(users::create)),
-                )
-                .service(
-                    web::resource("/user/{id}")
-                        .route(get().to(users::read))
-                        .route(put().to(users::put))
-                        .route(patch().to(users::patch))
-                        .route(delete().to(users::delete)),
-                )
-                .service(web::resource("/user/{id}/changepassword").route(post().to(users::change_password)))
-                .service(
-                    web::resource("/settings")
-                        .route(get().to(settings::read))
-                        .route(patch().to(settings::patch)),
-                ),
-        );
+        .configure(v3_routes);
+    config.configure(auth_routes).configure(v2_routes).service(v3);
 }
 
-fn auth_routes(config: &mut ServiceConfig) {
-    config
-        .service(
-            web::resource("/api/auth")
-                .route(get().to(auth::list))
-                .route(post().to(auth::log_in))
-                .route(delete().to(auth::revoke)),
-        )
-        .service(web::resource("/api/auth/apikey").route(post().to(auth::make_key)))
-        .service(web::resource("/api/auth/changepassword").route(post().to(auth::change_password)));
+/// Returns the document of all routes.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = AuthDocument::openapi();
+    for part in [V2Document::openapi(), V3Document::openapi(), v1::Document::openapi()] {
+        document.merge(part);
+    }
+    document
 }
 
-/// What Shoko's versioned routes say when they did what was asked.
-async fn say_version(
+routes! {
+    fn auth_routes, AuthDocument {
+        "/api/auth" => get auth::list, post auth::log_in, delete auth::revoke;
+        "/api/auth/apikey" => post auth::issue_key;
+        "/api/auth/changepassword" => post auth::change_password;
+    }
+}
+
+routes! {
+    fn v2_routes, V2Document {
+        "/api/init/status" => get init::status_v2;
+        "/api/version" => get init::version_v2;
+        "/api/ping" => get init::check_key;
+        "/api/myid/get" => get init::my_id;
+    }
+}
+
+routes! {
+    /// Routes below `/api/v3`.
+    fn v3_routes, V3Document {
+        "/init/status" => get init::status;
+        "/init/version" => get init::version;
+        "/init/inuse" => get init::in_use;
+        "/auth/signin" => post tokens::sign_in;
+        "/auth/generatetoken" => post tokens::generate;
+        "/auth/listtokens" => get tokens::list;
+        "/auth/invalidatetoken" => delete tokens::invalidate;
+        "/auth/changepassword" => post tokens::change_password;
+        "/user/current" => get own_user::read, put own_user::put, patch own_user::patch;
+        "/user/current/changepassword" => post own_user::change_password;
+        "/user" => get users::list, post users::create;
+        "/user/{id}" => get users::read, put users::put, patch users::patch, delete users::delete;
+        "/user/{id}/changepassword" => post users::change_password;
+        "/settings" => get settings::read, patch settings::patch;
+    }
+}
+
+/// Adds the header with which Shoko marks successful responses of versioned routes.
+async fn add_version_header(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let mut answer = next.call(request).await?;
-    if answer.status().is_success() {
+    let mut response = next.call(request).await?;
+    if response.status().is_success() {
         let name = HeaderName::from_static("api-supported-versions");
-        answer.headers_mut().insert(name, HeaderValue::from_static("3.0"));
+        response.headers_mut().insert(name, HeaderValue::from_static("3.0"));
     }
-    Ok(answer)
+    Ok(response)
 }

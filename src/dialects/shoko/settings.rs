@@ -12,7 +12,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::Admin;
 use crate::web::problem::Problem;
-use crate::web::responses::{BodyRefused, Failed, Forbidden, Unauthorized};
+use crate::web::responses::Forbidden;
 
 fn settings(web_ui: &str) -> Value {
     // Without an `AniDb` object the web UI's settings pages crash.
@@ -20,43 +20,21 @@ fn settings(web_ui: &str) -> Value {
 }
 
 /// The settings that the web UI needs.
-#[utoipa::path(
-    get,
-    path = "/api/v3/Settings",
-    operation_id = "apiV3SettingsGet",
-    tag = "Settings",
-    responses(
-        (status = 200, description = "The settings.", content(
-            (Value = "application/json", example = json!(settings(""))),
-            (Value = "text/json", example = json!(settings(""))),
-        )),
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+#[utoipa::path(get, path = "/api/v3/Settings", tag = "Settings",
+    responses((status = 200, description = "The settings.", body = Value, example = json!(settings("")))))]
 pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, Problem> {
     let web_ui = call(&auth, Auth::web_ui_settings).await?;
     Ok(Json(settings(&web_ui)))
 }
 
 /// Store the web UI's own settings: a JSON Patch (RFC 6902) of `/WebUI_Settings`, and of nothing else.
-#[utoipa::path(
-    patch,
-    path = "/api/v3/Settings",
-    operation_id = "apiV3SettingsPatch",
-    tag = "Settings",
+#[utoipa::path(patch, path = "/api/v3/Settings", tag = "Settings",
     request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),
     responses(
         (status = 200, description = "Stored."),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let patch: Patch = body.large().value("a JSON Patch").await?;
     let stored = patch.0.iter().map(web_ui_value).collect::<Result<Vec<_>, _>>()?;

@@ -15,30 +15,19 @@ use crate::web::call;
 use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, TooManyTries, Unauthorized};
+use crate::web::responses::{BadRequest, Forbidden, TooManyTries, Unauthorized};
 
 /// Log in: a key that may expire.
 ///
 /// Without `Expires` it is the device's lasting key, the same every time; with it, a new key for each call.
-#[utoipa::path(
-    post,
-    path = "/api/v3/Auth/SignIn",
-    operation_id = "apiV3AuthSignInPost",
-    tag = "Auth",
+#[utoipa::path(post, path = "/api/v3/Auth/SignIn", tag = "Auth",
     request_body(content = SignInRequest, description = "Who logs in, on which device, and for how long.",
         example = json!(SignInRequest::example())),
     responses(
-        (status = 200, description = "The key.", content(
-            (AuthToken = "application/json", example = json!(AuthToken::example())),
-            (AuthToken = "text/json", example = json!(AuthToken::example())),
-        )),
-        BodyRefused,
+        (status = 200, description = "The key.", body = AuthToken, example = json!(AuthToken::example())),
         (status = 401, response = Unauthorized),
         (status = 429, response = TooManyTries),
-        Failed,
-    ),
-    security(()),
-)]
+    ), security(()))]
 pub async fn sign_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
     let login = body.json::<SignInRequest>().await?.check()?;
     let issued = call(&auth, move |auth| auth.log_in(&login, &context))
@@ -48,24 +37,10 @@ pub async fn sign_in(auth: Data<Auth>, context: RequestContext, body: Body) -> R
 }
 
 /// A key for another device of the caller's.
-#[utoipa::path(
-    post,
-    path = "/api/v3/Auth/GenerateToken",
-    operation_id = "apiV3AuthGenerateTokenPost",
-    tag = "Auth",
+#[utoipa::path(post, path = "/api/v3/Auth/GenerateToken", tag = "Auth",
     request_body(content = GenerateTokenRequest, description = "For which device, and for how long.",
         example = json!(GenerateTokenRequest::example())),
-    responses(
-        (status = 200, description = "The key.", content(
-            (AuthToken = "application/json", example = json!(AuthToken::example())),
-            (AuthToken = "text/json", example = json!(AuthToken::example())),
-        )),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    responses((status = 200, description = "The key.", body = AuthToken, example = json!(AuthToken::example()))))]
 pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let (device, expiry) = body.json::<GenerateTokenRequest>().await?.check()?;
     let issued = call(&auth, move |auth| auth.issue_key(&caller, &device, expiry))
@@ -75,23 +50,13 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
 }
 
 /// The caller's keys; everybody's, when an administrator asks for that.
-#[utoipa::path(
-    get,
-    path = "/api/v3/Auth/ListTokens",
-    operation_id = "apiV3AuthListTokensGet",
-    tag = "Auth",
+#[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
     params(("showAll" = Option<bool>, Query, description = "Everybody's; for administrators.", example = false)),
     responses(
-        (status = 200, description = "The keys, without what could be used.", content(
-            (Vec<ListedToken> = "application/json", example = json!(ListedToken::examples())),
-            (Vec<ListedToken> = "text/json", example = json!(ListedToken::examples())),
-        )),
+        (status = 200, description = "The keys, without what could be used.", body = Vec<ListedToken>,
+            example = json!(ListedToken::examples())),
         (status = 400, response = BadRequest),
-        (status = 401, response = Unauthorized),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl Responder, Problem> {
     let all = query.truth("showAll")?.unwrap_or(false);
     let keys = call(&auth, move |auth| {
@@ -107,20 +72,15 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
 }
 
 /// End a key: the one given, else the one presented.
-#[utoipa::path(
-    delete,
-    path = "/api/v3/Auth/InvalidateToken",
-    operation_id = "apiV3AuthInvalidateTokenDelete",
-    tag = "Auth",
-    params(("token" = Option<String>, Query, description = "The key to end.",
-        example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
+#[utoipa::path(delete, path = "/api/v3/Auth/InvalidateToken", tag = "Auth",
+    params(
+        ("token" = Option<String>, Query, description = "The key to end.",
+            example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
+    ),
     responses(
         (status = 200, description = "The key is ended."),
         (status = 400, response = BadRequest),
-        Failed,
-    ),
-    security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ), security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])))]
 pub async fn invalidate(
     auth: Data<Auth>,
     caller: MaybeCaller,
@@ -141,24 +101,18 @@ pub async fn invalidate(
 }
 
 /// Change the password, and end all keys of the user: the one used for this call, too.
-#[utoipa::path(
-    post,
-    path = "/api/v3/Auth/ChangePassword",
-    operation_id = "apiV3AuthChangePasswordPost",
-    tag = "Auth",
-    params(("userID" = Option<i32>, Query, description = "Whose password; other users' only for administrators. \
-        The caller's own when absent.", example = 1)),
+#[utoipa::path(post, path = "/api/v3/Auth/ChangePassword", tag = "Auth",
+    params(
+        ("userID" = Option<i32>, Query,
+            description = "Whose password; other users' only for administrators. The caller's own when absent.",
+            example = 1),
+    ),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
     responses(
         (status = 200, description = "The password is changed, and all keys of the user are ended."),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn change_password(
     auth: Data<Auth>,
     caller: Caller,

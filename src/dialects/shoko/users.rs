@@ -14,50 +14,27 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::Admin;
 use crate::web::problem::Problem;
-use crate::web::responses::{BadRequest, BodyRefused, Failed, Forbidden, NotFound, Unauthorized};
+use crate::web::responses::{BadRequest, Forbidden, NotFound};
 
 /// All users.
-#[utoipa::path(
-    get,
-    path = "/api/v3/User",
-    operation_id = "apiV3UserGet",
-    tag = "User",
+#[utoipa::path(get, path = "/api/v3/User", tag = "User",
     responses(
-        (status = 200, description = "All users, by id.", content(
-            (Vec<User> = "application/json", example = json!([User::example()])),
-            (Vec<User> = "text/json", example = json!([User::example()])),
-        )),
-        (status = 401, response = Unauthorized),
+        (status = 200, description = "All users, by id.", body = Vec<User>, example = json!([User::example()])),
         (status = 403, response = Forbidden),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Problem> {
     let users = call(&auth, Auth::users).await?;
     Ok(Json(users.into_iter().map(User::from).collect::<Vec<_>>()))
 }
 
 /// Make a user.
-#[utoipa::path(
-    post,
-    path = "/api/v3/User",
-    operation_id = "apiV3UserPost",
-    tag = "User",
+#[utoipa::path(post, path = "/api/v3/User", tag = "User",
     request_body(content = UserBody, description = "The user; name and password are needed.",
         example = json!(UserBody::new_example())),
     responses(
-        (status = 200, description = "The user.", content(
-            (User = "application/json", example = json!(User::example())),
-            (User = "text/json", example = json!(User::example())),
-        )),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
+        (status = 200, description = "The user.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let (user, password) = body.large().json::<UserBody>().await?.check_new()?;
     let made = call(&auth, move |auth| {
@@ -69,25 +46,14 @@ pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl R
 }
 
 /// A user.
-#[utoipa::path(
-    get,
-    path = "/api/v3/User/{userID}",
-    operation_id = "apiV3UserByUserIDGet",
-    tag = "User",
+#[utoipa::path(get, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     responses(
-        (status = 200, description = "The user.", content(
-            (User = "application/json", example = json!(User::example())),
-            (User = "text/json", example = json!(User::example())),
-        )),
+        (status = 200, description = "The user.", body = User, example = json!(User::example())),
         (status = 400, response = BadRequest),
-        (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn read(auth: Data<Auth>, _admin: Admin, id: Path<String>) -> Result<impl Responder, Problem> {
     let id = user_id(&id)?;
     let user = call(&auth, move |auth| auth.user(&UserRef::Id(id)))
@@ -97,73 +63,41 @@ pub async fn read(auth: Data<Auth>, _admin: Admin, id: Path<String>) -> Result<i
 }
 
 /// Change a user: what is absent stays.
-#[utoipa::path(
-    put,
-    path = "/api/v3/User/{userID}",
-    operation_id = "apiV3UserByUserIDPut",
-    tag = "User",
+#[utoipa::path(put, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     request_body(content = UserBody, description = "What shall be different.", example = json!(UserBody::example())),
     responses(
-        (status = 200, description = "The user as it is now.", content(
-            (User = "application/json", example = json!(User::example())),
-            (User = "text/json", example = json!(User::example())),
-        )),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
+        (status = 200, description = "The user as it is now.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn put(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body) -> Result<impl Responder, Problem> {
     replace(auth, admin.0, user_id(&id)?, body).await
 }
 
 /// Change a user by a JSON Patch (RFC 6902).
-#[utoipa::path(
-    patch,
-    path = "/api/v3/User/{userID}",
-    operation_id = "apiV3UserByUserIDPatch",
-    tag = "User",
+#[utoipa::path(patch, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/Username", "value": "Rob"}])),
     responses(
-        (status = 200, description = "The user as it is now.", content(
-            (User = "application/json", example = json!(User::example())),
-            (User = "text/json", example = json!(User::example())),
-        )),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
+        (status = 200, description = "The user as it is now.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn patch(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body) -> Result<impl Responder, Problem> {
     patched(auth, admin.0, user_id(&id)?, body).await
 }
 
 /// Delete a user and all of the user's keys.
-#[utoipa::path(
-    delete,
-    path = "/api/v3/User/{userID}",
-    operation_id = "apiV3UserByUserIDDelete",
-    tag = "User",
+#[utoipa::path(delete, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 2)),
     responses(
         (status = 200, description = "The user is deleted."),
         (status = 400, response = BadRequest),
-        (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn delete(auth: Data<Auth>, admin: Admin, id: Path<String>) -> Result<impl Responder, Problem> {
     let id = user_id(&id)?;
     call(&auth, move |auth| auth.delete_user((&admin.0).into(), &UserRef::Id(id)))
@@ -173,24 +107,15 @@ pub async fn delete(auth: Data<Auth>, admin: Admin, id: Path<String>) -> Result<
 }
 
 /// Change a user's password, and end all of the user's keys unless `RevokeAPIKeys` is false.
-#[utoipa::path(
-    post,
-    path = "/api/v3/User/{userID}/ChangePassword",
-    operation_id = "apiV3UserByUserIDChangePasswordPost",
-    tag = "User",
+#[utoipa::path(post, path = "/api/v3/User/{userID}/ChangePassword", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     request_body(content = ChangePasswordRequest, description = "The new password.",
         example = json!(ChangePasswordRequest::example())),
     responses(
         (status = 200, description = "The password is changed."),
-        BodyRefused,
-        (status = 401, response = Unauthorized),
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
-        Failed,
-    ),
-    security(("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-)]
+    ))]
 pub async fn change_password(
     auth: Data<Auth>,
     admin: Admin,

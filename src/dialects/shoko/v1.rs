@@ -1,7 +1,7 @@
 //! `/v1/User`: the login of Shoko Desktop, which knows no keys. It shows the names of the users to anybody, so it is
 //! there only where it was asked for; the rest of v1 is not there at all.
 
-use actix_web::web::{self, Data, Path, ServiceConfig};
+use actix_web::web::{Data, Path};
 use actix_web::{Either, HttpResponse, Responder};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,13 +14,14 @@ use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::{BodyRefused, Failed, NotFound, TooManyTries};
+use crate::web::responses::{NotFound, TooManyTries};
+use crate::web::routes::routes;
 
-/// The two routes.
-pub fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/v1/user").route(web::get().to(list)))
-        .service(web::resource("/v1/user/{name}").route(web::post().to(log_in)));
+routes! {
+    pub fn routes, Document {
+        "/v1/user" => get list;
+        "/v1/user/{name}" => post log_in;
+    }
 }
 
 /// A user, as Shoko Desktop knows it. Flags are 0 or 1.
@@ -78,47 +79,27 @@ impl From<UserSummary> for JMMUser {
 }
 
 /// Who can log in. Only with `SHOKO_AUTH_V1_LOGIN=on`.
-#[utoipa::path(
-    get,
-    path = "/v1/User",
-    operation_id = "v1UserGet",
-    tag = "Desktop",
+#[utoipa::path(get, path = "/v1/User", tag = "Desktop",
     responses(
-        (status = 200, description = "The users who are not disabled.", content(
-            (Vec<JMMUser> = "application/json", example = json!([JMMUser::example()])),
-            (Vec<JMMUser> = "text/json", example = json!([JMMUser::example()])),
-        )),
+        (status = 200, description = "The users who are not disabled.", body = Vec<JMMUser>,
+            example = json!([JMMUser::example()])),
         (status = 404, response = NotFound),
-        Failed,
-    ),
-    security(()),
-)]
+    ), security(()))]
 pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
     let users = call(&auth, Auth::user_summaries).await?.into_iter();
     Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
 }
 
 /// Is this the user's password? Only with `SHOKO_AUTH_V1_LOGIN=on`.
-#[utoipa::path(
-    post,
-    path = "/v1/User/{name}",
-    operation_id = "v1UserByNamePost",
-    tag = "Desktop",
+#[utoipa::path(post, path = "/v1/User/{name}", tag = "Desktop",
     params(("name" = String, Path, description = "The user's name; a `+` in it is a blank.", example = "Default")),
     request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "It is: the user.", content(
-            (JMMUser = "application/json", example = json!(JMMUser::example())),
-            (JMMUser = "text/json", example = json!(JMMUser::example())),
-        )),
+        (status = 200, description = "It is: the user.", body = JMMUser, example = json!(JMMUser::example())),
         (status = 204, description = "It is not, or there is no such user."),
-        BodyRefused,
         (status = 404, response = NotFound),
         (status = 429, response = TooManyTries),
-        Failed,
-    ),
-    security(()),
-)]
+    ), security(()))]
 pub async fn log_in(
     auth: Data<Auth>,
     context: RequestContext,

@@ -9,8 +9,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION
 use actix_web::web::{Data, ServiceConfig, block};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 
+use crate::web::get_and_head;
 use crate::web::problem::Problem;
-use crate::web::readable;
 
 /// Where the files are.
 struct Folder(PathBuf);
@@ -19,12 +19,12 @@ struct Folder(PathBuf);
 pub fn routes(config: &mut ServiceConfig, folder: &Path) {
     config.app_data(Data::new(Folder(folder.to_owned())));
     for path in ["", "/", "/webui"] {
-        config.service(readable(path, lead_there));
+        config.service(get_and_head(path, redirect_to_web_ui));
     }
-    config.service(readable("/webui/{file:.*}", serve_file));
+    config.service(get_and_head("/webui/{file:.*}", serve_file));
 }
 
-async fn lead_there() -> impl Responder {
+async fn redirect_to_web_ui() -> impl Responder {
     HttpResponse::Found().insert_header((LOCATION, "/webui/")).finish()
 }
 

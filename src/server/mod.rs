@@ -28,7 +28,8 @@ use actix_web::{App, Error, HttpResponse};
 use rustix::process::{Resource, getrlimit};
 
 use crate::auth::Auth;
-use crate::dialects::{gateway, shoko, zettelstore, zulip};
+use crate::dialects::{shoko, zettelstore, zulip};
+use crate::gateway;
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{Departure, TrustedProxies};

@@ -1,0 +1,31 @@
+//! One list for routes and documentation.
+
+/// Defines a function that registers handlers and a type that documents them, from one list. The paths are in lower case,
+/// because the request middleware has lower-cased those of requests.
+///
+/// ```ignore
+/// routes! {
+///     /// Routes below `/api`.
+///     pub fn api_routes, ApiDocument {
+///         "/user" => get users::list, post users::create;
+///     }
+/// }
+/// ```
+macro_rules! routes {
+    ($(#[$attribute:meta])* $visibility:vis fn $function:ident, $document:ident {
+        $($path:literal => $($method:ident $($handler:ident)::+),+;)*
+    }) => {
+        $(#[$attribute])*
+        $visibility fn $function(config: &mut actix_web::web::ServiceConfig) {
+            config$(.service(
+                actix_web::web::resource($path)$(.route(actix_web::web::$method().to($($handler)::+)))+
+            ))*;
+        }
+
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($($($handler)::+),+),*))]
+        $visibility struct $document;
+    };
+}
+
+pub(crate) use routes;
