@@ -33,6 +33,10 @@ pub mod settings;
 pub mod store;
 pub mod web;
 
+#[cfg(test)]
+#[path = "../tests/api/wait.rs"]
+mod wait;
+
 /// So that test code that is shared with `tests/` finds the crate under its own name.
 #[cfg(test)]
 extern crate self as shoko_auth;

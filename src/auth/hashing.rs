@@ -187,6 +187,7 @@ impl Drop for QueueSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::wait_until;
 
     /// Occupies all threads until the returned senders are dropped.
     fn hold(pool: &HashingPool) -> (Vec<Sender<()>>, Vec<thread::JoinHandle<Result<()>>>) {
@@ -230,7 +231,7 @@ mod tests {
         let context = RequestContext::default();
         let (slot, of_client) = (pool.reserve().unwrap(), context.clone());
         let waiting = thread::spawn(move || slot.run(&of_client, || ()));
-        thread::sleep(DISCONNECT_POLL_INTERVAL);
+        wait_until("the job is queued", || pool.shared.queue().jobs.len() == 1);
         context.client_disconnected.store(true, Ordering::Relaxed);
         assert!(matches!(waiting.join().unwrap(), Err(AuthError::ClientDisconnected)));
         let slots = || pool.shared.slots_in_use.load(Ordering::Relaxed);

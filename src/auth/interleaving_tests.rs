@@ -10,25 +10,29 @@ use crate::error::AuthError;
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserRef};
 use crate::secret::key::Key;
 use crate::settings::FirstAdmin;
+use crate::wait::wait_until;
 use database::{Backend, TestDatabase, on_both_databases};
 
 #[path = "../../tests/api/database.rs"]
 #[expect(dead_code, reason = "the API tests use more of it")]
-mod database;
+pub(super) mod database;
 
-const OLD: &str = "Tr0mbone-lake";
+/// The longest delay before a revocation on one node takes effect on another. The promise itself is tested, so nothing
+/// else can be waited for.
+const MAX_REVOCATION_DELAY: Duration = Duration::from_millis(100);
+pub(super) const OLD: &str = "Tr0mbone-lake";
 const NEW: &str = "Oboe-n-harbour";
 
 /// Two handles on one database, as of two nodes, and an administrator with the password [`OLD`].
-struct Nodes {
-    one: Auth,
+pub(super) struct Nodes {
+    pub one: Auth,
     /// Stores new passwords with more rounds than `one` did.
-    two: Auth,
-    database: TestDatabase,
+    pub two: Auth,
+    pub database: TestDatabase,
 }
 
 impl Nodes {
-    fn on(backend: Backend) -> Self {
+    pub fn on(backend: Backend) -> Self {
         let database = TestDatabase::create(backend);
         let mut settings = database.settings();
         let one = Auth::open(&settings).unwrap();
@@ -42,6 +46,17 @@ impl Nodes {
         Self { one, two, database }
     }
 
+    /// Waits until `node` waits for a lock that a transaction of the other node holds.
+    fn wait_until_blocked(&self, node: &Auth) {
+        const WAITING: &str = "SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity \
+                               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        wait_until("the other node waits for the lock", || match self.database.backend {
+            Backend::Postgres => !self.database.texts(WAITING).is_empty(),
+            // SQLite does not show lock waits. A read that is seen here instead makes the test weaker, not fail.
+            Backend::Sqlite => node.store.connections_in_use() > 0,
+        });
+    }
+
     fn keys_in_the_database(&self) -> usize {
         self.database.texts("SELECT device AS text FROM api_keys").len()
     }
@@ -51,24 +66,28 @@ impl Nodes {
     }
 }
 
-fn admin() -> Name {
+pub(super) fn admin() -> Name {
     Name::parse("Default").unwrap()
 }
 
-fn old() -> SecretText {
+pub(super) fn old() -> SecretText {
     SecretText::new(OLD.to_owned())
 }
 
-fn device() -> Name {
+pub(super) fn device() -> Name {
     Name::parse("web-ui").unwrap()
 }
 
-fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
+pub(super) fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
+    log_in_on(auth, password, device().as_typed())
+}
+
+pub(super) fn log_in_on(auth: &Auth, password: &str, device: &str) -> Result<Key, AuthError> {
     let password = SecretText::new(password.to_owned());
     let login = LogIn {
         user: admin(),
         password,
-        device: device(),
+        device: Name::parse(device).unwrap(),
         expiry: RequestedExpiry::Never,
     };
     auth.log_in(&login, &RequestContext::default()).map(|issued| issued.key)
@@ -145,7 +164,7 @@ on_both_databases! {
                     db.lock_credential(checked.user_id)?;
                     let key = nodes.one.find_or_issue_key(db, &checked, &device(), None)?;
                     locked.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(300));
+                    nodes.wait_until_blocked(&nodes.two);
                     about_to_commit.store(true, Ordering::SeqCst);
                     Ok::<_, AuthError>(key)
                 })
@@ -167,7 +186,7 @@ on_both_databases! {
                 nodes.two.store.write(|db| {
                     db.set_password(checked.user_id, &nodes.two.passwords.hash(NEW)?)?;
                     changed.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(300));
+                    nodes.wait_until_blocked(&nodes.one);
                     db.delete_keys_of_user(checked.user_id)
                 })
             });
@@ -187,7 +206,7 @@ on_both_databases! {
                 nodes.one.store.write(|db| {
                     db.lock_credential(checked.user_id)?;
                     locked.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(300));
+                    nodes.wait_until_blocked(&nodes.two);
                     nodes.one.find_or_issue_key(db, &checked, &device(), None)
                 })
             });
@@ -271,7 +290,7 @@ on_both_databases! {
                 nodes.one.store.write(|db| {
                     db.lock_credential(checked.user_id)?;
                     locked.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(300));
+                    nodes.wait_until_blocked(&nodes.two);
                     let other = Name::parse("other").unwrap();
                     nodes.one.find_or_issue_key(db, &checked, &other, None)
                 })
@@ -293,7 +312,7 @@ on_both_databases! {
                 nodes.one.store.write(|db| {
                     let found = db.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
                     checked.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(300));
+                    nodes.wait_until_blocked(&nodes.two);
                     about_to_commit.store(true, Ordering::SeqCst);
                     Ok::<_, AuthError>(found.is_some())
                 })
@@ -320,7 +339,7 @@ on_both_databases! {
                     db.lock_users()?;
                     db.set_admin(caller.holder.user_id, false)?;
                     demoted.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(300));
+                    nodes.wait_until_blocked(&nodes.one);
                     Ok::<_, AuthError>(())
                 })
             });
@@ -334,14 +353,12 @@ on_both_databases! {
 
     fn a_look_up_that_a_revocation_overtakes_brings_no_key_back(nodes: Nodes) {
         nodes.one.follow_changes(&nodes.database.settings().database).unwrap();
-        while !nodes.one.follows_changes() {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the change feed is up", || nodes.one.follows_changes());
         for revoke in [
             &(|key: &Key| nodes.one.revoke_key(&key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
             &|key| {
                 nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
-                thread::sleep(Duration::from_millis(100));
+                thread::sleep(MAX_REVOCATION_DELAY);
                 Ok(())
             },
             &|key| {

@@ -184,7 +184,7 @@ impl Auth {
     }
 
     /// Records that the automatic administrator is in use, so that no import removes it.
-    fn record_first_login(&self, credential: &Credential) -> Result<()> {
+    pub(super) fn record_first_login(&self, credential: &Credential) -> Result<()> {
         if !credential.is_automatic || self.store.write(|tx| tx.record_first_login(credential))? {
             Ok(())
         } else {

@@ -187,6 +187,13 @@ impl Store {
         self.read(Reader::has_admin).map(drop)
     }
 
+    /// Returns how many connections of the pool are in use.
+    #[cfg(test)]
+    pub fn connections_in_use(&self) -> u32 {
+        let state = self.pool.state();
+        state.connections - state.idle_connections
+    }
+
     /// Returns a connection that has just answered. When the server has closed one connection, it has closed all.
     fn live_connection(&self) -> Result<PooledConnection<Manager>> {
         for _ in 0..self.pool.max_size() {

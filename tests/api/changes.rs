@@ -1,6 +1,6 @@
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -8,10 +8,16 @@ use crate::serving::Serving;
 use crate::support::{
     ADMIN, ADMIN_PASSWORD, Backend, Client, DEVICE, Server, TestApp, TestDatabase, on_both_databases,
 };
+use crate::wait::wait_until;
 
-/// Waits until every server has heard of what another process has done to its database: it takes 100 ms at most.
+/// The longest delay before a server notices a change that another process makes to its database, however busy the
+/// machine is: a server whose change feed is late does not use its cache.
+const MAX_CHANGE_DELAY: Duration = Duration::from_millis(100);
+
+/// Waits until every server must have noticed what another process has done to its database. The delay itself is the
+/// promise under test, so there is no condition to wait for.
 pub fn heard() {
-    sleep(Duration::from_millis(100));
+    sleep(MAX_CHANGE_DELAY);
 }
 
 /// Whether the server may remember keys, as it says itself.
@@ -23,11 +29,7 @@ fn feed(server: &Client) -> String {
 
 #[track_caller]
 fn wait_for_feed(server: &Client, state: &str) {
-    let start = Instant::now();
-    while feed(server) != state {
-        assert!(start.elapsed() < Duration::from_secs(20), "the feed is not {state}");
-        sleep(Duration::from_millis(5));
-    }
+    wait_until(&format!("the change feed is {state}"), || feed(server) == state);
 }
 
 fn user_of(server: &Client, key: &str) -> Option<String> {
@@ -93,11 +95,14 @@ on_both_databases! {
 
     fn a_key_that_was_looked_up_costs_no_query(app: TestApp) {
         let key = app.admin_key();
-        wait_for_feed(&app, "up");
-        assert!(user_of(&app, &key).is_some());
-        app.database.execute("ALTER TABLE api_keys RENAME TO elsewhere");
-        assert!(user_of(&app, &key).is_some());
-        app.database.execute("ALTER TABLE elsewhere RENAME TO api_keys");
+        // While the change feed is late, as on a busy machine, nothing is cached.
+        wait_until("a key is accepted without its table", || {
+            assert!(user_of(&app, &key).is_some());
+            app.database.execute("ALTER TABLE api_keys RENAME TO elsewhere");
+            let seen = user_of(&app, &key);
+            app.database.execute("ALTER TABLE elsewhere RENAME TO api_keys");
+            seen.is_some()
+        });
         assert!(user_of(&app, &key).is_some());
     }
 

@@ -9,6 +9,8 @@ use shoko_auth::model::SecretText;
 use shoko_auth::settings::{CoreSettings, Database};
 use tempfile::TempDir;
 
+use crate::wait::wait_until;
+
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -99,11 +101,11 @@ impl TestDatabase {
         }
     }
 
-    /// Takes the database away: PostgreSQL ends all connections and takes no more.
+    /// Makes the database unreachable: PostgreSQL closes all connections and accepts no more.
     pub fn go_away(&self) {
         let PostgresDatabase { server, name } = self.postgres.as_ref().expect("a database that can go away");
         execute(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
-        execute(server, &format!("{TERMINATE} WHERE datname = '{name}'"));
+        close_connections(server, &format!("datname = '{name}'"));
     }
 
     /// Lets it take connections again.
@@ -112,10 +114,21 @@ impl TestDatabase {
         execute(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
     }
 
-    /// Ends all connections; new ones are welcome.
-    pub fn cut_connections(&self) {
+    /// Closes all connections and returns how many there were. New ones are accepted.
+    pub fn cut_connections(&self) -> usize {
         let PostgresDatabase { server, name } = self.postgres.as_ref().expect("a database with connections");
-        execute(server, &format!("{TERMINATE} WHERE datname = '{name}'"));
+        close_connections(server, &format!("datname = '{name}'"))
+    }
+
+    /// Waits until the database has no connections. PostgreSQL may still be working for a program that was killed.
+    pub fn wait_until_unused(&self) {
+        if let Some(PostgresDatabase { server, name }) = &self.postgres {
+            let connections =
+                format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE datname = '{name}'");
+            wait_until("the database has no connections", || {
+                texts_on_postgres(server, &connections).is_empty()
+            });
+        }
     }
 
     /// Breaks the change feed, and nothing else; what runs SQL meanwhile.
@@ -127,8 +140,10 @@ impl TestDatabase {
         };
         let mut connection = PgConnection::establish(url).expect("PostgreSQL");
         execute(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
-        let feed = format!("datname = '{name}' AND application_name = 'shoko-auth change feed'");
-        execute(server, &format!("{TERMINATE} WHERE {feed}"));
+        close_connections(
+            server,
+            &format!("datname = '{name}' AND application_name = 'shoko-auth change feed'"),
+        );
         Box::new(move |sql| connection.batch_execute(sql).expect(sql))
     }
 
@@ -157,26 +172,43 @@ impl TestDatabase {
 impl TestDatabase {
     /// The column `text` of a query.
     pub fn texts(&self, sql: &str) -> Vec<String> {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = diesel::sql_types::Text)]
-            text: String,
-        }
-        let rows: Vec<Row> = match &self.database {
-            Database::Postgres(url) => {
-                diesel::sql_query(sql).load(&mut PgConnection::establish(url).expect("PostgreSQL"))
-            }
-            Database::Sqlite(path) => {
-                let connection = diesel::SqliteConnection::establish(&path.to_string_lossy());
-                diesel::sql_query(sql).load(&mut connection.expect("the file"))
-            }
-        }
-        .expect(sql);
+        let path = match &self.database {
+            Database::Postgres(url) => return texts_on_postgres(url, sql),
+            Database::Sqlite(path) => path,
+        };
+        let mut connection = diesel::SqliteConnection::establish(&path.to_string_lossy()).expect("the file");
+        let rows = diesel::sql_query(sql).load::<Row>(&mut connection).expect(sql);
         rows.into_iter().map(|row| row.text).collect()
     }
 }
 
-const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity";
+#[derive(diesel::QueryableByName)]
+struct Row {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+fn texts_on_postgres(url: &str, sql: &str) -> Vec<String> {
+    let mut connection = PgConnection::establish(url).expect("PostgreSQL at TEST_DATABASE_URL");
+    let rows = diesel::sql_query(sql).load::<Row>(&mut connection).expect(sql);
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+/// Makes PostgreSQL close connections, waits until it has, and returns how many there were.
+fn close_connections(server: &str, condition: &str) -> usize {
+    let terminate =
+        format!("SELECT CAST(pid AS TEXT) AS text, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {condition}");
+    let closed = texts_on_postgres(server, &terminate);
+    if !closed.is_empty() {
+        // The function only sends a signal.
+        let pids = closed.join(", ");
+        let open = format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE pid IN ({pids})");
+        wait_until("the connections are closed", || {
+            texts_on_postgres(server, &open).is_empty()
+        });
+    }
+    closed.len()
+}
 
 /// 32 bytes, base64.
 pub const SECRET_KEY: &str = "c2hva28tYXV0aCB0ZXN0cyB1c2UgdGhpcyBzZWNyZXQ=";

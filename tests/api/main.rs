@@ -64,5 +64,6 @@ mod tokens;
 mod users;
 /// Forward-auth, and who the caller is.
 mod verify;
+mod wait;
 /// Shoko's web UI: its files, and its journey through the API.
 mod web_ui;

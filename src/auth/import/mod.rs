@@ -8,6 +8,9 @@ mod names;
 mod report;
 mod shoko_database;
 
+#[cfg(test)]
+mod interleaving_tests;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDateTime;
