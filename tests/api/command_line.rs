@@ -1,12 +1,10 @@
-use std::io::{Read, Write};
-use std::process::{Output, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Output;
 
 use serde_json::Value;
 
 use crate::changes::heard;
-use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, PROGRAM, TestApp, TestDatabase, on_both_databases, program};
+use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, TestApp, TestDatabase, on_both_databases, program};
+use crate::terminal::Terminal;
 
 fn out(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -153,23 +151,10 @@ on_both_databases! {
 
     fn a_password_is_asked_for_twice_and_not_shown(app: TestApp) {
         let ask = |typed: [&str; 2]| {
-            // `script` gives the program a terminal.
-            let mut command = app.database.command("script", &["-qec", "\"$PROGRAM\" user add bob", "/dev/null"]);
-            command.env("PROGRAM", PROGRAM).env("SHELL", "/bin/sh");
-            let mut terminal = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            let (mut keyboard, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
-            let (mut said, mut byte) = (String::new(), [0]);
-            for (prompt, line) in ["New password: ", "Again: "].into_iter().zip(typed) {
-                while !said.ends_with(prompt) {
-                    screen.read_exact(&mut byte).expect("a prompt");
-                    said.push(char::from(byte[0]));
-                }
-                // The prompt comes just before the echo is off.
-                sleep(Duration::from_millis(300));
-                writeln!(keyboard, "{line}").unwrap();
-            }
-            screen.read_to_string(&mut said).unwrap();
-            (terminal.wait().unwrap().code(), said)
+            let mut terminal = Terminal::run(&app.database, &["user", "add", "bob"]);
+            terminal.answer("New password: ", typed[0]);
+            terminal.answer("Again: ", typed[1]);
+            terminal.ended()
         };
         let (code, said) = ask(["Bassoon-hill", "Bassoon-hall"]);
         assert!(said.contains("differ") && code == Some(1), "{said}");

@@ -56,6 +56,7 @@ mod shoko_database;
 /// The first start, several nodes, the command that checks a server.
 mod start;
 mod support;
+mod terminal;
 /// Guessing passwords.
 mod throttle;
 /// Keys that expire, keys for other devices, lists.
