@@ -1,10 +1,8 @@
-use std::thread::sleep;
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use shoko_auth::clock::Clock;
 use shoko_auth::settings::{Settings, ZulipSettings};
 
 use crate::dialect_cases::speak_both;
@@ -25,6 +23,16 @@ impl Polyglot {
             speak_both(settings);
             change(settings);
         }))
+    }
+
+    /// A server that throttles by a clock that stands still.
+    fn throttling(backend: Backend) -> (Self, Clock) {
+        let clock = Clock::manual();
+        let app = Self::with(backend, |settings| {
+            settings.core.clock = clock.clone();
+            settings.core.login_throttle = true;
+        });
+        (app, clock)
     }
 
     fn form(&self, path: &str, pairs: &str) -> Request {
@@ -120,7 +128,7 @@ on_both_databases! {
     }
 
     fn the_throttle_counts_across_dialects(backend: Backend) {
-        let app = Polyglot::with(backend, |settings| settings.core.login_throttle = true);
+        let (app, clock) = Polyglot::throttling(backend);
         app.add_user("alice", "pw");
         let zulip = |password: &str| app.form("/api/v1/fetch_api_key", &format!("username=alice&password={password}")).send();
         let zettelstore = |password: &str| basic(app.post("/a"), "alice", password).send();
@@ -140,12 +148,12 @@ on_both_databases! {
         let refused = zettelstore("pw");
         assert_eq!((refused.status, refused.header("content-type").as_deref()), (429, Some("text/plain; charset=utf-8")));
         assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
-        sleep(Duration::from_millis(1100));
+        clock.advance(TimeDelta::seconds(1));
         assert_eq!(zulip("pw").header("x-ratelimit-remaining").as_deref(), Some("5"), "a success clears the count");
     }
 
     fn name_and_e_mail_address_are_one_account(backend: Backend) {
-        let app = Polyglot::with(backend, |settings| settings.core.login_throttle = true);
+        let (app, _) = Polyglot::throttling(backend);
         let add = ["user", "add", "alice", "--email", "Alice@example.com", "--password-stdin"];
         assert!(app.database.run(&add, "a long password").status.success());
         let key = app.key("ALICE@example.com", "a long password", "d");
@@ -237,7 +245,7 @@ on_both_databases! {
     }
 
     fn zulip_is_told_what_the_network_may(backend: Backend) {
-        let app = Polyglot::with(backend, |settings| settings.core.login_throttle = true);
+        let (app, _) = Polyglot::throttling(backend);
         let ask = |name: &str| app.form("/api/v1/fetch_api_key", &format!("username={name}&password=x")).send();
         for number in 0..20 {
             assert_eq!(ask(&format!("u{number}")).status, 401);
@@ -283,13 +291,16 @@ on_both_databases! {
     }
 
     fn a_zettelstore_token_is_the_same_while_it_is_young_and_then_a_new_one(backend: Backend) {
+        let clock = Clock::manual();
         let app = Polyglot::with(backend, |settings| {
+            settings.core.clock = clock.clone();
             settings.dialects.zettelstore.as_mut().unwrap().token_lifetime = TimeDelta::seconds(8);
         });
         let first = app.zettelstore_token();
+        clock.advance(TimeDelta::milliseconds(1999));
         let (same, seconds) = token(&app.renewed(&first));
-        assert!(same == first && (7..=8).contains(&seconds), "{seconds}");
-        sleep(Duration::from_millis(2600));
+        assert!(same == first && (6..=7).contains(&seconds), "{seconds}");
+        clock.advance(TimeDelta::milliseconds(1));
         let (new, seconds) = token(&app.renewed(&first));
         assert!(new != first && seconds == 8 && app.accepts(&first) && app.accepts(&new));
         assert_ne!(app.zettelstore_token(), new, "every login gives a new one");
