@@ -1,83 +1,91 @@
-//! The program, serving in a process of its own: for what an in-process server cannot show.
+//! Runs the program as a server in its own process, for what a server inside the test process cannot show.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crate::support::Client;
+use crate::wait::wait_for;
 
-/// The program; killed when dropped.
-pub struct Serving {
+/// The program, which may not listen yet. Killed when dropped.
+pub struct Process {
     child: Child,
-    /// What it printed before it listened.
-    pub greeting: String,
-    client: Client,
     log: Arc<Mutex<String>>,
     log_reader: Option<JoinHandle<()>>,
 }
 
-impl Serving {
-    pub fn start(mut command: Command) -> Self {
+impl Process {
+    /// Starts the program and collects its log.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let log = Arc::new(Mutex::new(String::new()));
-        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        let url = read_until_listening(&mut stderr, &log);
-        let kept = log.clone();
+        let lines = log.clone();
         let log_reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                *kept.lock().unwrap() += &(line + "\n");
+                *lines.lock().unwrap() += &(line + "\n");
             }
         });
-        let mut greeting = String::new();
-        if log.lock().unwrap().contains("created the administrator") {
-            let mut lines = BufReader::new(child.stdout.as_mut().expect("a pipe"))
-                .lines()
-                .map_while(Result::ok);
-            let border = |line: &String| line.starts_with("====");
-            lines.by_ref().find(border).expect("a border");
-            greeting = lines.take_while(|line| !border(line)).collect::<Vec<_>>().join("\n");
-        }
         Self {
             child,
-            greeting,
-            client: Client { url },
             log,
             log_reader: Some(log_reader),
         }
     }
 
-    pub fn server(&self) -> &Client {
-        &self.client
+    /// Waits for a log line that contains `text` and returns the rest of it.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        wait_for(text, || {
+            // In this order, because the last lines may arrive after the reader was seen at work.
+            let is_complete = self.log_reader.as_ref().is_none_or(JoinHandle::is_finished);
+            let log = self.log.lock().unwrap();
+            let found = log.lines().find_map(|line| line.split_once(text));
+            assert!(
+                found.is_some() || !is_complete,
+                "the program ended without {text}: {log}"
+            );
+            found.map(|(_, rest)| rest.to_owned())
+        })
     }
 
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
+    /// Returns whether a log line contains `text`.
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.log.lock().unwrap().contains(text)
     }
 
-    /// `TERM`, `INT`.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.child.id())])
-            .status();
-        assert!(sent.expect("sh").success());
+    /// Waits until the program can be called.
+    pub fn wait_until_listening(mut self) -> Serving {
+        let rest = self.wait_for_log("listening on ");
+        let url = rest
+            .split('"')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('/')
+            .to_owned();
+        let mut greeting = String::new();
+        if self.has_logged("created the administrator") {
+            let stdout = BufReader::new(self.child.stdout.as_mut().expect("a pipe"));
+            let mut lines = stdout.lines().map_while(Result::ok);
+            let border = |line: &String| line.starts_with("====");
+            lines.by_ref().find(border).expect("a border");
+            greeting = lines.take_while(|line| !border(line)).collect::<Vec<_>>().join("\n");
+        }
+        Serving {
+            process: self,
+            greeting,
+            client: Client { url },
+        }
     }
 
-    /// Waits for the end; what the program has logged.
-    pub fn ended(&mut self) -> (ExitStatus, String) {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("the program") {
-                break status;
-            }
-            assert!(start.elapsed() < Duration::from_secs(40), "the program does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        };
+    /// Waits until the program ends and returns all that it has logged.
+    fn ended(&mut self) -> (ExitStatus, String) {
+        let status = wait_for("the end of the program", || self.child.try_wait().expect("the program"));
         if let Some(reader) = self.log_reader.take() {
             reader.join().expect("the log");
         }
@@ -85,7 +93,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.
         drop(self.child.kill());
@@ -93,17 +101,37 @@ impl Drop for Serving {
     }
 }
 
-fn read_until_listening(stderr: &mut BufReader<ChildStderr>, log: &Mutex<String>) -> String {
-    loop {
-        let mut line = String::new();
-        if stderr.read_line(&mut line).expect("the log") == 0 {
-            stderr.read_to_string(&mut line).expect("the log");
-            panic!("the server did not start: {}", log.lock().unwrap());
-        }
-        *log.lock().unwrap() += &line;
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            let url = rest.split(['"', '\n']).next().unwrap_or_default();
-            return url.trim_end_matches('/').to_owned();
-        }
+/// A running server. Killed when dropped.
+pub struct Serving {
+    process: Process,
+    /// The text that a first start prints for its user. Empty at later starts.
+    pub greeting: String,
+    client: Client,
+}
+
+impl Serving {
+    pub fn start(command: Command) -> Self {
+        Process::spawn(command).wait_until_listening()
+    }
+
+    pub fn server(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.process_id())])
+            .status();
+        assert!(sent.expect("sh").success());
+    }
+
+    /// Waits until the server ends and returns all that it has logged.
+    pub fn ended(&mut self) -> (ExitStatus, String) {
+        self.process.ended()
     }
 }
