@@ -291,7 +291,7 @@ on_both_databases! {
         let mut moment = start.elapsed();
         let (mut complete, mut untouched, mut database) = (0, 0, TestDatabase::create(backend));
         for round in 0.. {
-            if round >= 20 && complete > 0 && untouched > 0 {
+            if round >= 15 && complete > 0 && untouched > 0 {
                 break;
             }
             assert!(round < 200, "{complete} complete, {untouched} untouched");
