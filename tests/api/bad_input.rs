@@ -8,10 +8,13 @@ use serde_json::json;
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, TestApp, on_both_databases};
 
+/// Shorter than the server's own deadline for a request, 30 s, which would end a connection that hangs.
+const MAX_SILENCE: Duration = Duration::from_secs(20);
+
 /// Sends `bytes` on a new connection and closes that side; everything that comes back.
 fn exchange(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.url.trim_start_matches("http://")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(MAX_SILENCE)).unwrap();
     // The server may close before it has read everything.
     drop(stream.write_all(bytes));
     drop(stream.shutdown(Shutdown::Write));

@@ -165,5 +165,7 @@ fn by_default_only_what_a_person_must_know_is_logged() {
     let log = log_of(&database, None, "text");
     let events = log.lines().filter(|line| line.contains("shoko_auth::audit"));
     assert_eq!(events.count(), 6, "{log}");
-    assert!(log.lines().count() < 13, "{log}");
+    // On a busy machine the change feed may be late, which is logged.
+    let lines = log.lines().filter(|line| !line.contains("change feed"));
+    assert!(lines.count() < 13, "{log}");
 }

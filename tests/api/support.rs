@@ -19,6 +19,7 @@ use ureq::http;
 
 pub(crate) use crate::database::on_both_databases;
 pub use crate::database::{Backend, SECRET_KEY, TestDatabase};
+use crate::wait::MAX_WAIT;
 
 pub const ADMIN: &str = "Default";
 pub const ADMIN_PASSWORD: &str = "Tr0mbone-lake";
@@ -334,7 +335,7 @@ impl Request {
             .proxy(None)
             .accept("")
             .user_agent("")
-            .timeout_global(Some(Duration::from_secs(60)));
+            .timeout_global(Some(MAX_WAIT));
         let agent = ureq::Agent::new_with_config(config.build());
         let mut request = http::Request::builder().method(self.method.as_str()).uri(&self.url);
         for (name, value) in &self.headers {
