@@ -1,5 +1,5 @@
-//! The floor that `scripts/bench` compares logins with: checks a password with 600,000 rounds on all cores and does
-//! nothing else. Takes how many seconds, prints how many checks a second.
+//! The floor for logins in `scripts/bench`: checks a password with 600,000 rounds on all cores and does nothing else.
+//! Takes the duration in seconds and prints the number of checks per second.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,20 +12,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
     let cores = thread::available_parallelism()?.get();
     let passwords = Passwords::new(ROUNDS, 8)?;
-    let stored = passwords.hash("the right one")?;
+    let stored = passwords.hash("correct password")?;
     let start = Instant::now();
     let check = || {
-        // The clock of each core stops with its own last check, so that none is counted in part.
+        // Each core stops its own clock after its last check, so that no check is counted in part.
         let mut checks = 0_u32;
         while start.elapsed() < Duration::from_secs(seconds) {
-            assert!(passwords.verify("the right one", Some(&stored)));
+            assert!(passwords.verify("correct password", Some(&stored)));
             checks += 1;
         }
         f64::from(checks) / start.elapsed().as_secs_f64()
     };
     let rate: f64 = thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(check)).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, f64>| thread.join().expect("a check is right");
+        let join = |thread: thread::ScopedJoinHandle<'_, f64>| thread.join().expect("the thread does not panic");
         threads.into_iter().map(join).sum()
     });
     println!("{rate:.3}");

@@ -1,12 +1,12 @@
-//! The floor that `scripts/bench` compares with: a bare actix handler with as many workers as the server, which answers
-//! what `GET /api/auth/verify` answers and does nothing for it. Takes the address to listen on.
+//! The floor for verification in `scripts/bench`: a bare actix handler with as many workers as the server, which returns
+//! the response of `GET /api/auth/verify` without checking anything. Takes the address to listen on.
 
 use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
-async fn answer() -> HttpResponse {
+async fn verified() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("Remote-User", "user2"))
         .insert_header(("Remote-User-Id", "2"))
@@ -20,7 +20,7 @@ fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8110".to_owned());
     let workers = std::thread::available_parallelism()?.get();
     System::new().block_on(async {
-        let server = HttpServer::new(|| App::new().route("/api/auth/verify", web::get().to(answer)))
+        let server = HttpServer::new(|| App::new().route("/api/auth/verify", web::get().to(verified)))
             .workers(workers)
             .keep_alive(Duration::from_secs(75))
             .bind(address)?;
