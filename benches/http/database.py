@@ -1,4 +1,4 @@
-"""Databases with as many keys as are wanted, each key known to who measures."""
+"""Creates databases with a given number of keys, which the benchmark knows."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ NOW = "2026-11-22 00:00:00"
 
 
 def make_keys(path, count):
-    """A file of keys, one a line; again the same ones, so that databases can share it."""
+    """Writes a file of keys, one on each line. The keys are the same in every run, so databases can share a file."""
     with open(path, "w", encoding="ascii") as file:
         for number in range(count):
             file.write(f"{key(path.stem, number)}\n")
@@ -28,7 +28,7 @@ def key(seed, number):
 
 
 def hash_password():
-    """As the server writes it, a PHC string."""
+    """Returns the hash as the server stores it, a PHC string."""
     salt = os.urandom(16)
     digest = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, ROUNDS)
     encode = lambda data: base64.b64encode(data).decode().rstrip("=")
@@ -44,7 +44,7 @@ def users():
 
 
 def owner(number):
-    """Whose the key of this number is: the first is user0's, the next are user1's."""
+    """Returns the owner of a key by its number: user0 has the first, user1 the next OF_THOUSAND."""
     if number == 0:
         return 0
     return 1 if number <= OF_THOUSAND else 2 + number % (USERS - 2)
@@ -62,7 +62,7 @@ KEY_COLUMNS = "id, user_id, device, device_folded, hash, created_at"
 
 
 class Sqlite:
-    """A file in a folder of its own."""
+    """A database file in its own folder."""
 
     name = "SQLite"
 
@@ -82,13 +82,13 @@ class Sqlite:
         database.close()
 
     def delete(self):
-        """A function that deletes the key with an id, in a connection that stays open."""
+        """Returns a function that deletes a key by its id, on a connection that stays open."""
         database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
         return lambda number: database.execute("DELETE FROM api_keys WHERE id = ?", (number,))
 
 
 class Postgres:
-    """A new database of the server whose psql and URL are in the environment."""
+    """A new database on the server whose psql and URL are in the environment."""
 
     name = "PostgreSQL"
 
@@ -119,6 +119,6 @@ class Postgres:
         self.psql(self.url, f"COPY api_keys ({KEY_COLUMNS}) FROM STDIN", lines(rows(path)))
         for table in ("users", "api_keys"):
             self.psql(self.url, f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
-        # What the autovacuum would do at a time of its own, when it would be measured.
+        # Otherwise the autovacuum would do this later, during a measurement.
         self.psql(self.url, "VACUUM ANALYZE")
         self.psql(self.url, "CHECKPOINT")

@@ -1,16 +1,16 @@
-"""From measurements to figures: percentiles, ratios of rounds, targets."""
+"""Turns measurements into figures: percentiles, ratios of rounds, targets."""
 
 import statistics
 
 
 def percentile(values, percent):
-    """The smallest value that so many percent do not exceed."""
+    """Returns the smallest value that `percent` of the values do not exceed."""
     ranked = sorted(values)
     return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]
 
 
 def ratio(rounds, one, other):
-    """How the rates compare, round by round: the median, the least and the most."""
+    """Returns the ratio of two rates, round by round: its median, lowest and highest value."""
     ratios = [measured[one]["rps"] / measured[other]["rps"] for measured in rounds]
     return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
@@ -20,7 +20,7 @@ def rate(rounds, cell):
 
 
 class Targets:
-    """What was wanted and what was seen."""
+    """Targets and whether they were met."""
 
     def __init__(self):
         self.rows = []
@@ -40,7 +40,7 @@ def in_words(ratio):
 
 
 def table(heads, rows):
-    """As Markdown, in columns that line up."""
+    """Returns a Markdown table with aligned columns."""
     rows = [heads, *[[str(cell) for cell in row] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]

@@ -1,16 +1,16 @@
-"""Loads a server with wrk, and reads what it says."""
+"""Loads a server with wrk and parses its output."""
 
 import json
 import subprocess
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
-# What the floor is fastest with; the same for everybody.
+# The floor is fastest with these; every server gets the same.
 THREADS, CONNECTIONS = 2, 32
 
 
 class Keys:
-    """Lines of a file of keys, from `start` on."""
+    """Lines of a file of keys, starting at `start`."""
 
     def __init__(self, path, start, count):
         self.path, self.start, self.count = path, start, count
@@ -22,7 +22,7 @@ class Keys:
 
 
 def wrk(url, what, seconds, keys=None, threads=THREADS, connections=CONNECTIONS, key=None, refused=False):
-    """One run: requests a second and so on. Fails when an answer was not what it should be; `refused`: a refusal."""
+    """Returns the figures of one run. Fails on an unexpected response; with `refused`, rejections are expected."""
     arguments = [what, keys.path, keys.start, keys.count, threads] if keys else [what, "-", 0, 0, threads]
     header = ["-H", f"apikey: {key}"] if key else []
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, *header]
@@ -35,12 +35,12 @@ def wrk(url, what, seconds, keys=None, threads=THREADS, connections=CONNECTIONS,
     result["rps"] = result["requests"] / result["seconds"]
     wanted = result["requests"] if refused else 0
     if not result["requests"] or result["socket_errors"] or result["status_errors"] != wanted:
-        raise RuntimeError(f"not what was to be measured: {result} from {' '.join(command)}")
+        raise RuntimeError(f"unexpected responses: {result} from {' '.join(command)}")
     return result
 
 
 def walk(url, seconds, keys, **more):
-    """Asks for each of these keys once, and takes those that were asked for off `keys`."""
+    """Requests each of these keys once, and removes those that were requested from `keys`."""
     result = wrk(url, "walk", seconds, keys, **more)
     used = min(result["used"], keys.count)
     keys.start, keys.count = keys.start + used, keys.count - used

@@ -1,4 +1,4 @@
-"""Measures a server against a bare handler and against its peers: called by scripts/bench, which says what it does."""
+"""Measures a server against a bare handler and against its peers: called by scripts/bench, which explains it."""
 
 import argparse
 import json
@@ -31,17 +31,17 @@ def say(words):
 
 def options():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("--quick", action="store_true", help="short rounds and 100,000 keys: shows that all of it runs")
-    parser.add_argument("--rounds", type=int, help="how often each is measured, in turn [5; quick: 2]")
-    parser.add_argument("--seconds", type=int, help="how long each time [2; quick: 1]")
+    parser.add_argument("--quick", action="store_true", help="short rounds, 100,000 keys: shows that everything runs")
+    parser.add_argument("--rounds", type=int, help="number of rounds [5; quick: 2]")
+    parser.add_argument("--seconds", type=int, help="seconds for each measurement [2; quick: 1]")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--peers", metavar="DIR", type=Path, help="the kit that starts and loads peers")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where all figures go")
+    parser.add_argument("--peers", metavar="DIR", type=Path, help="folder of the kit that starts and loads peers")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="file for all figures")
     chosen = parser.parse_args()
     if chosen.peers and not (chosen.peers / "start.sh").is_file():
-        parser.error(f"--peers: there is no start.sh in {chosen.peers}")
+        parser.error(f"--peers: no start.sh in {chosen.peers}")
     if not chosen.peers and chosen.only == ["peers"]:
-        parser.error("--only peers: --peers must say where they are")
+        parser.error("--only peers needs --peers DIR")
     quick = chosen.quick
     chosen.keys = 100_000 if quick else 1_000_000
     chosen.rounds = chosen.rounds or (2 if quick else 5)
@@ -52,7 +52,7 @@ def options():
 
 
 class Bench:
-    """One run: the databases, the servers, what was measured and what was wanted."""
+    """One run: its databases, servers, measurements and targets."""
 
     def __init__(self, chosen, folder):
         self.chosen, self.folder = chosen, folder
@@ -73,7 +73,7 @@ class Bench:
         database.fill(self.files[size])
         server.start()
         took = time.monotonic() - start
-        say(f"{database.name} with {size:,} keys: made in {took:.0f} s")
+        say(f"{database.name} with {size:,} keys: created in {took:.0f} s")
         self.raw.setdefault("seeding_seconds", {})[f"{database.name}, {size}"] = took
         return server
 
@@ -92,14 +92,14 @@ class Bench:
         verification.judge(self.targets, rounds, *self.sizes)
 
     def warm_logins(self, server):
-        """Afterwards every user has a key for the device, and the network is a known one."""
+        """Gives every user a key for the device, and makes the network a known one."""
         connection = Connection(server)
         for number in range(FIRST_LOGIN, FIRST_LOGIN + LOGINS):
             if (status := connection.ask(login(number))) != 200:
-                raise RuntimeError(f"a login is {status}")
+                raise RuntimeError(f"a login returned {status}")
 
     def login(self):
-        """Beside the bare hash on all cores. `new`: each makes a key, which a login of a known device does not."""
+        """Alternates with the bare hash on all cores. `new` logins issue a key, logins from a known device do not."""
         users, seconds, rounds = Keys("bench", FIRST_LOGIN, LOGINS), max(4, self.chosen.seconds), []
         for number in range(self.chosen.rounds):
             say(f"login, round {number + 1} of {self.chosen.rounds}")
@@ -119,7 +119,7 @@ class Bench:
                          f"{share['least']:.3f} to {share['most']:.3f}"])
             if name.endswith("known device"):
                 self.targets.at_least(f"{name}, of the bare hash on all cores", share, 0.95)
-        self.tables.append(("Logins", table(["What", "A second", "Share of the bare hash", "Least to most"], rows)))
+        self.tables.append(("Logins", table(["What", "Logins/s", "Share of the bare hash", "Lowest to highest"], rows)))
 
     def storm(self):
         storms, rows = {}, []
@@ -129,7 +129,7 @@ class Bench:
             storms[database] = storm.measure(self.large(database), mine, self.chosen.calm, self.chosen.stormy)
             for phase, seen in storms[database]["phases"].items():
                 rows.append([database, phase, *(f"{seen[name]:.2f}" for name in ("p50_ms", "p99_ms", "max_ms"))])
-            self.tables.append((f"Logins of the storm on {database}, by status", str(storms[database]["answers"])))
+            self.tables.append((f"Logins during the storm on {database}, by status", str(storms[database]["answers"])))
             self.targets.at_most(f"{database}: verify p99 while {storm.LOGGING_IN} log in",
                                  storms[database]["phases"]["during"]["p99_ms"], 10, "ms")
         self.raw["storm"] = storms
@@ -163,7 +163,7 @@ class Bench:
         finally:
             other.stop()
         self.raw["revocation"] = seen
-        heads = ["Revocation", "Keys", "p50 (ms)", "p99 (ms)", "Slowest (ms)", "Worked once more"]
+        heads = ["Revocation", "Keys", "p50 (ms)", "p99 (ms)", "Slowest (ms)", "Accepted once more"]
         self.tables.append(("Revocation", table(heads, rows)))
 
     def keys_with_ids(self, start, count):
@@ -187,11 +187,11 @@ class Bench:
             self.targets.at_most(f"{database}: memory, idle", idle, 30, "MiB")
             self.targets.at_most(f"{database}: memory, every key seen", full["now"], 120, "MiB")
         self.raw["memory"] = seen
-        self.tables.append(("Memory (MiB)", table(["Database", "Idle", "Every key seen", "At most"], rows)))
+        self.tables.append(("Memory (MiB)", table(["Database", "Idle", "Every key seen", "Peak"], rows)))
 
     def peers(self):
         if not self.chosen.peers:
-            self.tables.append(("Peers", "Left out: `--peers` does not say where they are."))
+            self.tables.append(("Peers", "Not measured: start with `--peers DIR`."))
             return
         kit, rounds = peers.Kit(self.chosen.peers), []
         path = self.files[self.chosen.keys]
@@ -232,7 +232,7 @@ class Bench:
                                       ratio(rounds, f"{who} verify", f"{best} verify"), 10)
                 self.targets.at_least(f"{who}: login of a new device, of {peers.EQUAL_COST} at equal hash cost",
                                       ratio(rounds, f"{who} login", f"{peers.EQUAL_COST} login"), 2)
-        self.tables.append(("Peers", table(["Who", "Verifications/s", "Logins/s"], rows)))
+        self.tables.append(("Peers", table(["Service", "Verifications/s", "Logins/s"], rows)))
 
 
 def machine():
@@ -278,7 +278,7 @@ def main():
     for head, words in bench.tables:
         print(f"\n## {head}\n\n{words}")
     rows = [[row["what"], row["seen"], row["wanted"], "yes" if row["met"] else "**no**"] for row in bench.targets.rows]
-    print("\n## Targets\n\n" + table(["What", "Measured", "Wanted", "Met"], rows))
+    print("\n## Targets\n\n" + table(["What", "Measured", "Target", "Met"], rows))
     if chosen.json:
         chosen.json.write_text(json.dumps(bench.raw, indent=1, default=str), encoding="utf-8")
 

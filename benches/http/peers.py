@@ -1,4 +1,4 @@
-"""Other login services, by the kit that starts and loads them: a folder with install.sh, start.sh, bench.sh, stop.sh."""
+"""Other login services. A kit starts and loads them: a folder with install.sh, start.sh, bench.sh and stop.sh."""
 
 import json
 import os
@@ -6,15 +6,15 @@ import subprocess
 
 from database import ROUNDS
 
-# How many connections load the peers and us; wrk with one thread, as the kit does it.
+# The number of connections for peers and for us. The kit uses wrk with one thread.
 CONNECTIONS = {"verify": 16, "login": 4}
 PEERS = ["knox", "betterauth", "pocketbase"]
-# The one whose passwords cost what ours do.
+# The peer whose passwords cost as much as ours.
 EQUAL_COST = "knox"
 
 
 class Kit:
-    """The scripts of the folder."""
+    """The scripts of the kit."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -37,5 +37,5 @@ class Kit:
         output = self.run("bench.sh", peer, what, CONNECTIONS[what], seconds)
         result = json.loads(output.splitlines()[-1])
         if result["not_2xx"] or result["socket_errors"] or not result["requests"]:
-            raise RuntimeError(f"not what was to be measured: {result}")
+            raise RuntimeError(f"unexpected responses: {result}")
         return result

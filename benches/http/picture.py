@@ -22,7 +22,7 @@ STYLE = """
 
 
 def in_bins(times, seconds):
-    """Of each half second: its middle, the median and the slowest."""
+    """Returns for each half second its middle, the median and the slowest time."""
     bins = [[] for _ in range(math.ceil(seconds / BIN_SECONDS))]
     for at, took in times:
         bins[min(int(at / BIN_SECONDS), len(bins) - 1)].append(took)
@@ -32,7 +32,7 @@ def in_bins(times, seconds):
 
 
 def draw(storms, path):
-    """`storms`: what `storm.measure` gave, by the name of the database."""
+    """`storms` are results of `storm.measure`, by the name of the database."""
     seconds = max(storm["end"] + storm["begin"] for storm in storms.values())
     took = [value for storm in storms.values() for _, value in storm["times"]]
     low, high = math.floor(math.log10(min(took))), math.ceil(math.log10(max(*took, TARGET_MS)))
@@ -74,5 +74,5 @@ def draw(storms, path):
             text(at + 34, 52, words)
             at += 50 + 7.2 * len(words)
     line(at, 48, at + 28, 48, "target")
-    text(at + 34, 52, "p99 wanted")
+    text(at + 34, 52, "p99 target")
     path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")

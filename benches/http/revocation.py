@@ -1,4 +1,4 @@
-"""How long a revoked key still works where somebody else revoked it."""
+"""Measures how long a key is still accepted after another process has revoked it."""
 
 import time
 
@@ -7,26 +7,26 @@ from server import Connection, revoke, verify
 
 
 def until_refused(connection, request):
-    """Milliseconds from now until the first answer that refuses, and how many came before it."""
+    """Returns the milliseconds until the first rejection, and the number of accepted requests before it."""
     start, accepted = time.perf_counter(), 0
     while (status := connection.ask(request)) == 200:
         accepted += 1
         if time.perf_counter() - start > 10:
-            raise RuntimeError("a revoked key works after ten seconds")
+            raise RuntimeError("a revoked key is still accepted after ten seconds")
     if status != 401:
-        raise RuntimeError(f"a revoked key is {status}")
+        raise RuntimeError(f"a revoked key got {status}")
     return (time.perf_counter() - start) * 1000, accepted
 
 
 def measure(server, keys, revoke_key):
-    """`keys`: pairs of an id and a key. `revoke_key(id, key)` returns when the key is revoked."""
+    """`keys` are pairs of an id and a key. `revoke_key(id, key)` returns when the key is revoked."""
     connection, times, late = Connection(server), [], 0
     for number, key in keys:
         request = verify(key)
-        # Twice, so that what is remembered of a key is used, too.
+        # Twice, so that the second request is a cache hit.
         for _ in range(2):
             if (status := connection.ask(request)) != 200:
-                raise RuntimeError(f"a key is {status} before it is revoked")
+                raise RuntimeError(f"a key got {status} before it was revoked")
         revoke_key(number, key)
         took, accepted = until_refused(connection, request)
         times.append(took)
@@ -40,6 +40,6 @@ def by_another_node(other):
 
     def revoke_key(_, key):
         if (status := connection.ask(revoke(key))) != 200:
-            raise RuntimeError(f"a revocation is {status}")
+            raise RuntimeError(f"a revocation got {status}")
 
     return revoke_key

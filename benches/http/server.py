@@ -19,7 +19,7 @@ START_TIMEOUT = 120
 
 
 class Server:
-    """A running process, and how to speak to it. On a database, or the floor without one."""
+    """A running server with a database, or the floor without one."""
 
     started = []
 
@@ -77,7 +77,7 @@ class Server:
         self.start()
 
     def command(self, *arguments):
-        """The command line, on the same database."""
+        """Runs a command on the same database."""
         subprocess.run([PROGRAM, *arguments], env=self.environment(), check=True, stdout=subprocess.DEVNULL)
 
     def get(self, path):
@@ -86,10 +86,10 @@ class Server:
         status = connection.getresponse().status
         connection.close()
         if status != 200:
-            raise RuntimeError(f"{path} is {status}")
+            raise RuntimeError(f"{path} returned {status}")
 
     def memory(self):
-        """What is resident now and was at most, in MiB."""
+        """Returns the resident memory, now and at its peak, in MiB."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
             fields = dict(line.split(":", 1) for line in file)
         return {name: int(fields[field].split()[0]) / 1024 for name, field in [("now", "VmRSS"), ("most", "VmHWM")]}
@@ -99,7 +99,7 @@ class Server:
 
 
 class Connection:
-    """One connection that stays open: requests as bytes, the status back. As little as possible besides."""
+    """A keep-alive connection that sends bytes and returns the status, with as little work as possible."""
 
     def __init__(self, server):
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=30)

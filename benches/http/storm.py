@@ -1,4 +1,4 @@
-"""Verification before, during and after a storm of logins."""
+"""Measures verification before, during and after a storm of logins."""
 
 import multiprocessing
 import threading
@@ -11,14 +11,14 @@ from server import Connection, login, verify
 
 LOGGING_IN = 48
 PROBES_A_SECOND = 200
-# Who is refused waits, as the answer asks for.
+# How long a client waits after a rejection, as `Retry-After` says.
 REFUSED_SECONDS = 1
-# What is begun in the storm ends after it: so much of the time after is still storm.
+# Logins that start in the storm end after it, so this time after it does not count as calm.
 ENDING_SECONDS = 2
 
 
 def probe(server, key, start, seconds, results):
-    """Asks at a fixed pace. What is asked late because the last answer was late counts from when it was due."""
+    """Sends requests at a fixed rate. A request that a late response delayed is timed from when it was due."""
     connection, request, times = Connection(server), verify(key), []
     free = 0.0
     for number in range(int(seconds * PROBES_A_SECOND)):
@@ -29,7 +29,7 @@ def probe(server, key, start, seconds, results):
         status = connection.ask(request)
         free = time.monotonic()
         if status != 200:
-            raise RuntimeError(f"a verification is {status}")
+            raise RuntimeError(f"a verification got {status}")
         times.append((due - start, (free - began) * 1000))
     results.put(times)
 
@@ -46,7 +46,7 @@ def log_in_until(server, number, end, answers, lock):
 
 
 def storm(server, start, end, results):
-    """So many connections, each of a user of its own, log in one time after the other."""
+    """Logs in on `LOGGING_IN` connections, each as its own user, one login after the other."""
     time.sleep(max(0, start - time.monotonic()))
     answers, lock = Counter(), threading.Lock()
     numbers = [FIRST_LOGIN + number % LOGINS for number in range(LOGGING_IN)]
@@ -60,7 +60,7 @@ def storm(server, start, end, results):
 
 
 def measure(server, key, calm, stormy):
-    """`calm` seconds before and after, more than `ENDING_SECONDS`, and `stormy` in between."""
+    """Measures for `calm` seconds before and after the storm, more than `ENDING_SECONDS`, and for `stormy` in it."""
     fork = multiprocessing.get_context("fork")
     times, answers = fork.Queue(), fork.Queue()
     start = time.monotonic() + 0.5
@@ -76,7 +76,7 @@ def measure(server, key, calm, stormy):
             process.kill()
             process.join()
     if not counted[200]:
-        raise RuntimeError(f"nobody logged in: {dict(counted)}")
+        raise RuntimeError(f"no login succeeded: {dict(counted)}")
     ended = calm + stormy + ENDING_SECONDS
     phases = {"before": (0, calm), "during": (calm, calm + stormy), "after": (ended, 2 * calm + stormy)}
     return {

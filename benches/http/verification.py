@@ -1,15 +1,15 @@
-"""Verification: what is asked, of whom, and how it compares with the bare handler."""
+"""Measures verification: which keys are requested from which server, compared with the bare handler."""
 
 from database import OF_THOUSAND
 from figures import rate, ratio, table
 from load import Keys, walk, wrk
 
 VERIFY = "/api/auth/verify"
-# So many keys are asked for again and again: fewer than any cache holds.
+# The number of keys that are requested again and again: fewer than the cache holds.
 CYCLED = 10_000
-# More than are ever asked for in one run.
+# More than are ever requested in a second.
 MOST_PER_SECOND = 70_000
-# The keys at the end of a file are kept for revocations.
+# The number of keys at the end of a file that are reserved for revocations.
 RESERVED = 3000
 
 
@@ -21,7 +21,7 @@ class Cell:
 
 
 class Walk:
-    """Asks for each key of a server once. When they run out, the server begins again with nothing in its memory."""
+    """Requests each key of a server once. When they run out, it restarts the server to empty its cache."""
 
     def __init__(self, server, keys):
         self.server, self.all, self.keys = server, keys, Keys(keys.path, 0, 0)
@@ -32,7 +32,7 @@ class Walk:
             self.server.restart()
         result = walk(self.server.url + VERIFY, seconds, self.keys)
         if result["ran_out"]:
-            raise RuntimeError(f"{self.all.count} keys are too few for {seconds} s")
+            raise RuntimeError(f"{self.all.count} keys are not enough for {seconds} s")
         return result
 
 
@@ -50,7 +50,7 @@ def one(server, key, path=VERIFY):
 
 
 def cells(floor, servers, files):
-    """`servers`: by database and size; `files`: of keys, by size; "unknown" are in no database."""
+    """`servers` by database and size; `files` of keys by size. The keys of the file "unknown" are in no database."""
     small, large = sorted(size for size in files if size != "unknown")
     everything = files[large]
     cycled = Keys(everything, 1 + OF_THOUSAND, CYCLED)
@@ -77,7 +77,7 @@ def unknown(server, path):
 
 
 def measure(cells, rounds, seconds, say):
-    """Each cell in turn, round by round."""
+    """Measures each cell once in each round."""
     measured = []
     for number in range(rounds):
         say(f"verification, round {number + 1} of {rounds}")
@@ -93,11 +93,11 @@ def report(cells, rounds):
         p99 = sorted(measured[name]["p99_ms"] for measured in rounds)[len(rounds) // 2]
         spread = f"{shares['least']:.3f} to {shares['most']:.3f}"
         rows.append([name, f"{rate(rounds, name):,.0f}", f"{shares['median']:.3f}", spread, f"{p99:.2f}"])
-    return table(["What", "Requests/s", "Share of the floor", "Least to most", "p99 (ms)"], rows)
+    return table(["What", "Requests/s", "Share of the floor", "Lowest to highest", "p99 (ms)"], rows)
 
 
 def judge(targets, rounds, small, large):
-    """The targets that are about these cells."""
+    """Adds the targets for these cells."""
     many = "floor, many keys"
     for database, uncached in (("SQLite", 0.40), ("PostgreSQL", 0.15)):
         prefix = f"{database}, {large:,} keys"

@@ -1,8 +1,8 @@
--- wrk's script for everything that `load.py` loads. Arguments: WHAT FILE START COUNT THREADS.
---   one            the request that the command line of wrk says
---   cycle, walk    GET with the keys of FILE, one a line of 36 characters, from line START on, COUNT of them: again and
---                  again, or each once. Each of the threads has every so-many-th.
---   login, new     user START, START + 1, ... of COUNT log in, from one device or from a new one each time
+-- The wrk script of `load.py`. Arguments: WHAT FILE START COUNT THREADS.
+--   one            sends the request on the command line of wrk
+--   cycle, walk    sends GET with COUNT keys of FILE, one on each line of 36 characters, from line START on: again and
+--                  again, or each once. Each thread sends every THREADS-th key.
+--   login, new     logs in the users START, START + 1, ... in turn, from one device or from a new device each time
 local threads = {}
 
 function setup(thread)
