@@ -1,7 +1,7 @@
 //! The errors of the service, in no dialect's words and without HTTP.
 //!
-//! Every dialect matches [`AuthError`] exhaustively and answers in its own way, so a new error breaks the build wherever it
-//! needs an answer.
+//! Each kind of operation has an error type of its own, so a dialect handles only what can happen. Dialects match
+//! exhaustively: a new error breaks the build wherever it needs a response.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -53,47 +53,9 @@ pub fn whole_seconds(time: &Duration) -> u64 {
 /// The underlying cause of an error. Shared, because one failed query may fail many requests.
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
-/// The reason why an operation failed.
+/// The service itself is the reason why an operation failed, not the request.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum AuthError {
-    /// The user is unknown or disabled, or the password is wrong. Clients must not learn which.
-    #[error("The user name or the password is wrong.")]
-    WrongCredentials,
-    /// The password is correct but the user is disabled. Tell only a client that has proved it knows the password.
-    #[error("The user is disabled.")]
-    Disabled,
-    /// The request presents no key.
-    #[error("An API key is required.")]
-    KeyRequired,
-    #[error("The API key is unknown, expired or revoked.")]
-    InvalidKey,
-    /// The caller is known but not permitted to do this.
-    #[error("Only an administrator may do this.")]
-    Forbidden,
-    /// The caller may change the user, but not this attribute.
-    #[error("Only an administrator may change this.")]
-    AdminOnly(Attribute),
-    #[error("There is no such user.")]
-    UnknownUser,
-    #[error("There is no such key or device.")]
-    UnknownKey,
-    /// The requested expiry cannot be parsed or is less than a minute ahead.
-    #[error("The key must expire at a time that is at least a minute ahead.")]
-    BadExpiry,
-    #[error("A key that expires cannot issue one that does not.")]
-    SessionExpires,
-    #[error("A key that expires cannot issue one that expires later.")]
-    BeyondSession,
-    /// Another user has this name or e-mail address.
-    #[error("The name or e-mail address is taken.")]
-    NameTaken,
-    #[error("There must be at least one administrator who is not disabled.")]
-    LastAdmin,
-    #[error("{0}")]
-    BadPassword(#[from] PasswordError),
-    /// Too many failed logins. Even the correct password is rejected until the wait is over.
-    #[error("Too many failed logins. Try again in {} s.", whole_seconds(&.0.retry_after))]
-    Throttled(Throttled),
+pub enum ServiceError {
     /// Too many requests are waiting for the same resource.
     #[error("The server is busy. Try again in {} s.", whole_seconds(.retry_after))]
     Busy { retry_after: Duration },
@@ -108,7 +70,7 @@ pub enum AuthError {
     Internal(#[source] Cause),
 }
 
-impl AuthError {
+impl ServiceError {
     pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unavailable(cause.into().into())
     }
@@ -118,5 +80,145 @@ impl AuthError {
     }
 }
 
-/// The result of most operations of the service.
-pub type Result<T> = std::result::Result<T, AuthError>;
+/// The reason why a login failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoginError {
+    /// The user is unknown or disabled, or the password is wrong. Clients must not learn which.
+    #[error("The user name or the password is wrong.")]
+    WrongCredentials,
+    /// The password is correct but the user is disabled. Tell only a client that has proved it knows the password.
+    #[error("The user is disabled.")]
+    Disabled,
+    /// Too many failed logins. Even the correct password is rejected until the wait is over.
+    #[error("Too many failed logins. Try again in {} s.", whole_seconds(&.0.retry_after))]
+    Throttled(Throttled),
+    /// The password is correct, but the requested expiry cannot be parsed or is less than a minute ahead.
+    #[error(transparent)]
+    BadExpiry(#[from] BadExpiry),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// The requested expiry cannot be parsed or is less than a minute ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("The key must expire at a time that is at least a minute ahead.")]
+pub struct BadExpiry;
+
+/// The reason why a request was not authenticated by a key.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The request presents no key.
+    #[error("An API key is required.")]
+    Required,
+    #[error("The API key is unknown, expired or revoked.")]
+    Invalid,
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// The reason why the holder of a key got no other key.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum IssueError {
+    #[error(transparent)]
+    BadExpiry(#[from] BadExpiry),
+    #[error("A key that expires cannot issue one that does not.")]
+    SessionExpires,
+    #[error("A key that expires cannot issue one that expires later.")]
+    BeyondSession,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl From<ServiceError> for IssueError {
+    fn from(error: ServiceError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// The reason why users, keys or settings were not shown or changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ManageError {
+    /// The actor is known but not permitted to do this.
+    #[error("Only an administrator may do this.")]
+    Forbidden,
+    /// The actor may change the user, but not this attribute.
+    #[error("Only an administrator may change this.")]
+    AdminOnly(Attribute),
+    #[error("There is no such user.")]
+    UnknownUser,
+    #[error("There is no such key or device.")]
+    UnknownKey,
+    /// Another user has this name or e-mail address.
+    #[error("The name or e-mail address is taken.")]
+    NameTaken,
+    #[error("There must be at least one administrator who is not disabled.")]
+    LastAdmin,
+    #[error(transparent)]
+    BadPassword(#[from] PasswordError),
+    /// The actor's key was revoked or expired while the operation ran.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl From<ServiceError> for ManageError {
+    fn from(error: ServiceError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// The error of an operation that uses the database, which may always fail because of the service.
+pub trait OperationError: From<ServiceError> {
+    /// Returns the error of the service if that is the reason.
+    fn service_error(&self) -> Option<&ServiceError>;
+}
+
+impl OperationError for ServiceError {
+    fn service_error(&self) -> Option<&ServiceError> {
+        Some(self)
+    }
+}
+
+impl OperationError for LoginError {
+    fn service_error(&self) -> Option<&ServiceError> {
+        match self {
+            Self::Service(error) => Some(error),
+            Self::WrongCredentials | Self::Disabled | Self::Throttled(_) | Self::BadExpiry(_) => None,
+        }
+    }
+}
+
+impl OperationError for KeyError {
+    fn service_error(&self) -> Option<&ServiceError> {
+        match self {
+            Self::Service(error) => Some(error),
+            Self::Required | Self::Invalid => None,
+        }
+    }
+}
+
+impl OperationError for IssueError {
+    fn service_error(&self) -> Option<&ServiceError> {
+        match self {
+            Self::Key(error) => error.service_error(),
+            Self::BadExpiry(_) | Self::SessionExpires | Self::BeyondSession => None,
+        }
+    }
+}
+
+impl OperationError for ManageError {
+    fn service_error(&self) -> Option<&ServiceError> {
+        match self {
+            Self::Key(error) => error.service_error(),
+            Self::Forbidden
+            | Self::AdminOnly(_)
+            | Self::UnknownUser
+            | Self::UnknownKey
+            | Self::NameTaken
+            | Self::LastAdmin
+            | Self::BadPassword(_) => None,
+        }
+    }
+}
+
+/// The result of an operation that nothing in the request can make fail, unless it names another error.
+pub type Result<T, E = ServiceError> = std::result::Result<T, E>;

@@ -1,16 +1,16 @@
-//! shoko-auth: a small server that logs people in and hands each of their devices a key.
+//! shoko-auth: a small login server that issues an API key to each device of a user.
 //!
 //! | Looking for | Go to |
 //! |---|---|
 //! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`gateway`] (`/api/auth/verify`), [`dialects::zulip`] (`/api/v1/…`), [`dialects::zettelstore`] (`/a`, `/x`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`, `/`): each lists its paths in a function `routes` |
-//! | what a request must look like before it gets there, and what every error looks like | [`web`]: `surface`, `body`, `query`, `caller`, `problem` |
-//! | what logging in, verifying, changing a password does | [`auth`]: one file a subject, all methods of [`auth::Auth`] |
+//! | how requests are read and errors are sent | [`web`]: `middleware`, `path`, `body`, `query`, `caller`, `problem` |
+//! | what a login, a verification or a password change does | [`auth`]: one file for each subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are hashed and sealed | [`secret`] |
 //! | the current time | [`clock`] |
-//! | a query | [`store`]: one file a table |
-//! | a setting, a command | [`cli`]; what is set, as plain data, is in [`settings`] |
+//! | a query | [`store`]: one file for each table |
+//! | a setting, a command | [`cli`]; the values of the settings are in [`settings`] |
 //!
-//! A module uses only what stands to its left; `tests/api/architecture.rs` sees to it:
+//! A module uses only modules to its left, which `tests/api/architecture.rs` enforces:
 //!
 //! ```text
 //! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects, gateway  <  openapi  <  server  <  cli  <  main
@@ -37,6 +37,6 @@ pub mod web;
 #[path = "../tests/api/wait.rs"]
 mod wait;
 
-/// So that test code that is shared with `tests/` finds the crate under its own name.
+/// Lets test code that is shared with `tests/` find the crate under its own name.
 #[cfg(test)]
 extern crate self as shoko_auth;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, NaiveDateTime, SubsecRound, TimeDelta, Timelike};
 use humantime::{format_duration, parse_duration};
 use jiff::Timestamp;
-use shoko_auth::dialects::shoko::expiry::read_at;
+use shoko_auth::dialects::shoko::expiry::parse_at;
 use shoko_auth::model::RequestedExpiry;
 use shoko_auth::settings::ZettelstoreSettings;
 
@@ -69,7 +69,7 @@ fn check_expiry(text: &str) {
 }
 
 fn end(text: &str, now: i64) -> Option<NaiveDateTime> {
-    match read_at(text, Timestamp::new(now, 0).unwrap()) {
+    match parse_at(text, Timestamp::new(now, 0).unwrap()) {
         RequestedExpiry::At(time) => Some(time),
         RequestedExpiry::Invalid => None,
         RequestedExpiry::Never | RequestedExpiry::Renewable(_) => panic!("{text} was asked for"),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::model::RequestContext;
 
 /// The size of the queue, however fast the machine is.
@@ -99,7 +99,7 @@ impl HashingPool {
         Self { shared }
     }
 
-    /// Reserves a slot in the queue. Fails with [`AuthError::Busy`] if the queue is full or the wait would be too long.
+    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the queue is full or the wait would be too long.
     pub fn reserve(&self) -> Result<QueueSlot> {
         let shared = &self.shared;
         let before = shared.slots_in_use.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl HashingPool {
         let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
         let wait = shared.cost().saturating_mul(rounds);
         if before >= MAX_QUEUE_SLOTS || wait > MAX_QUEUE_WAIT {
-            return Err(AuthError::Busy {
+            return Err(ServiceError::Busy {
                 retry_after: wait.min(MAX_QUEUE_WAIT),
             });
         }
@@ -150,10 +150,12 @@ impl QueueSlot {
             match receiver.recv_timeout(DISCONNECT_POLL_INTERVAL) {
                 Ok(result) => return Ok(result),
                 Err(RecvTimeoutError::Timeout) if context.is_client_disconnected() && self.withdraw(id) => {
-                    return Err(AuthError::ClientDisconnected);
+                    return Err(ServiceError::ClientDisconnected);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(AuthError::internal("hashing a password panicked")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(ServiceError::internal("hashing a password panicked"));
+                }
             }
         }
     }
@@ -218,7 +220,7 @@ mod tests {
         let slots: Vec<QueueSlot> = (0..pool.shared.threads * per_thread)
             .map(|_| pool.reserve().unwrap())
             .collect();
-        assert!(matches!(pool.reserve(), Err(AuthError::Busy { retry_after }) if retry_after == MAX_QUEUE_WAIT));
+        assert!(matches!(pool.reserve(), Err(ServiceError::Busy { retry_after }) if retry_after == MAX_QUEUE_WAIT));
         drop(slots);
         assert!(pool.reserve().is_ok());
         assert_eq!(pool.shared.slots_in_use.load(Ordering::Relaxed), 0);
@@ -233,7 +235,7 @@ mod tests {
         let waiting = thread::spawn(move || slot.run(&of_client, || ()));
         wait_until("the job is queued", || pool.shared.queue().jobs.len() == 1);
         context.client_disconnected.store(true, Ordering::Relaxed);
-        assert!(matches!(waiting.join().unwrap(), Err(AuthError::ClientDisconnected)));
+        assert!(matches!(waiting.join().unwrap(), Err(ServiceError::ClientDisconnected)));
         let slots = || pool.shared.slots_in_use.load(Ordering::Relaxed);
         assert_eq!(slots(), pool.shared.threads, "running jobs keep their slots");
         drop(release);
@@ -251,7 +253,7 @@ mod tests {
                 .reserve()
                 .unwrap()
                 .run(&RequestContext::default(), || panic!("on purpose"));
-            assert!(matches!(failed, Err(AuthError::Internal(_))));
+            assert!(matches!(failed, Err(ServiceError::Internal(_))));
         }
         assert_eq!(
             pool.reserve().unwrap().run(&RequestContext::default(), || 7).unwrap(),

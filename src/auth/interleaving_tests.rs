@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Auth, KeySelection, KeysAfterChange, LogIn};
-use crate::error::AuthError;
+use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserRef};
 use crate::secret::key::Key;
 use crate::settings::FirstAdmin;
@@ -78,11 +78,11 @@ pub(super) fn device() -> Name {
     Name::parse("web-ui").unwrap()
 }
 
-pub(super) fn log_in(auth: &Auth, password: &str) -> Result<Key, AuthError> {
+pub(super) fn log_in(auth: &Auth, password: &str) -> Result<Key, LoginError> {
     log_in_on(auth, password, device().as_typed())
 }
 
-pub(super) fn log_in_on(auth: &Auth, password: &str, device: &str) -> Result<Key, AuthError> {
+pub(super) fn log_in_on(auth: &Auth, password: &str, device: &str) -> Result<Key, LoginError> {
     let password = SecretText::new(password.to_owned());
     let login = LogIn {
         user: admin(),
@@ -93,12 +93,12 @@ pub(super) fn log_in_on(auth: &Auth, password: &str, device: &str) -> Result<Key
     auth.log_in(&login, &RequestContext::default()).map(|issued| issued.key)
 }
 
-fn set_password(auth: &Auth, password: &str) -> Result<(), AuthError> {
+fn set_password(auth: &Auth, password: &str) -> Result<(), ManageError> {
     let user = UserRef::Name(admin());
     auth.change_password(Actor::Operator, &user, password, KeysAfterChange::Revoked)
 }
 
-fn revoke_all_keys(auth: &Auth) -> Result<usize, AuthError> {
+fn revoke_all_keys(auth: &Auth) -> Result<usize, ManageError> {
     let user = UserRef::Name(admin());
     auth.revoke_keys(Actor::Operator, &KeySelection::User { user, device: None })
 }
@@ -108,7 +108,7 @@ on_both_databases! {
         let checked = nodes.one.check_password(&admin(), &old(), &RequestContext::default()).unwrap();
         set_password(&nodes.two, NEW).unwrap();
         let refused = nodes.one.key_for(&checked, &device(), None, &RequestContext::default());
-        assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+        assert!(matches!(refused, Err(LoginError::WrongCredentials)), "{refused:?}");
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
 
@@ -125,7 +125,7 @@ on_both_databases! {
         set_password(&nodes.two, NEW).unwrap();
         let key = log_in(&nodes.two, NEW).unwrap();
         let refused = nodes.one.key_for(&checked, &device(), None, &RequestContext::default());
-        assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+        assert!(matches!(refused, Err(LoginError::WrongCredentials)), "{refused:?}");
         assert!(nodes.one.verify(&[key], &RequestContext::default()).unwrap().is_some());
     }
 
@@ -166,7 +166,7 @@ on_both_databases! {
                     locked.send(()).unwrap();
                     nodes.wait_until_blocked(&nodes.two);
                     about_to_commit.store(true, Ordering::SeqCst);
-                    Ok::<_, AuthError>(key)
+                    Ok::<_, ServiceError>(key)
                 })
             });
             is_locked.recv().unwrap();
@@ -192,7 +192,7 @@ on_both_databases! {
             });
             is_changed.recv().unwrap();
             let refused = nodes.one.key_for(&checked, &device(), None, &RequestContext::default());
-            assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+            assert!(matches!(refused, Err(LoginError::WrongCredentials)), "{refused:?}");
             assert_eq!(change.join().unwrap().unwrap(), 0);
         });
         assert_eq!(nodes.keys_in_the_database(), 0);
@@ -221,7 +221,7 @@ on_both_databases! {
         let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
         revoke_all_keys(&nodes.two).unwrap();
         let refused = nodes.one.change_password((&caller).into(), &UserRef::Id(caller.holder.user_id), NEW, KeysAfterChange::Revoked);
-        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert!(matches!(refused, Err(ManageError::Key(KeyError::Invalid))), "{refused:?}");
         assert!(log_in(&nodes.one, OLD).is_ok());
     }
 
@@ -231,7 +231,7 @@ on_both_databases! {
         let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
         nodes.two.set_admin(Actor::Operator, &UserRef::Name(admin()), false).unwrap();
         let refused = nodes.one.change_password((&caller).into(), &UserRef::Id(other.id), NEW, KeysAfterChange::Revoked);
-        assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
+        assert!(matches!(refused, Err(ManageError::Forbidden)), "{refused:?}");
     }
 
     fn of_two_administrators_who_demote_each_other_one_remains(nodes: Nodes) {
@@ -266,9 +266,9 @@ on_both_databases! {
         };
         revoke_all_keys(&nodes.two).unwrap();
         let refused = nodes.one.create_user((&caller).into(), &user, OLD);
-        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert!(matches!(refused, Err(ManageError::Key(KeyError::Invalid))), "{refused:?}");
         let refused = nodes.one.set_web_ui_settings((&caller).into(), "x");
-        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert!(matches!(refused, Err(ManageError::Key(KeyError::Invalid))), "{refused:?}");
         assert_eq!(nodes.one.users().unwrap().len(), 1);
     }
 
@@ -276,7 +276,7 @@ on_both_databases! {
         let caller = nodes.one.verify(&[log_in(&nodes.one, OLD).unwrap()], &RequestContext::default()).unwrap().unwrap();
         nodes.database.execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00'");
         let refused = nodes.one.change_password((&caller).into(), &UserRef::Id(caller.holder.user_id), NEW, KeysAfterChange::Revoked);
-        assert!(matches!(refused, Err(AuthError::InvalidKey)), "{refused:?}");
+        assert!(matches!(refused, Err(ManageError::Key(KeyError::Invalid))), "{refused:?}");
         assert_eq!(nodes.one.delete_expired_keys().unwrap(), 1);
         assert_eq!(nodes.keys_in_the_database(), 0);
     }
@@ -314,7 +314,7 @@ on_both_databases! {
                     checked.send(()).unwrap();
                     nodes.wait_until_blocked(&nodes.two);
                     about_to_commit.store(true, Ordering::SeqCst);
-                    Ok::<_, AuthError>(found.is_some())
+                    Ok::<_, ServiceError>(found.is_some())
                 })
             });
             is_checked.recv().unwrap();
@@ -340,12 +340,12 @@ on_both_databases! {
                     db.set_admin(caller.holder.user_id, false)?;
                     demoted.send(()).unwrap();
                     nodes.wait_until_blocked(&nodes.one);
-                    Ok::<_, AuthError>(())
+                    Ok::<_, ServiceError>(())
                 })
             });
             is_demoted.recv().unwrap();
             let refused = nodes.one.create_user((&caller).into(), &user, OLD);
-            assert!(matches!(refused, Err(AuthError::Forbidden)), "{refused:?}");
+            assert!(matches!(refused, Err(ManageError::Forbidden)), "{refused:?}");
             demotion.join().unwrap().unwrap();
         });
         assert_eq!(nodes.one.users().unwrap().len(), 1);
@@ -364,7 +364,7 @@ on_both_databases! {
             &|key| {
                 nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
                 let again = nodes.one.revoke_key(&key.expose(), &RequestContext::default());
-                assert!(matches!(again, Err(AuthError::UnknownKey)), "and whoever is told so may rely on it");
+                assert!(matches!(again, Err(ManageError::UnknownKey)), "and whoever is told so may rely on it");
                 Ok(())
             },
             &|_| set_password(&nodes.one, OLD),

@@ -3,7 +3,7 @@
 use super::Auth;
 use super::audit::{self, Event};
 use super::permission::{Permission, may_change};
-use crate::error::{AuthError, Result};
+use crate::error::{ManageError, Result};
 use crate::model::{Actor, Caller, KeyInfo, Name, RequestContext, UserRef};
 use crate::secret::key::Key;
 use crate::store::KeyOwner;
@@ -29,7 +29,7 @@ pub enum KeySelection {
 
 impl Auth {
     /// Returns keys that have not expired, without the keys themselves.
-    pub fn keys(&self, actor: Actor<'_>, filter: &KeyFilter) -> Result<Vec<KeyInfo>> {
+    pub fn keys(&self, actor: Actor<'_>, filter: &KeyFilter) -> Result<Vec<KeyInfo>, ManageError> {
         let user = match (filter, actor) {
             (KeyFilter::User(user), _) => Some(user.clone()),
             (KeyFilter::All, Actor::Caller(caller)) if !caller.holder.is_admin => {
@@ -40,13 +40,13 @@ impl Auth {
         if let Some(user) = &user {
             may_change(actor, user)?;
         }
-        self.store.read(|db| {
+        self.store.read(|db| -> Result<_, ManageError> {
             let user_id = match &user {
                 None => None,
                 Some(UserRef::Id(user_id)) => Some(*user_id),
-                Some(user) => Some(db.find_user(user)?.ok_or(AuthError::UnknownUser)?.id),
+                Some(user) => Some(db.find_user(user)?.ok_or(ManageError::UnknownUser)?.id),
             };
-            db.keys(user_id, self.now())
+            Ok(db.keys(user_id, self.now())?)
         })
     }
 
@@ -56,8 +56,8 @@ impl Auth {
     }
 
     /// Revokes the key `text`. To know a key is proof enough of the right to revoke it.
-    pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<()> {
-        let hash = Key::parse(text).ok_or(AuthError::UnknownKey)?.hash();
+    pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<(), ManageError> {
+        let hash = Key::parse(text).ok_or(ManageError::UnknownKey)?.hash();
         // A read first: strangers who try keys must not occupy SQLite's only writer.
         let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
         let revoked = if is_known {
@@ -67,12 +67,17 @@ impl Auth {
         };
         // Another process may have revoked it just now. Once this call has said that it is unknown, it must not work.
         self.key_cache.invalidate_key(&hash);
-        self.finish_revocation(&revoked.ok_or(AuthError::UnknownKey)?, context);
+        self.finish_revocation(&revoked.ok_or(ManageError::UnknownKey)?, context);
         Ok(())
     }
 
     /// Revokes the key `text`, or if there is no such key, all keys of the caller's own device of that name.
-    pub fn revoke_key_or_device(&self, caller: Option<&Caller>, text: &str, context: &RequestContext) -> Result<()> {
+    pub fn revoke_key_or_device(
+        &self,
+        caller: Option<&Caller>,
+        text: &str,
+        context: &RequestContext,
+    ) -> Result<(), ManageError> {
         let key = Key::parse(text);
         let device = Name::parse(text).ok();
         let revoked = self.store.write(|tx| {
@@ -94,7 +99,7 @@ impl Auth {
                     });
                 }
             }
-            Err(AuthError::UnknownKey)
+            Err(ManageError::UnknownKey)
         });
         if let Some(key) = &key {
             self.key_cache.invalidate_key(&key.hash());
@@ -114,16 +119,16 @@ impl Auth {
     }
 
     /// Revokes the selected keys and returns how many there were. Fails if there were none.
-    pub fn revoke_keys(&self, actor: Actor<'_>, selection: &KeySelection) -> Result<usize> {
+    pub fn revoke_keys(&self, actor: Actor<'_>, selection: &KeySelection) -> Result<usize, ManageError> {
         let (owner, revoked) = self.store.write(|tx| {
             let (owner, revoked) = match selection {
                 KeySelection::Id(key_id) => {
-                    let owner = tx.owner_of_key(*key_id)?.ok_or(AuthError::UnknownKey)?;
+                    let owner = tx.owner_of_key(*key_id)?.ok_or(ManageError::UnknownKey)?;
                     self.authorize(tx, actor, Permission::ChangeUser(owner.user_id))?;
                     (owner, usize::from(tx.delete_key_by_id(*key_id)?.is_some()))
                 }
                 KeySelection::User { user, device } => {
-                    let user = tx.find_user(user)?.ok_or(AuthError::UnknownUser)?;
+                    let user = tx.find_user(user)?.ok_or(ManageError::UnknownUser)?;
                     // The lock waits for a login that is issuing a key, so that this key is revoked too.
                     tx.lock_credential(user.id)?;
                     self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
@@ -137,7 +142,7 @@ impl Auth {
                 }
             };
             if revoked == 0 {
-                return Err(AuthError::UnknownKey);
+                return Err(ManageError::UnknownKey);
             }
             Ok((owner, revoked))
         })?;

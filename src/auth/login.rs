@@ -5,7 +5,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use super::Auth;
 use super::audit::{self, Event};
 use super::throttle::Outcome;
-use crate::error::{AuthError, Result};
+use crate::error::{BadExpiry, IssueError, KeyError, LoginError, Result};
 use crate::model::{Caller, Expiration, Name, RequestContext, RequestedExpiry, SecretText, UserSummary};
 use crate::secret::key::Key;
 use crate::store::{Credential, StoredKey, Transaction};
@@ -54,7 +54,7 @@ impl DeviceKey {
 impl Auth {
     /// Checks the password and returns the device's lasting key, or a new one if it has none. A key that expires is always
     /// new.
-    pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey> {
+    pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey, LoginError> {
         let credential = self.check_password(&login.user, &login.password, context)?;
         audit::log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
         let expiration = self.resolve(login.expiry)?;
@@ -71,7 +71,12 @@ impl Auth {
     }
 
     /// Checks the password without issuing a key.
-    pub fn check_login(&self, user: &Name, password: &SecretText, context: &RequestContext) -> Result<UserSummary> {
+    pub fn check_login(
+        &self,
+        user: &Name,
+        password: &SecretText,
+        context: &RequestContext,
+    ) -> Result<UserSummary, LoginError> {
         let credential = self.check_password(user, password, context)?;
         self.record_first_login(&credential)?;
         audit::log(Event::LoginOk, &credential.name, "", context);
@@ -84,14 +89,14 @@ impl Auth {
     }
 
     /// Issues a key for another device of the caller. A key that expires issues none that outlives it.
-    pub fn issue_key(&self, caller: &Caller, device: &Name, expiry: RequestedExpiry) -> Result<IssuedKey> {
+    pub fn issue_key(&self, caller: &Caller, device: &Name, expiry: RequestedExpiry) -> Result<IssuedKey, IssueError> {
         let expiration = self.resolve(expiry)?;
         match (caller.holder.expiration, expiration) {
-            (Some(_), None) => return Err(AuthError::SessionExpires),
-            (Some(own), Some(wanted)) if wanted.at > own.at => return Err(AuthError::BeyondSession),
+            (Some(_), None) => return Err(IssueError::SessionExpires),
+            (Some(own), Some(wanted)) if wanted.at > own.at => return Err(IssueError::BeyondSession),
             _ => {}
         }
-        self.issue_key_after(caller, device, expiration, |_| Ok(Vec::new()))
+        Ok(self.issue_key_after(caller, device, expiration, |_| Ok(Vec::new()))?)
     }
 
     /// Checks in a transaction that the caller's key is still valid, runs `revoke`, which returns the devices whose keys it
@@ -102,13 +107,13 @@ impl Auth {
         device: &Name,
         expiration: Option<Expiration>,
         revoke: impl FnOnce(&mut Transaction) -> Result<Vec<String>>,
-    ) -> Result<IssuedKey> {
+    ) -> Result<IssuedKey, KeyError> {
         let holder = &caller.holder;
-        let (revoked, device_key) = self.store.write(|tx| -> Result<_> {
+        let (revoked, device_key) = self.store.write(|tx| -> Result<_, KeyError> {
             let credential = tx.lock_credential(holder.user_id)?.filter(|now| !now.is_disabled);
-            let credential = credential.ok_or(AuthError::InvalidKey)?;
+            let credential = credential.ok_or(KeyError::Invalid)?;
             tx.lock_key_holder(holder.key_id, self.now())?
-                .ok_or(AuthError::InvalidKey)?;
+                .ok_or(KeyError::Invalid)?;
             let revoked = revoke(tx)?;
             Ok((revoked, self.find_or_issue_key(tx, &credential, device, expiration)?))
         })?;
@@ -129,11 +134,16 @@ impl Auth {
 
     /// Returns the device's key without asking for a password. Only for development: the caller of this method ensures
     /// that the request is local.
-    pub fn log_in_without_password(&self, user: &Name, device: &Name, context: &RequestContext) -> Result<IssuedKey> {
+    pub fn log_in_without_password(
+        &self,
+        user: &Name,
+        device: &Name,
+        context: &RequestContext,
+    ) -> Result<IssuedKey, LoginError> {
         let credential = self.store.read(|db| db.credential(user))?;
-        let credential = credential.ok_or(AuthError::WrongCredentials)?;
+        let credential = credential.ok_or(LoginError::WrongCredentials)?;
         if credential.is_disabled {
-            return Err(AuthError::Disabled);
+            return Err(LoginError::Disabled);
         }
         let key = self.key_for(&credential, device, None, context)?;
         audit::log(Event::LoginOk, &credential.name, device.as_typed(), context);
@@ -146,49 +156,48 @@ impl Auth {
         })
     }
 
-    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. The presented key stays
-    /// valid until its own expiry. It is returned instead while three quarters of `lifetime` remain of it, and if it was
-    /// issued as not renewable, because no key may outlive that one.
+    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. `key`, which the caller has
+    /// presented, stays valid until its own expiry. It is returned instead while three quarters of `lifetime` remain of
+    /// it, and if it was issued as not renewable, because no key may outlive that one.
     pub fn renew_key(
         &self,
+        caller: &Caller,
         key: Key,
         device: &Name,
         lifetime: TimeDelta,
-        context: &RequestContext,
-    ) -> Result<(Key, NaiveDateTime)> {
-        let caller = self.verify(std::slice::from_ref(&key), context)?;
-        let caller = caller.ok_or(AuthError::InvalidKey)?;
+    ) -> Result<(Key, NaiveDateTime), KeyError> {
         if let Some(expiration) = caller.holder.expiration
             && (!expiration.is_renewable || (expiration.at - self.now()) * 4 > lifetime * 3)
         {
             return Ok((key, expiration.at));
         }
-        let expiration = self.renewable(lifetime)?;
-        let issued = self.issue_key_after(&caller, device, Some(expiration), |_| Ok(Vec::new()))?;
+        let expiration = self.renewable(lifetime);
+        let issued = self.issue_key_after(caller, device, Some(expiration), |_| Ok(Vec::new()))?;
         Ok((issued.key, expiration.at))
     }
 
     /// Issues a new key for a device of the caller and revokes the presented key and those that the device has. A key
     /// that expires cannot be replaced, because the new one would not expire.
-    pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey> {
+    pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey, IssueError> {
         let holder = &caller.holder;
         if holder.expiration.is_some() {
-            return Err(AuthError::SessionExpires);
+            return Err(IssueError::SessionExpires);
         }
-        self.issue_key_after(caller, device, None, |tx| {
+        let issued = self.issue_key_after(caller, device, None, |tx| {
             let presented = tx.delete_key_by_id(holder.key_id)?.map(|owner| owner.device);
             let others = tx.delete_keys_of_device(holder.user_id, device)?;
             let others = (others > 0).then(|| device.as_typed().to_owned());
             Ok(presented.into_iter().chain(others).collect())
-        })
+        });
+        Ok(issued?)
     }
 
     /// Records that the automatic administrator is in use, so that no import removes it.
-    pub(super) fn record_first_login(&self, credential: &Credential) -> Result<()> {
+    pub(super) fn record_first_login(&self, credential: &Credential) -> Result<(), LoginError> {
         if !credential.is_automatic || self.store.write(|tx| tx.record_first_login(credential))? {
             Ok(())
         } else {
-            Err(AuthError::WrongCredentials)
+            Err(LoginError::WrongCredentials)
         }
     }
 
@@ -200,12 +209,12 @@ impl Auth {
         user: &Name,
         password: &SecretText,
         context: &RequestContext,
-    ) -> Result<Credential> {
+    ) -> Result<Credential, LoginError> {
         let slot = self.hashing.reserve()?;
         let credential = self.store.read(|db| db.credential(user))?;
         let attempt = self.record_attempt(user, credential.as_ref(), context);
         let attempt = attempt.inspect_err(|error| {
-            if let AuthError::Throttled(_) = error {
+            if let LoginError::Throttled(_) = error {
                 audit::log(Event::LoginThrottled, user.as_typed(), "", context);
             }
         })?;
@@ -226,9 +235,9 @@ impl Auth {
         }
         audit::log(Event::LoginFailed, user.as_typed(), "", context);
         Err(if is_right {
-            AuthError::Disabled
+            LoginError::Disabled
         } else {
-            AuthError::WrongCredentials
+            LoginError::WrongCredentials
         })
     }
 
@@ -247,7 +256,7 @@ impl Auth {
         device: &Name,
         expiration: Option<Expiration>,
         context: &RequestContext,
-    ) -> Result<Key> {
+    ) -> Result<Key, LoginError> {
         let user_id = credential.user_id;
         if expiration.is_none() {
             let sealed = self.store.read(|db| db.sealed_key(credential, device))?;
@@ -258,9 +267,9 @@ impl Auth {
         let device_key = self.store.write(|tx| {
             let current = tx.lock_credential(user_id)?.filter(|now| !now.is_disabled);
             if current.is_none_or(|now| now.password_version != credential.password_version) {
-                return Err(AuthError::WrongCredentials);
+                return Err(LoginError::WrongCredentials);
             }
-            self.find_or_issue_key(tx, credential, device, expiration)
+            Ok(self.find_or_issue_key(tx, credential, device, expiration)?)
         })?;
         Ok(device_key.log_issued(&credential.name, device, context))
     }
@@ -321,20 +330,21 @@ impl Auth {
     }
 
     /// Returns when a key with the requested expiry expires. That must be at least a minute ahead.
-    fn resolve(&self, expiry: RequestedExpiry) -> Result<Option<Expiration>> {
+    fn resolve(&self, expiry: RequestedExpiry) -> Result<Option<Expiration>, BadExpiry> {
         match expiry {
             RequestedExpiry::Never => Ok(None),
-            RequestedExpiry::Renewable(lifetime) => self.renewable(lifetime).map(Some),
+            RequestedExpiry::Renewable(lifetime) => Ok(Some(self.renewable(lifetime))),
             RequestedExpiry::At(at) if at >= self.now() + MIN_LIFETIME => Ok(Some(Expiration {
                 at,
                 is_renewable: false,
             })),
-            RequestedExpiry::At(_) | RequestedExpiry::Invalid => Err(AuthError::BadExpiry),
+            RequestedExpiry::At(_) | RequestedExpiry::Invalid => Err(BadExpiry),
         }
     }
 
-    fn renewable(&self, lifetime: TimeDelta) -> Result<Expiration> {
-        let at = self.now().checked_add_signed(lifetime).ok_or(AuthError::BadExpiry)?;
-        Ok(Expiration { at, is_renewable: true })
+    fn renewable(&self, lifetime: TimeDelta) -> Expiration {
+        // The operator has set the lifetime. One that ends after the calendar does never ends.
+        let at = self.now().checked_add_signed(lifetime).unwrap_or(NaiveDateTime::MAX);
+        Expiration { at, is_renewable: true }
     }
 }

@@ -12,7 +12,7 @@ use super::Auth;
 use super::hashing::HashingPool;
 use super::throttle::Throttle;
 use super::verification::{KeyCache, LastUsedBuffer, Lookups};
-use crate::error::AuthError;
+use crate::error::ServiceError;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
@@ -36,7 +36,7 @@ pub enum OpenError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Auth(#[from] AuthError),
+    Service(#[from] ServiceError),
 }
 
 impl Auth {

@@ -1,7 +1,7 @@
 //! Who may do what: the one place that checks permissions.
 
 use super::Auth;
-use crate::error::{AuthError, Result};
+use crate::error::{KeyError, ManageError, Result};
 use crate::model::{Actor, UserRef};
 use crate::store::Transaction;
 
@@ -30,26 +30,26 @@ impl Auth {
         transaction: &mut Transaction,
         actor: Actor<'_>,
         permission: Permission,
-    ) -> Result<Authority> {
+    ) -> Result<Authority, ManageError> {
         let Actor::Caller(caller) = actor else {
             return Ok(Authority::Administrator);
         };
         let holder = transaction
             .lock_key_holder(caller.holder.key_id, self.now())?
-            .ok_or(AuthError::InvalidKey)?;
+            .ok_or(KeyError::Invalid)?;
         match permission {
             _ if holder.is_admin => Ok(Authority::Administrator),
             Permission::ChangeUser(user_id) if user_id == holder.user_id => Ok(Authority::OwnUser),
-            Permission::ChangeUser(_) | Permission::Administer => Err(AuthError::Forbidden),
+            Permission::ChangeUser(_) | Permission::Administer => Err(ManageError::Forbidden),
         }
     }
 }
 
 /// Rejects early what [`Auth::authorize`] would reject, so that it costs neither a hash nor tells which users exist.
-pub(super) fn may_change(actor: Actor<'_>, user: &UserRef) -> Result<()> {
+pub(super) fn may_change(actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
     match actor {
         Actor::Caller(caller) if !caller.holder.is_admin && *user != UserRef::Id(caller.holder.user_id) => {
-            Err(AuthError::Forbidden)
+            Err(ManageError::Forbidden)
         }
         Actor::Operator | Actor::Caller(_) => Ok(()),
     }

@@ -3,7 +3,7 @@
 use super::Auth;
 use super::audit::{self, Event};
 use super::permission::Permission;
-use crate::error::Result;
+use crate::error::{ManageError, Result};
 use crate::model::Actor;
 
 /// Shoko's web UI stores all of its settings as one text.
@@ -17,10 +17,10 @@ impl Auth {
     }
 
     /// Stores the web UI's settings for all users.
-    pub fn set_web_ui_settings(&self, actor: Actor<'_>, text: &str) -> Result<()> {
-        self.store.write(|tx| {
+    pub fn set_web_ui_settings(&self, actor: Actor<'_>, text: &str) -> Result<(), ManageError> {
+        self.store.write(|tx| -> Result<_, ManageError> {
             self.authorize(tx, actor, Permission::Administer)?;
-            tx.set_preference(WEB_UI, text)
+            Ok(tx.set_preference(WEB_UI, text)?)
         })?;
         let user = match actor {
             Actor::Operator => "",

@@ -5,7 +5,7 @@ use chrono::NaiveDateTime;
 use super::Auth;
 use super::audit::{self, Event};
 use super::permission::{Authority, Permission, may_change};
-use crate::error::{AuthError, Result};
+use crate::error::{KeyError, ManageError, Result};
 use crate::model::{
     Actor, Attribute, Caller, NewUser, ProfileChange, SecretText, User, UserChange, UserRef, UserSummary, normalize,
 };
@@ -32,7 +32,7 @@ pub struct CreatedAdmin {
 impl Auth {
     /// Runs the migrations and creates an administrator if there is none. Of several nodes that start at once, one
     /// creates it, because both happen under the migration lock.
-    pub fn create_first_admin(&self, wanted: &FirstAdmin) -> Result<Option<CreatedAdmin>> {
+    pub fn create_first_admin(&self, wanted: &FirstAdmin) -> Result<Option<CreatedAdmin>, ManageError> {
         self.store.migrate(|tx| {
             if tx.has_admin()? {
                 return Ok(None);
@@ -62,7 +62,7 @@ impl Auth {
         })
     }
 
-    pub fn create_user(&self, actor: Actor<'_>, user: &NewUser, password: &str) -> Result<User> {
+    pub fn create_user(&self, actor: Actor<'_>, user: &NewUser, password: &str) -> Result<User, ManageError> {
         self.passwords.check_new(password, user.name.as_typed())?;
         let hash = self.hash(password, &actor.context())?;
         let created = self.store.write(|tx| {
@@ -85,14 +85,16 @@ impl Auth {
         self.store.read(Reader::users)
     }
 
-    pub fn own_user(&self, caller: &Caller) -> Result<User> {
+    pub fn own_user(&self, caller: &Caller) -> Result<User, KeyError> {
         self.store
             .read(|db| db.user(caller.holder.user_id))?
-            .ok_or(AuthError::InvalidKey)
+            .ok_or(KeyError::Invalid)
     }
 
-    pub fn user(&self, user: &UserRef) -> Result<User> {
-        self.store.read(|db| db.find_user(user))?.ok_or(AuthError::UnknownUser)
+    pub fn user(&self, user: &UserRef) -> Result<User, ManageError> {
+        self.store
+            .read(|db| db.find_user(user))?
+            .ok_or(ManageError::UnknownUser)
     }
 
     /// Changes a user. `change` receives the user as stored, which no other process changes meanwhile, and returns the
@@ -101,12 +103,12 @@ impl Auth {
         &self,
         actor: Actor<'_>,
         user_id: i32,
-        change: impl FnOnce(&User) -> std::result::Result<UserChange, R>,
-    ) -> Result<std::result::Result<User, R>> {
-        let changed = self.store.write_unless(|tx| {
+        change: impl FnOnce(&User) -> Result<UserChange, R>,
+    ) -> Result<Result<User, R>, ManageError> {
+        let changed = self.store.write_unless(|tx| -> Result<_, ManageError> {
             tx.lock_users()?;
             let authority = self.authorize(tx, actor, Permission::ChangeUser(user_id))?;
-            let user = tx.user(user_id)?.ok_or(AuthError::UnknownUser)?;
+            let user = tx.user(user_id)?.ok_or(ManageError::UnknownUser)?;
             let change = match change(&user) {
                 Ok(change) => change,
                 Err(reason) => return Ok(Err(reason)),
@@ -141,7 +143,7 @@ impl Auth {
         user: &UserRef,
         password: &str,
         keys: KeysAfterChange,
-    ) -> Result<()> {
+    ) -> Result<(), ManageError> {
         may_change(actor, user)?;
         let user = self.user(user)?;
         self.passwords.check_new(password, &user.name)?;
@@ -149,14 +151,15 @@ impl Auth {
         self.store.write(|tx| {
             // The user's row first: its lock orders this change against logins.
             if !tx.set_password(user.id, &hash)? {
-                return Err(AuthError::UnknownUser);
+                return Err(ManageError::UnknownUser);
             }
             // Hashing takes a while, in which the caller's key or rights may have been revoked.
             self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
             match keys {
-                KeysAfterChange::Revoked => tx.delete_keys_of_user(user.id).map(drop),
-                KeysAfterChange::Kept => Ok(()),
+                KeysAfterChange::Revoked => drop(tx.delete_keys_of_user(user.id)?),
+                KeysAfterChange::Kept => {}
             }
+            Ok(())
         })?;
         self.key_cache.invalidate_user(user.id);
         audit::log(Event::PasswordChanged, &user.name, "", actor);
@@ -164,7 +167,7 @@ impl Auth {
     }
 
     /// Disables or enables a user. A disabled user cannot log in, and none of their keys works until they are enabled.
-    pub fn set_disabled(&self, actor: Actor<'_>, user: &UserRef, is_disabled: bool) -> Result<()> {
+    pub fn set_disabled(&self, actor: Actor<'_>, user: &UserRef, is_disabled: bool) -> Result<(), ManageError> {
         let event = if is_disabled {
             Event::UserDisabled
         } else {
@@ -174,12 +177,12 @@ impl Auth {
             if is_disabled {
                 keep_an_admin(tx, user)?;
             }
-            tx.set_disabled(user.id, is_disabled)
+            Ok(tx.set_disabled(user.id, is_disabled)?)
         })
     }
 
     /// Grants or revokes administrator rights.
-    pub fn set_admin(&self, actor: Actor<'_>, user: &UserRef, is_admin: bool) -> Result<()> {
+    pub fn set_admin(&self, actor: Actor<'_>, user: &UserRef, is_admin: bool) -> Result<(), ManageError> {
         let event = if is_admin {
             Event::AdminGranted
         } else {
@@ -189,22 +192,22 @@ impl Auth {
             if !is_admin {
                 keep_an_admin(tx, user)?;
             }
-            tx.set_admin(user.id, is_admin)
+            Ok(tx.set_admin(user.id, is_admin)?)
         })
     }
 
     /// Deletes a user and all of their keys.
-    pub fn delete_user(&self, actor: Actor<'_>, user: &UserRef) -> Result<()> {
+    pub fn delete_user(&self, actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
         self.administer_user(actor, Event::UserDeleted, user, |tx, user| {
             keep_an_admin(tx, user)?;
-            tx.delete_user(user.id)
+            Ok(tx.delete_user(user.id)?)
         })
     }
 
     /// Clears the failed logins of a user, who can then log in at once.
-    pub fn unlock(&self, actor: Actor<'_>, user: &UserRef) -> Result<()> {
+    pub fn unlock(&self, actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
         self.administer_user(actor, Event::UserUnlocked, user, |tx, user| {
-            tx.delete_failures_of(&normalize(&user.name))
+            Ok(tx.delete_failures_of(&normalize(&user.name))?)
         })
     }
 
@@ -214,12 +217,12 @@ impl Auth {
         actor: Actor<'_>,
         event: Event,
         user: &UserRef,
-        change: impl FnOnce(&mut Transaction, &User) -> Result<()>,
-    ) -> Result<()> {
-        let changed = self.store.write(|tx| {
+        change: impl FnOnce(&mut Transaction, &User) -> Result<(), ManageError>,
+    ) -> Result<(), ManageError> {
+        let changed = self.store.write(|tx| -> Result<_, ManageError> {
             tx.lock_users()?;
             self.authorize(tx, actor, Permission::Administer)?;
-            let user = tx.find_user(user)?.ok_or(AuthError::UnknownUser)?;
+            let user = tx.find_user(user)?.ok_or(ManageError::UnknownUser)?;
             change(tx, &user)?;
             Ok(user)
         });
@@ -241,10 +244,10 @@ fn log_created(user: &User, actor: Actor<'_>) {
     }
 }
 
-fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User> {
+fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User, ManageError> {
     if let Some(name) = &change.name {
         if tx.is_name_taken(name, Some(user.id))? {
-            return Err(AuthError::NameTaken);
+            return Err(ManageError::NameTaken);
         }
         tx.rename_user(user.id, name)?;
     }
@@ -255,11 +258,11 @@ fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User>
         tx.set_admin(user.id, is_admin)?;
     }
     tx.change_profile(user.id, &change.profile)?;
-    tx.user(user.id)?.ok_or(AuthError::UnknownUser)
+    tx.user(user.id)?.ok_or(ManageError::UnknownUser)
 }
 
 /// Fails if `change` touches what only administrators may change about a user.
-fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<()> {
+fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<(), ManageError> {
     let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
     let profile = &change.profile;
     let name_differs = change.name.as_ref().is_some_and(|name| name.as_typed() != user.name);
@@ -273,21 +276,21 @@ fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<()> {
         (tags_differ, Attribute::RestrictedTags),
     ];
     match changed.into_iter().find(|(differs, _)| *differs) {
-        Some((_, attribute)) => Err(AuthError::AdminOnly(attribute)),
+        Some((_, attribute)) => Err(ManageError::AdminOnly(attribute)),
         None => Ok(()),
     }
 }
 
 /// Fails if `user` is the last administrator that is not disabled. The users must be locked.
-fn keep_an_admin(tx: &mut Transaction, user: &User) -> Result<()> {
+fn keep_an_admin(tx: &mut Transaction, user: &User) -> Result<(), ManageError> {
     let is_active_admin = user.is_admin && !user.is_disabled;
     if is_active_admin && !tx.has_other_admin(user.id)? {
-        return Err(AuthError::LastAdmin);
+        return Err(ManageError::LastAdmin);
     }
     Ok(())
 }
 
-fn insert_user(tx: &mut Transaction, user: &NewUser, hash: &str, now: NaiveDateTime) -> Result<User> {
+fn insert_user(tx: &mut Transaction, user: &NewUser, hash: &str, now: NaiveDateTime) -> Result<User, ManageError> {
     tx.lock_users()?;
     let is_taken = tx.is_name_taken(&user.name, None)?
         || match &user.email {
@@ -295,7 +298,7 @@ fn insert_user(tx: &mut Transaction, user: &NewUser, hash: &str, now: NaiveDateT
             None => false,
         };
     if is_taken {
-        return Err(AuthError::NameTaken);
+        return Err(ManageError::NameTaken);
     }
-    tx.insert_user(None, user, hash, now)
+    Ok(tx.insert_user(None, user, hash, now)?)
 }

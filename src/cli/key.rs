@@ -8,7 +8,7 @@ use super::list::{self, Listed};
 use super::settings::parse_name;
 use super::user::explain;
 use crate::auth::{Auth, KeyFilter, KeySelection};
-use crate::error::AuthError;
+use crate::error::ManageError;
 use crate::model::{Actor, KeyInfo, Name, UserRef};
 
 #[derive(Subcommand)]
@@ -69,9 +69,9 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
     }
 }
 
-fn explain_key_error(error: AuthError, user: Option<&Name>) -> CliError {
+fn explain_key_error(error: ManageError, user: Option<&Name>) -> CliError {
     match (error, user) {
-        (AuthError::UnknownKey, _) => {
+        (ManageError::UnknownKey, _) => {
             CliError::Other("there is no such key; `shoko-auth key list` shows them".to_owned())
         }
         (error, Some(user)) => explain(error, user),

@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::auth::{Auth, OpenError};
-use crate::error::AuthError;
+use crate::error::{ManageError, ServiceError};
 use crate::openapi;
 use crate::settings::BasePath;
 
@@ -75,7 +75,9 @@ enum CliError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
-    Auth(#[from] AuthError),
+    Service(#[from] ServiceError),
+    #[error(transparent)]
+    Manage(#[from] ManageError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]

@@ -19,7 +19,7 @@ use super::list::shell_quote;
 use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, CreatedAdmin, OpenError};
-use crate::error::AuthError;
+use crate::error::{ManageError, ServiceError};
 use crate::server;
 use crate::settings::{BasePath, Database, Settings};
 
@@ -127,19 +127,20 @@ fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
 fn is_unavailable(error: &CliError) -> bool {
     matches!(
         error,
-        CliError::Auth(AuthError::Unavailable(_)) | CliError::Open(OpenError::Auth(AuthError::Unavailable(_)))
+        CliError::Service(ServiceError::Unavailable(_))
+            | CliError::Open(OpenError::Service(ServiceError::Unavailable(_)))
     )
 }
 
 fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>, CliError> {
     let wanted = &settings.first_admin;
     auth.create_first_admin(wanted).map_err(|error| match error {
-        AuthError::NameTaken => CliError::Other(format!(
+        ManageError::NameTaken => CliError::Other(format!(
             "there is no administrator, and the user '{}' is not one: choose another name with SHOKO_AUTH_ADMIN_USER, or \
              run `shoko-auth user grant-admin NAME`",
             wanted.name.as_typed()
         )),
-        AuthError::BadPassword(error) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),
+        ManageError::BadPassword(error) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),
         other => other.into(),
     })
 }

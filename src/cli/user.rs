@@ -8,7 +8,7 @@ use super::list::{self, Listed};
 use super::settings::parse_name;
 use super::{CliError, password};
 use crate::auth::{Auth, KeysAfterChange};
-use crate::error::AuthError;
+use crate::error::ManageError;
 use crate::model::{Actor, Name, NewUser, ProfileChange, User, UserRef, normalize};
 
 #[derive(Subcommand)]
@@ -136,19 +136,19 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
 }
 
 /// Reports the user's new state, or explains the error.
-fn report(name: &Name, result: Result<(), AuthError>, now: &str) -> Result<String, CliError> {
+fn report(name: &Name, result: Result<(), ManageError>, now: &str) -> Result<String, CliError> {
     result.map_err(|error| explain(error, name))?;
     Ok(format!("{} {now}.\n", name.as_typed()))
 }
 
 /// Explains an error about the user `name`, and what to do about it.
-pub fn explain(error: AuthError, name: &Name) -> CliError {
+pub fn explain(error: ManageError, name: &Name) -> CliError {
     let name = name.as_typed();
     match error {
-        AuthError::UnknownUser => CliError::Other(format!(
+        ManageError::UnknownUser => CliError::Other(format!(
             "there is no user '{name}'; `shoko-auth user list` shows all users"
         )),
-        AuthError::LastAdmin => CliError::Other(format!(
+        ManageError::LastAdmin => CliError::Other(format!(
             "'{name}' is the last administrator; make another user one first: `shoko-auth user grant-admin NAME`"
         )),
         other => other.into(),

@@ -4,16 +4,27 @@
 use std::borrow::Cow;
 
 use actix_web::web::ServiceConfig;
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use utoipa::OpenApi;
 
-use crate::model::Caller;
+use crate::web::caller::{Caller, Dialect, Keys, standard_keys};
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
 
 /// The characters to encode in a header value. The percent sign is one of them, so that the encoding can be reversed.
 const ENCODED_CHARACTERS: &AsciiSet = &CONTROLS.add(b'%');
+
+/// How reverse proxies present the keys of their clients.
+pub struct Gateway;
+
+impl Dialect for Gateway {
+    type Error = Problem;
+
+    fn presented_keys(request: &HttpRequest) -> Result<Keys, Problem> {
+        Ok(standard_keys(request)?)
+    }
+}
 
 pub fn routes(config: &mut ServiceConfig) {
     config.service(get_and_head("/api/auth/verify", verify));
@@ -34,7 +45,7 @@ pub struct Document;
         ("Remote-Groups" = String, description = "`admin,user` or `user`."),
         ("Remote-Device" = String, description = "The device that the key was issued for."),
     ))))]
-pub async fn verify(caller: Caller) -> Result<impl Responder, Problem> {
+pub async fn verify(caller: Caller<Gateway>) -> Result<impl Responder, Problem> {
     let holder = &caller.holder;
     let encoded = |text| Cow::from(utf8_percent_encode(text, ENCODED_CHARACTERS));
     Ok(HttpResponse::Ok()

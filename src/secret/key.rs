@@ -13,7 +13,7 @@ use uuid::fmt::{Hyphenated, Simple};
 use uuid::{Builder, Uuid};
 
 use super::random;
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 
 /// An API key: a random UUID, Shoko's form. 122 random bits, so a plain hash of it is enough
 /// (NIST SP 800-63B-4, section 3.1.2.2).
@@ -127,7 +127,7 @@ impl Sealer {
         let sealed = self
             .0
             .encrypt(&XNonce::from(nonce), Payload { msg, aad })
-            .map_err(|_| AuthError::internal("sealing a key failed"))?;
+            .map_err(|_| ServiceError::internal("sealing a key failed"))?;
         Ok([&[Self::VERSION], nonce.as_slice(), &sealed].concat())
     }
 

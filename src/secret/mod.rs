@@ -4,11 +4,11 @@ pub mod generated;
 pub mod key;
 pub mod password;
 
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 
 /// Returns random bytes from the operating system.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(AuthError::internal)?;
+    getrandom::fill(&mut bytes).map_err(ServiceError::internal)?;
     Ok(bytes)
 }

@@ -12,7 +12,7 @@ use pbkdf2::password_hash::{PasswordHasher, PasswordVerifier};
 use pbkdf2::{Algorithm, Params, Pbkdf2};
 use sha2::{Digest, Sha512};
 
-use crate::error::{AuthError, PasswordError, Result};
+use crate::error::{PasswordError, Result, ServiceError};
 use crate::model::normalize;
 
 /// The most common passwords in lower case, one per line. The comment at its top names source and licence.
@@ -46,7 +46,7 @@ impl Passwords {
 
     /// `rounds` applies to new hashes and must be at least [`Self::MIN_ROUNDS`]; `min_length` is in characters.
     pub fn new(rounds: u32, min_length: usize) -> Result<Self> {
-        let params = Params::new(rounds).map_err(|e| AuthError::internal(format!("PBKDF2 rounds: {e}")))?;
+        let params = Params::new(rounds).map_err(|e| ServiceError::internal(format!("PBKDF2 rounds: {e}")))?;
         Ok(Self {
             hasher: Pbkdf2::new(Algorithm::Pbkdf2Sha256, params),
             rounds,
@@ -86,7 +86,7 @@ impl Passwords {
         let hash: PasswordHash = self
             .hasher
             .hash_password(password.as_bytes())
-            .map_err(|e| AuthError::internal(format!("hashing a password: {e}")))?;
+            .map_err(|e| ServiceError::internal(format!("hashing a password: {e}")))?;
         Ok(hash.to_string())
     }
 

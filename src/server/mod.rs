@@ -32,13 +32,13 @@ use crate::dialects::{shoko, zettelstore, zulip};
 use crate::gateway;
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
-use crate::web::address::{Departure, TrustedProxies};
+use crate::web::address::{ClientDisconnected, TrustedProxies};
 use crate::web::call;
 use crate::web::cors::cors;
 use crate::web::health;
+use crate::web::middleware::request_middleware;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
-use crate::web::surface::surface;
 use deadline::Deadline;
 
 /// How long the head of a connection's first request may take.
@@ -109,7 +109,7 @@ pub fn run(
                     async move { shutdown.notified().await }
                 })
                 .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
-                    data.insert(Departure(stream.gone()));
+                    data.insert(ClientDisconnected(stream.gone()));
                 })
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
@@ -124,7 +124,7 @@ pub fn run(
     spawn(sweep(auth));
     spawn(async move {
         stop.await;
-        process.begin_to_stop();
+        process.begin_stopping();
         // What is accepted but not yet begun would be dropped: first it gets served, and every answer closes its
         // connection now.
         sleep(grace.max(DRAIN)).await;
@@ -194,7 +194,7 @@ impl Routes {
             .app_data(self.proxies.clone())
             .app_data(self.swagger.clone())
             .wrap(cors(&self.cors_origins))
-            .wrap(from_fn(surface))
+            .wrap(from_fn(request_middleware))
             .service(
                 web::scope(&self.prefix)
                     // First, because it is asked most, and routes are tried in turn.

@@ -13,7 +13,7 @@ use diesel::prelude::*;
 
 use super::connection::{DbConnection, connect};
 use super::schema::changes;
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::secret::random;
 use crate::settings::Database;
 
@@ -48,7 +48,7 @@ pub struct ChangeFeed {
 impl ChangeFeed {
     /// Opens a feed of all changes from now on.
     pub fn open(database: &Database) -> Result<Self> {
-        let unavailable = |e: diesel::r2d2::Error| AuthError::unavailable(e);
+        let unavailable = |e: diesel::r2d2::Error| ServiceError::unavailable(e);
         let mut connection = connect(database).map_err(unavailable)?;
         let mut number = 0;
         match &mut connection {
@@ -120,7 +120,7 @@ fn listen(connection: &mut PgConnection, another: impl FnOnce() -> Result<DbConn
         }
         sleep(Duration::from_millis(1));
     }
-    Err(AuthError::unavailable(
+    Err(ServiceError::unavailable(
         "notifications do not arrive: DATABASE_URL must lead to PostgreSQL itself or to a pooler in session mode",
     ))
 }

@@ -30,7 +30,7 @@ pub use keys::{KeyOwner, StoredKey};
 pub use throttle::Failures;
 pub use users::Credential;
 
-use crate::error::{AuthError, Result};
+use crate::error::{OperationError, Result, ServiceError};
 use crate::settings::Database;
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -90,7 +90,7 @@ impl Store {
     pub fn open(database: &Database) -> Result<Self> {
         Manager::new(database.clone())
             .connect()
-            .map_err(|e| AuthError::unavailable(format!("{database}: {e}")))?;
+            .map_err(|e| ServiceError::unavailable(format!("{database}: {e}")))?;
         Ok(Self::new(database, POOL_SIZE))
     }
 
@@ -110,10 +110,10 @@ impl Store {
     }
 
     /// Runs queries that read. Runs them again if the server closed the connection during the first run.
-    pub fn read<T>(&self, queries: impl Fn(&mut Reader) -> Result<T>) -> Result<T> {
+    pub fn read<T, E: OperationError>(&self, queries: impl Fn(&mut Reader) -> Result<T, E>) -> Result<T, E> {
         let mut connection = self.connection()?;
         let result = match queries(connection.reader()) {
-            Err(AuthError::Unavailable(_)) if !connection.is_alive() => {
+            Err(error) if is_unavailable(&error) && !connection.is_alive() => {
                 drop(connection);
                 queries(self.live_connection()?.reader())
             }
@@ -126,7 +126,7 @@ impl Store {
     }
 
     /// Runs queries in a transaction, which is committed if they return `Ok` and rolled back otherwise.
-    pub fn write<T>(&self, queries: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+    pub fn write<T, E: OperationError>(&self, queries: impl FnOnce(&mut Transaction) -> Result<T, E>) -> Result<T, E> {
         match self.write_unless(|tx| queries(tx).map(Ok::<T, Infallible>))? {
             Ok(value) => Ok(value),
             Err(never) => match never {},
@@ -134,14 +134,14 @@ impl Store {
     }
 
     /// Runs queries in a transaction, which is also rolled back if they return `Ok(Err(reason))`.
-    pub fn write_unless<T, R>(
+    pub fn write_unless<T, R, E: OperationError>(
         &self,
-        queries: impl FnOnce(&mut Transaction) -> Result<std::result::Result<T, R>>,
-    ) -> Result<std::result::Result<T, R>> {
+        queries: impl FnOnce(&mut Transaction) -> Result<Result<T, R>, E>,
+    ) -> Result<Result<T, R>, E> {
         let mut connection = self.begin_write().inspect_err(log_failure)?;
         let result = queries(connection.transaction());
         let ended = if let Ok(Ok(_)) = &result {
-            connection.commit().map_err(AuthError::from)
+            connection.commit().map_err(|error| E::from(error.into()))
         } else {
             if let Err(e) = connection.rollback() {
                 log::warn!("rolling back a transaction failed: {e}");
@@ -166,18 +166,12 @@ impl Store {
     }
 
     /// Runs the migrations and then `queries`, in one transaction and under a lock: several nodes may start at once.
-    pub fn migrate<T>(&self, queries: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+    pub fn migrate<T, E: OperationError>(
+        &self,
+        queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.write(|tx| {
-            match tx.connection() {
-                DbConnection::Postgres(c) => {
-                    // Another node may be migrating, and a migration may take long.
-                    c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
-                    diesel::sql_query(MIGRATION_LOCK).execute(c)?;
-                    c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
-                }
-                DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
-            }
-            .map_err(|e| AuthError::internal(format!("migrating the database: {e}")))?;
+            migrate(tx)?;
             queries(tx)
         })
     }
@@ -219,19 +213,36 @@ impl Store {
             (true, Ok(_)) => log::info!("the database is reachable again"),
             _ => {}
         }
-        connection.map_err(AuthError::unavailable)
+        connection.map_err(ServiceError::unavailable)
     }
 }
 
-fn log_failure(error: &AuthError) {
-    if let AuthError::Unavailable(cause) = error {
+fn migrate(tx: &mut Transaction) -> Result<()> {
+    match tx.connection() {
+        DbConnection::Postgres(c) => {
+            // Another node may be migrating, and a migration may take long.
+            c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
+            diesel::sql_query(MIGRATION_LOCK).execute(c)?;
+            c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
+        }
+        DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
+    }
+    .map_err(|e| ServiceError::internal(format!("migrating the database: {e}")))
+}
+
+fn is_unavailable(error: &impl OperationError) -> bool {
+    matches!(error.service_error(), Some(ServiceError::Unavailable(_)))
+}
+
+fn log_failure(error: &impl OperationError) {
+    if let Some(ServiceError::Unavailable(cause)) = error.service_error() {
         log::warn!("a database query failed: {cause}");
     }
 }
 
 /// A query that cannot be built or read, or that violates a constraint, is a bug. Every other error is the state of the
 /// database.
-impl From<diesel::result::Error> for AuthError {
+impl From<diesel::result::Error> for ServiceError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind as Kind, Error};
         match error {

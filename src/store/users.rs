@@ -6,7 +6,7 @@ use diesel::sql_types::BigInt;
 
 use super::schema::users;
 use super::{DbConnection, Reader, Transaction};
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::model::{Name, NewUser, Profile, ProfileChange, User, UserRef, UserSummary};
 use crate::secret::password::NO_PASSWORD;
 
@@ -223,7 +223,7 @@ impl Transaction {
                 users::created_at.eq(now),
             ))
             .execute(self.connection())?;
-        let inserted = |user: Option<User>| user.ok_or_else(|| AuthError::internal("the new user is missing"));
+        let inserted = |user: Option<User>| user.ok_or_else(|| ServiceError::internal("the new user is missing"));
         let user_id = inserted(self.user_by_name(&user.name)?)?.id;
         self.change_profile(user_id, &user.profile)?;
         inserted(self.user(user_id)?)

@@ -1,8 +1,7 @@
-//! The client's address, and all else that is known of where a request comes from.
+//! The context of a request, above all the client's address.
 //!
-//! The peer is the client, unless it is a proxy whose word is taken: then its headers are followed from the last hop
-//! backwards, as long as each hop is such a proxy, too. What stands before the first hop that is none, anybody may have
-//! written.
+//! The client is the peer, unless the peer is a trusted proxy. Then the proxies' headers are followed from the last hop
+//! backwards to the first hop that is not a trusted proxy. Everything before that hop may be forged.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -22,15 +21,14 @@ use crate::model::RequestContext;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whose headers are believed.
+/// The proxies whose headers are trusted.
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// Whether somebody was told already that a header is not.
+    /// Whether the warning about an untrusted header has been logged.
     warned: AtomicBool,
 }
 
 impl TrustedProxies {
-    /// These networks; all addresses of none.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self {
@@ -39,30 +37,30 @@ impl TrustedProxies {
         }
     }
 
-    fn contain(&self, address: IpAddr) -> bool {
+    fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// The address of the client behind `peer`.
+    /// Returns the address of the client behind `peer`.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         let (forwarded, forwarded_for) = (forwarded(headers), x_forwarded_for(headers));
-        if !self.contain(peer) {
+        if !self.contains(peer) {
             let any = forwarded.is_some() || forwarded_for.is_some();
             if any && !self.warned.swap(true, Ordering::Relaxed) {
                 log::warn!(
-                    "a request from {peer} says whom it is forwarded for, and is not believed. If that is your proxy, \
-                     name it in SHOKO_AUTH_TRUSTED_PROXIES: until then all users behind it count as one client, and \
-                     one who guesses passwords makes all of them wait"
+                    "a request from {peer} has a header for a forwarded address, which is ignored. If that is your proxy, \
+                     add it to SHOKO_AUTH_TRUSTED_PROXIES: until then all users behind it count as one client, and \
+                     when one of them guesses passwords, all of them have to wait"
                 );
             }
             return peer;
         }
-        let walk = |hops: Option<Vec<Option<IpAddr>>>| hops.map(|hops| self.walk(peer, &hops));
-        match (walk(forwarded), walk(forwarded_for)) {
+        let follow = |hops: Option<Vec<Option<IpAddr>>>| hops.map(|hops| self.client_of(peer, &hops));
+        match (follow(forwarded), follow(forwarded_for)) {
             (None, None) => peer,
             (Some(address), None) | (None, Some(address)) => address,
-            // A proxy that sets one header lets the other through as anybody sent it.
+            // A proxy that sets one header may forward the other as the client sent it.
             (Some(one), Some(other)) => {
                 if one == other {
                     one
@@ -73,13 +71,13 @@ impl TrustedProxies {
         }
     }
 
-    /// From the last hop backwards to the first that is not trusted; or that cannot be read: then whoever wrote it.
-    fn walk(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
+    /// Returns the last hop that is not a trusted proxy, or the proxy that reported a hop that cannot be parsed.
+    fn client_of(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
         let mut client = peer;
         for hop in hops.iter().rev() {
             let Some(hop) = hop else { return client };
             client = *hop;
-            if !self.contain(client) {
+            if !self.contains(client) {
                 return client;
             }
         }
@@ -87,17 +85,17 @@ impl TrustedProxies {
     }
 }
 
-/// The hops of `X-Forwarded-For`, the last one last; `None`: there is no such header.
+/// Returns the hops of `X-Forwarded-For` in order, or `None` if there is no such header.
 fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(X_FORWARDED_FOR).peekable();
     values.peek()?;
-    // By bytes, so that what is no text in one hop does not hide the next.
+    // Split as bytes, so that a hop that is not text does not hide the others.
     let hops = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let read = |hop| str::from_utf8(hop).ok().and_then(|hop| read_address(hop.trim()));
-    Some(hops.map(read).collect())
+    let parse = |hop| str::from_utf8(hop).ok().and_then(|hop| parse_address(hop.trim()));
+    Some(hops.map(parse).collect())
 }
 
-/// The same of `Forwarded` (RFC 7239).
+/// Returns the hops of `Forwarded` (RFC 7239) in order, or `None` if there is no such header.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(FORWARDED).peekable();
     values.peek()?;
@@ -116,8 +114,9 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     )
 }
 
-/// A header in the way in which the library reads it right, if it is one: it looks for commas and semicolons in quoted
-/// texts, too, where a client may have put them, minds a blank behind a semicolon, and takes the last of several `for`.
+/// Returns a header that the parser reads as RFC 7239 means it, or `None` if there is no such form. The parser splits quoted
+/// strings, where a client may have put commas and semicolons, and takes the last of several `for`. It also rejects a
+/// blank after a semicolon, which is removed.
 fn unambiguous(line: &str) -> Option<String> {
     let mut quoted = line.split('"').skip(1).step_by(2);
     let is_even = line.matches('"').count().is_multiple_of(2);
@@ -133,31 +132,31 @@ fn unambiguous(line: &str) -> Option<String> {
     Some(pairs.collect::<Vec<_>>().join(";"))
 }
 
-/// An address, with or without a port.
-fn read_address(text: &str) -> Option<IpAddr> {
+/// Parses an address with or without a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let address = text.parse().ok().or_else(with_port).or_else(in_brackets);
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// What a connection knows: set when its client has gone away.
-pub struct Departure(pub Arc<AtomicBool>);
+/// A flag of a connection, set when its client has closed it.
+pub struct ClientDisconnected(pub Arc<AtomicBool>);
 
-/// Where this request comes from.
+/// Returns the context of a request.
 #[must_use]
 pub fn request_context(request: &HttpRequest) -> RequestContext {
     let proxies = request.app_data::<Data<TrustedProxies>>();
-    // Whoever it is that cannot be told, counts as one.
+    // All peers without an address count as one client.
     let peer = request
         .peer_addr()
         .map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
     let address = proxies.map_or(peer, |proxies| proxies.client(peer, request.headers()));
-    let departure = request.conn_data::<Departure>();
+    let disconnected = request.conn_data::<ClientDisconnected>();
     RequestContext {
         address: Some(address),
         trace: Some(trace_id(request)),
-        client_disconnected: departure.map(|departure| departure.0.clone()).unwrap_or_default(),
+        client_disconnected: disconnected.map(|flag| flag.0.clone()).unwrap_or_default(),
     }
 }
 
@@ -188,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_a_peer_that_is_not_trusted_change_nothing() {
+    fn headers_from_an_untrusted_peer_are_ignored() {
         for header in [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1")] {
             assert_eq!(client("203.0.113.7", &[header]), "203.0.113.7");
         }
     }
 
     #[test]
-    fn trusted_hops_are_walked_from_the_right() {
+    fn trusted_hops_are_followed_from_the_right() {
         for (value, address) in [
             ("192.0.2.1", "192.0.2.1"),
             ("198.51.100.9, 192.0.2.1", "192.0.2.1"),
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_walked_likewise() {
+    fn forwarded_hops_are_followed_from_the_right() {
         for (value, address) in [
             ("for=192.0.2.1", "192.0.2.1"),
             (
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_that_disagree_are_not_believed() {
+    fn two_headers_that_disagree_are_ignored() {
         let both = |one, other| client("10.0.0.1", &[("X-Forwarded-For", one), ("Forwarded", other)]);
         assert_eq!(both("192.0.2.1", "for=192.0.2.1"), "192.0.2.1");
         assert_eq!(both("192.0.2.1", "for=198.51.100.9"), "10.0.0.1");

@@ -1,24 +1,23 @@
-//! HTTP Basic credentials (RFC 7617), as the dialects that know them read them.
+//! HTTP Basic credentials (RFC 7617).
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// What an `Authorization` header says.
+/// The credentials in an `Authorization` header.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Basic {
-    /// There is none.
+    /// There is no such header.
     Missing,
-    /// It is of another scheme.
+    /// The header has another scheme.
     OtherScheme,
-    /// It cannot be decoded.
-    Unreadable,
-    /// User and password with a colon between them, or a text without one.
+    /// The header cannot be decoded.
+    Malformed,
+    /// User and password, separated by a colon that may be missing.
     Decoded(String),
 }
 
 impl Basic {
-    /// Of these headers.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(AUTHORIZATION) else {
@@ -30,13 +29,13 @@ impl Basic {
             (Some(scheme), _, _) if !scheme.eq_ignore_ascii_case("basic") => Self::OtherScheme,
             (Some(_), Some(code), None) => STANDARD
                 .decode(code)
-                .map_or(Self::Unreadable, |b| Self::Decoded(text_of(b))),
-            _ => Self::Unreadable,
+                .map_or(Self::Malformed, |b| Self::Decoded(decode_text(b))),
+            _ => Self::Malformed,
         }
     }
 }
 
-/// Clients that know only Latin-1 send names in that; what is UTF-8 is hardly anything else.
-fn text_of(bytes: Vec<u8>) -> String {
+/// Decodes UTF-8, or else Latin-1, which some clients send. Latin-1 text is hardly ever valid UTF-8.
+fn decode_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().copied().map(char::from).collect())
 }

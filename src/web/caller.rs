@@ -1,12 +1,16 @@
-//! Who makes the request: extractors, so that the right a route needs stands in its signature.
+//! Extractors for the caller of a request, so that the right that a route needs stands in its signature.
 //!
-//! A key that was looked up before costs no query and no wait.
+//! Each wire protocol implements [`Dialect`], and its handlers take [`Caller`], [`Admin`] or [`MaybeCaller`] of it. A
+//! cached key costs no query and no wait.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::rt::time::timeout;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpRequest, ResponseError};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use smallvec::SmallVec;
@@ -14,134 +18,179 @@ use tokio::sync::oneshot;
 
 use super::CALL_TIMEOUT;
 use super::address::request_context;
-use super::problem::Problem;
 use super::query::Query;
 use crate::auth::Auth;
-use crate::error::{AuthError, Result};
-use crate::model::Caller;
+use crate::error::{KeyError, ManageError, ServiceError};
+use crate::model::{self, Actor};
 use crate::secret::key::Key;
 
-/// More keys than this in one request are not looked at.
+/// How many keys of one request are tried.
 const MAX_KEYS: usize = 4;
-/// What a request presents to be known by: the header `apikey`, `Authorization: Bearer`, the query `apikey`, in this
-/// order. Empty values count as absent.
-pub struct Presented {
-    /// Whether it presents anything, be it a key or not.
-    pub anything: bool,
-    /// The keys among it.
-    pub keys: SmallVec<[Key; MAX_KEYS]>,
-}
 
-impl Presented {
-    /// By this request.
+/// Keys in the order in which they are tried.
+pub type Keys = SmallVec<[Key; MAX_KEYS]>;
+
+/// How a wire protocol presents keys and reports errors.
+pub trait Dialect: 'static {
+    type Error: ResponseError + From<KeyError> + From<ManageError> + 'static;
+
+    /// Returns the keys that a request presents; none if it does not try to authenticate. Fails if it tries to, but
+    /// presents nothing that could be a key.
+    fn presented_keys(request: &HttpRequest) -> Result<Keys, Self::Error>;
+
+    /// Returns the error for keys of which none is valid.
     #[must_use]
-    pub fn by(request: &HttpRequest) -> Self {
-        let mut presented = Self {
-            anything: false,
-            keys: SmallVec::new(),
-        };
-        for value in request.headers().get_all("apikey") {
-            presented.add(text(value));
-        }
-        for value in request.headers().get_all(AUTHORIZATION) {
-            if let Some((scheme, key)) = text(value).trim_start().split_once(' ')
-                && scheme.eq_ignore_ascii_case("bearer")
-            {
-                presented.add(key);
-            }
-        }
-        if !request.query_string().is_empty() {
-            for key in Query::of(request).all("apikey") {
-                presented.add(key);
-            }
-        }
-        presented
-    }
-
-    fn add(&mut self, text: &str) {
-        self.anything |= !text.trim().is_empty();
-        if self.keys.len() < MAX_KEYS {
-            self.keys.extend(Key::parse(text));
-        }
+    fn rejection(_auth: &Data<Auth>, _keys: Keys) -> impl Future<Output = Self::Error> {
+        async { KeyError::Invalid.into() }
     }
 }
 
-/// What is no text is no key; it counts as one that is unknown.
-fn text(value: &HeaderValue) -> &str {
-    value.to_str().unwrap_or("?")
+/// Returns the keys in the header `apikey`, in `Authorization: Bearer` and in the query `apikey`, in this order. Empty
+/// values count as absent. Fails if there are values but none could be a key.
+pub fn standard_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
+    let mut keys = Keys::new();
+    let mut is_empty = true;
+    let mut add = |text: &str| {
+        is_empty &= text.trim().is_empty();
+        if keys.len() < MAX_KEYS {
+            keys.extend(Key::parse(text));
+        }
+    };
+    // A value that is not text counts as an unknown key.
+    let text = |value| HeaderValue::to_str(value).unwrap_or("?");
+    request.headers().get_all("apikey").map(text).for_each(&mut add);
+    for value in request.headers().get_all(AUTHORIZATION).map(text) {
+        if let Some((scheme, key)) = value.trim_start().split_once(' ')
+            && scheme.eq_ignore_ascii_case("bearer")
+        {
+            add(key);
+        }
+    }
+    if !request.query_string().is_empty() {
+        Query::of(request).all("apikey").for_each(&mut add);
+    }
+    if keys.is_empty() && !is_empty {
+        return Err(KeyError::Invalid);
+    }
+    Ok(keys)
 }
 
-/// At once when the key is remembered.
-async fn caller(request: HttpRequest) -> Result<Option<Caller>> {
-    let Presented { anything, keys } = Presented::by(&request);
-    if keys.is_empty() {
-        return if anything { Err(AuthError::InvalidKey) } else { Ok(None) };
-    }
-    let auth = request
-        .app_data::<Data<Auth>>()
-        .expect("the server gives every route the service");
-    let context = request_context(&request);
-    if let Some(caller) = auth.cached_caller(&keys, &context) {
+/// Returns the caller that presents `keys`, or `None` if no key is valid. Returns at once if the first key is cached.
+async fn find_caller(request: &HttpRequest, keys: &Keys) -> Result<Option<model::Caller>, ServiceError> {
+    let (auth, context) = (auth(request), request_context(request));
+    if let Some(caller) = auth.cached_caller(keys, &context) {
         return Ok(Some(caller));
     }
     let (sender, receiver) = oneshot::channel();
-    auth.look_up(&keys, move |found| drop(sender.send(found)));
-    let late = |_| AuthError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}"));
-    let nothing = |_| AuthError::internal("the thread that looked a key up panicked");
+    auth.look_up(keys, move |found| drop(sender.send(found)));
+    let late = |_| ServiceError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}"));
+    let panicked = |_| ServiceError::internal("the lookup of a key panicked");
     let found = timeout(CALL_TIMEOUT, receiver)
         .await
         .map_err(late)?
-        .map_err(nothing)??;
-    let holder = found.ok_or(AuthError::InvalidKey)?;
-    Ok(Some(auth.looked_up_caller(holder, context)))
+        .map_err(panicked)??;
+    Ok(found.map(|holder| auth.looked_up_caller(holder, context)))
 }
 
-/// For routes that need a working key.
-impl FromRequest for Caller {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
+fn auth(request: &HttpRequest) -> &Data<Auth> {
+    request.app_data().expect("the server gives every route the service")
+}
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = caller(request.clone());
-        async { Ok(caller.await?.ok_or(AuthError::KeyRequired)?) }.boxed_local()
+/// The caller, on a route that requires a valid key.
+pub struct Caller<D>(model::Caller, PhantomData<D>);
+
+impl<D> Caller<D> {
+    #[must_use]
+    pub fn into_inner(self) -> model::Caller {
+        self.0
     }
 }
 
-/// For routes that need a working key of an administrator.
-pub struct Admin(pub Caller);
+impl<D> Deref for Caller<D> {
+    type Target = model::Caller;
 
-impl FromRequest for Admin {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
+    fn deref(&self) -> &model::Caller {
+        &self.0
+    }
+}
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let caller = Caller::from_request(request, payload);
-        async {
-            let caller = caller.await?;
-            if caller.holder.is_admin {
-                Ok(Self(caller))
-            } else {
-                Err(AuthError::Forbidden.into())
+impl<'a, D> From<&'a Caller<D>> for Actor<'a> {
+    fn from(caller: &'a Caller<D>) -> Self {
+        Self::Caller(caller)
+    }
+}
+
+impl<D: Dialect> FromRequest for Caller<D> {
+    type Error = D::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, D::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        async move {
+            let keys = D::presented_keys(&request)?;
+            if keys.is_empty() {
+                return Err(KeyError::Required.into());
+            }
+            match find_caller(&request, &keys).await {
+                Ok(Some(caller)) => Ok(Self(caller, PhantomData)),
+                Ok(None) => Err(D::rejection(auth(&request), keys).await),
+                Err(error) => Err(KeyError::from(error).into()),
             }
         }
         .boxed_local()
     }
 }
 
-/// For routes that anybody may call and that do more for somebody known. A key that does not work counts as none.
-pub struct MaybeCaller(pub Option<Caller>);
+/// The caller, on a route that requires a valid key of an administrator.
+pub struct Admin<D>(Caller<D>);
 
-impl FromRequest for MaybeCaller {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, std::result::Result<Self, Problem>>;
+impl<D> Admin<D> {
+    #[must_use]
+    pub fn into_inner(self) -> model::Caller {
+        self.0.into_inner()
+    }
+}
+
+impl<'a, D> From<&'a Admin<D>> for Actor<'a> {
+    fn from(admin: &'a Admin<D>) -> Self {
+        (&admin.0).into()
+    }
+}
+
+impl<D: Dialect> FromRequest for Admin<D> {
+    type Error = D::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, D::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::<D>::from_request(request, payload);
+        async {
+            let caller = caller.await?;
+            if caller.holder.is_admin {
+                Ok(Self(caller))
+            } else {
+                Err(ManageError::Forbidden.into())
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// The caller, if any, on a route that is public but does more for callers. An invalid key counts as none.
+pub struct MaybeCaller<D>(pub Option<model::Caller>, PhantomData<D>);
+
+impl<D: Dialect> FromRequest for MaybeCaller<D> {
+    type Error = D::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, D::Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = caller(request.clone());
-        async {
-            match caller.await {
-                Err(AuthError::InvalidKey) => Ok(Self(None)),
-                found => Ok(Self(found?)),
+        let request = request.clone();
+        async move {
+            let keys = D::presented_keys(&request).unwrap_or_default();
+            if keys.is_empty() {
+                return Ok(Self(None, PhantomData));
             }
+            let caller = find_caller(&request, &keys).await.map_err(KeyError::from)?;
+            Ok(Self(caller, PhantomData))
         }
         .boxed_local()
     }

@@ -1,4 +1,4 @@
-//! Which pages a browser lets call this server. Never with credentials: a key is sent by the page, not by the browser.
+//! Cross-origin requests from pages in browsers. Never with credentials: the page sends the key, not the browser.
 
 use actix_cors::Cors;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -6,10 +6,10 @@ use actix_web::middleware::Condition;
 
 use crate::settings::CorsOrigins;
 
-/// How long a browser may remember the answer to a preflight, in seconds.
+/// How long browsers may cache the response to a preflight, in seconds.
 const MAX_AGE: usize = 600;
 
-/// The middleware; none, when no page may.
+/// Returns the middleware, which does nothing if no origin is allowed.
 #[must_use]
 pub fn cors(origins: &CorsOrigins) -> Condition<Cors> {
     let cors = Cors::default()

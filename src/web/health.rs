@@ -1,16 +1,14 @@
-//! Is the process alive, and can it serve?
+//! Health checks for load balancers and orchestrators.
 
-use actix_web::Responder;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
 
-use super::answer::Json;
 use super::problem::Problem;
 use super::process::Process;
 use super::{get_and_head, ping};
 use crate::auth::Auth;
 
-/// `/health/…`
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(get_and_head("/health/live", live))
@@ -21,16 +19,25 @@ pub fn routes(config: &mut ServiceConfig) {
 #[serde(rename_all = "camelCase")]
 struct Health {
     status: &'static str,
-    /// Whether keys that were looked up before are remembered, because their end would be heard of.
+    /// Whether verified keys are cached, which requires that the changes of other processes arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
     change_feed: Option<&'static str>,
 }
 
+impl Health {
+    fn respond(&self) -> HttpResponse {
+        HttpResponse::Ok()
+            .content_type("application/json; charset=utf-8")
+            .json(self)
+    }
+}
+
 async fn live() -> impl Responder {
-    Json(Health {
+    let health = Health {
         status: "live",
         change_feed: None,
-    })
+    };
+    health.respond()
 }
 
 async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responder, Problem> {
@@ -42,8 +49,9 @@ async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responde
     }
     ping(&auth).await?;
     let change_feed = if auth.follows_changes() { "up" } else { "down" };
-    Ok(Json(Health {
+    let health = Health {
         status: "ready",
         change_feed: Some(change_feed),
-    }))
+    };
+    Ok(health.respond())
 }

@@ -1,9 +1,10 @@
-//! `MvcProblemDetails`: the one form of every error on the Shoko surface (RFC 9457, as ASP.NET Core writes it).
+//! Problems: errors in the format of RFC 9457 with ASP.NET Core's extensions, as `MvcProblemDetails` describes it.
 //!
-//! A handler returns a [`Problem`]; what the request has to say about it, its trace id and the media type it
-//! can read, is added at the surface by [`Problem::fill_in`].
+//! A handler returns a [`Problem`]. The request middleware adds what depends on the request, the trace id and the media
+//! type, with [`Problem::complete`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
@@ -13,15 +14,21 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::middleware::InternalCause;
 use crate::auth::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
-use crate::error::{AuthError, ThrottleScope, whole_seconds};
+use crate::error::{
+    Cause, IssueError, KeyError, LoginError, ManageError, ServiceError, ThrottleScope, Throttled, whole_seconds,
+};
 use crate::model::TraceId;
 
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
-/// How long a client may wait, in seconds, before it tries again what the database could not do.
-const RETRY_AFTER: u64 = 1;
+/// The `Retry-After` of problems without one of their own, in seconds.
+const DEFAULT_RETRY_AFTER: u64 = 1;
+/// RFC 6750, section 3: no error code unless a key was presented. Never Basic, or browsers would open their own dialog.
+const CHALLENGE: &str = r#"Bearer realm="shoko-auth""#;
+const INVALID_KEY_CHALLENGE: &str = r#"Bearer realm="shoko-auth", error="invalid_token""#;
 
-/// Why a request was not done, for the client; and for the log, when it is the server's fault.
+/// The reason why a request failed.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -31,11 +38,10 @@ pub struct Problem {
     /// In seconds.
     retry_after: Option<u64>,
     throttled: Option<ThrottleScope>,
-    cause: Option<String>,
+    cause: Option<Cause>,
 }
 
 impl Problem {
-    /// A status that speaks for itself.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         Self {
@@ -49,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// A status with a sentence for the person who reads it.
+    /// Creates a problem with a sentence for the person who reads it.
     #[must_use]
     pub fn with_detail(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -58,7 +64,7 @@ impl Problem {
         }
     }
 
-    /// 400: one member of the request is not what it must be.
+    /// Creates a 400 about one member of the request; `""` stands for the request as a whole.
     #[must_use]
     pub fn invalid(member: &str, text: impl Into<String>) -> Self {
         let mut errors = Errors::default();
@@ -66,19 +72,27 @@ impl Problem {
         Self::from(errors)
     }
 
-    /// What the log must know and the client must not.
-    #[must_use]
-    pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+    fn unauthorized(challenge: &'static str, detail: String) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..Self::with_detail(StatusCode::UNAUTHORIZED, detail)
+        }
     }
 
-    /// Gives the answer that was made from this problem, or from nothing but a status, what the request has to say:
-    /// its trace id, and a type that its client can read.
+    fn retry_later(status: StatusCode, retry_after: &Duration, detail: String) -> Self {
+        Self {
+            retry_after: Some(whole_seconds(retry_after)),
+            ..Self::with_detail(status, detail)
+        }
+    }
+
+    /// Gives the response of this problem its body: with the trace id of the request, in a media type that the client
+    /// accepts.
     #[must_use]
-    pub fn fill_in(&self, answer: ServiceResponse, trace: TraceId) -> ServiceResponse {
+    pub fn complete(&self, response: ServiceResponse, trace: TraceId) -> ServiceResponse {
         let body = serde_json::to_string(&self.details(trace)).unwrap_or_default();
-        let media_type = HeaderValue::from_static(media_type(answer.request()));
-        let (request, response) = answer.into_parts();
+        let media_type = HeaderValue::from_static(media_type(response.request()));
+        let (request, response) = response.into_parts();
         let mut response = response.set_body(BoxBody::new(body));
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
         ServiceResponse::new(request, response)
@@ -114,15 +128,19 @@ impl ResponseError for Problem {
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        let default = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        let default = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
         if let Some(seconds) = self.retry_after.or(default) {
             response.insert_header((header::RETRY_AFTER, seconds));
-            if let Some(axis) = self.throttled {
-                let [policy, limit] = rate_limit(axis, seconds);
+            if let Some(scope) = self.throttled {
+                let [policy, limit] = rate_limit(scope, seconds);
                 response.insert_header(policy).insert_header(limit);
             }
         }
-        response.finish()
+        let mut response = response.finish();
+        if let Some(cause) = &self.cause {
+            response.extensions_mut().insert(InternalCause(cause.clone()));
+        }
+        response
     }
 }
 
@@ -135,62 +153,89 @@ impl From<Errors> for Problem {
     }
 }
 
-/// What the core's errors are on the Shoko surface, unless a route has words of its own for one.
-impl From<AuthError> for Problem {
-    fn from(error: AuthError) -> Self {
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
         let text = error.to_string();
-        let unauthorized = |challenge| Self {
-            challenge: Some(challenge),
-            ..Self::with_detail(StatusCode::UNAUTHORIZED, text.clone())
-        };
         match error {
-            // RFC 6750, section 3: no error code unless a key was presented. Never Basic: a browser would ask.
-            AuthError::WrongCredentials | AuthError::KeyRequired => unauthorized(r#"Bearer realm="shoko-auth""#),
-            // Nobody is told that the password is right.
-            AuthError::Disabled => Self::from(AuthError::WrongCredentials),
-            AuthError::InvalidKey => unauthorized(r#"Bearer realm="shoko-auth", error="invalid_token""#),
-            AuthError::Forbidden | AuthError::AdminOnly(_) => Self::with_detail(StatusCode::FORBIDDEN, text),
-            AuthError::UnknownUser | AuthError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
-            AuthError::NameTaken
-            | AuthError::LastAdmin
-            | AuthError::BadPassword(_)
-            | AuthError::BadExpiry
-            | AuthError::SessionExpires
-            | AuthError::BeyondSession => Self::invalid("", text),
-            AuthError::Throttled(throttled) => Self {
-                retry_after: Some(whole_seconds(&throttled.retry_after)),
-                throttled: Some(throttled.scope),
-                ..Self::with_detail(StatusCode::TOO_MANY_REQUESTS, text)
-            },
-            AuthError::Busy { retry_after } => Self {
-                retry_after: Some(whole_seconds(&retry_after)),
-                ..Self::with_detail(StatusCode::SERVICE_UNAVAILABLE, text)
-            },
-            // The client has disconnected. Only one that half-closed its connection will see this response.
-            AuthError::ClientDisconnected => Self::new(StatusCode::SERVICE_UNAVAILABLE),
+            ServiceError::Busy { retry_after } => {
+                Self::retry_later(StatusCode::SERVICE_UNAVAILABLE, &retry_after, text)
+            }
+            // Only a client that half-closed its connection sees this response.
+            ServiceError::ClientDisconnected => Self::new(StatusCode::SERVICE_UNAVAILABLE),
             // The store has logged the cause.
-            AuthError::Unavailable(_) => Self::with_detail(
+            ServiceError::Unavailable(_) => Self::with_detail(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database cannot be used now. Try again later.",
             ),
-            AuthError::Internal(_) => Self {
-                cause: Some(text),
+            ServiceError::Internal(cause) => Self {
+                cause: Some(cause),
                 ..Self::new(StatusCode::INTERNAL_SERVER_ERROR)
             },
         }
     }
 }
 
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) of a count that is full for so many
-/// seconds.
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        let text = error.to_string();
+        match error {
+            // Nothing here tells that the password of a disabled user is right.
+            LoginError::WrongCredentials | LoginError::Disabled => {
+                Self::unauthorized(CHALLENGE, LoginError::WrongCredentials.to_string())
+            }
+            LoginError::Throttled(Throttled { scope, retry_after }) => Self {
+                throttled: Some(scope),
+                ..Self::retry_later(StatusCode::TOO_MANY_REQUESTS, &retry_after, text)
+            },
+            LoginError::BadExpiry(_) => Self::invalid("", text),
+            LoginError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Required => Self::unauthorized(CHALLENGE, error.to_string()),
+            KeyError::Invalid => Self::unauthorized(INVALID_KEY_CHALLENGE, error.to_string()),
+            KeyError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::BadExpiry(_) | IssueError::SessionExpires | IssueError::BeyondSession => {
+                Self::invalid("", error.to_string())
+            }
+            IssueError::Key(error) => error.into(),
+        }
+    }
+}
+
+impl From<ManageError> for Problem {
+    fn from(error: ManageError) -> Self {
+        let text = error.to_string();
+        match error {
+            ManageError::Forbidden | ManageError::AdminOnly(_) => Self::with_detail(StatusCode::FORBIDDEN, text),
+            ManageError::UnknownUser | ManageError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
+            ManageError::NameTaken | ManageError::LastAdmin | ManageError::BadPassword(_) => Self::invalid("", text),
+            ManageError::Key(error) => error.into(),
+        }
+    }
+}
+
+/// Returns the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a limit that has
+/// been reached and rejects logins for `seconds`.
 #[must_use]
-pub fn rate_limit(axis: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
+fn rate_limit(scope: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
     let policies = format!(
         r#""network";q={NETWORK_FAILURES};w={}, "account";q={ACCOUNT_FAILURES};w={}"#,
         NETWORK_WINDOW.num_seconds(),
         MAX_BACKOFF.num_seconds()
     );
-    let name = match axis {
+    let name = match scope {
         ThrottleScope::Network => "network",
         ThrottleScope::Account => "account",
     };
@@ -201,65 +246,64 @@ pub fn rate_limit(axis: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2
     ]
 }
 
-/// What is wrong with the members of a request; `""` is the request as a whole.
+/// What is wrong with each member of a request; `""` stands for the request as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Errors(BTreeMap<(usize, String), Vec<String>>);
 
 impl Errors {
-    /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds one more text for `member`.
+    /// Adds a text about `member`.
     pub fn add(&mut self, member: &str, text: impl Into<String>) {
         let texts = self.0.entry((member.len(), member.to_owned())).or_default();
         texts.push(text.into());
     }
 }
 
-/// In the order of ASP.NET Core: by length, then by name.
+/// Orders members as ASP.NET Core does: by length, then by name.
 impl Serialize for Errors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|((_, member), texts)| (member, texts)))
     }
 }
 
-/// Why a request was not done (RFC 9457).
+/// The reason why a request failed (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub struct MvcProblemDetails {
-    /// What is wrong, by the member of the request that it is about; `""` stands for the request as a whole.
+    /// What is wrong with each member of the request; `""` stands for the request as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Vec<String>>>, nullable = false)]
     errors: Option<Errors>,
-    /// Where the status is defined.
+    /// The section of the standard that defines the status.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     r#type: Option<String>,
-    /// The status in words.
+    /// A short title of the status.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     title: Option<String>,
-    /// The status.
+    /// The HTTP status.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     status: Option<u16>,
-    /// What was wrong with this request, for a person.
+    /// An explanation of this occurrence for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     detail: Option<String>,
-    /// Which occurrence of the problem this is.
+    /// Identifies this occurrence. Not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     instance: Option<String>,
-    /// The id under which the server's log knows the request (W3C Trace Context).
+    /// The id of the request in the server's log (W3C Trace Context).
     #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     trace_id: Option<String>,
 }
 
-/// The status in words, as ASP.NET Core has them.
+/// Returns the title that ASP.NET Core gives the status.
 pub(super) fn title(status: StatusCode, invalid: bool) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST if invalid => "One or more validation errors occurred.",
@@ -268,7 +312,7 @@ pub(super) fn title(status: StatusCode, invalid: bool) -> &'static str {
     }
 }
 
-/// The section that defines the status.
+/// Returns the URL of the section that defines the status.
 pub(super) fn type_url(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "https://tools.ietf.org/html/rfc9110#section-15.5.1",
@@ -285,8 +329,8 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
     }
 }
 
-/// `application/problem+json`, unless the client names JSON and nothing that covers it: SDKs generated from Shoko's
-/// own document refuse any other type, and parameters, on a 400 or 401.
+/// Returns `application/problem+json`, or plain JSON for clients that accept only that: SDKs generated from Shoko's own
+/// document reject any other type, and parameters, on a 400 or 401.
 fn media_type(request: &HttpRequest) -> &'static str {
     let accept = Accept::parse(request).map(|accept| accept.0).unwrap_or_default();
     let mut named = None;
@@ -308,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problem_json_unless_json_is_named_and_nothing_covers_it() {
+    fn clients_that_accept_only_plain_json_receive_plain_json() {
         let given = |accept: &str| {
             media_type(
                 &TestRequest::default()

@@ -1,17 +1,15 @@
-//! What a handler may know about the process it runs in.
+//! The state of the process, for handlers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 
-/// When it was started, and whether it was told to stop.
 pub struct Process {
     started_at: DateTime<Utc>,
     stopping: AtomicBool,
 }
 
 impl Process {
-    /// One that starts now.
     #[must_use]
     pub fn start() -> Self {
         Self {
@@ -20,18 +18,16 @@ impl Process {
         }
     }
 
-    /// When it was started.
     #[must_use]
     pub fn started_at(&self) -> DateTime<Utc> {
         self.started_at
     }
 
-    /// From now on it is stopping: a proxy in front sees it as not ready and sends no more.
-    pub fn begin_to_stop(&self) {
+    /// Makes the server report that it is not ready, so that a proxy in front sends no more requests.
+    pub fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was told to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)

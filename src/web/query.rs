@@ -1,5 +1,4 @@
-//! The query, or a form. `all` and what builds on it match names without regard to case, as Shoko's clients need it;
-//! `pairs` leaves that to the caller.
+//! Queries and forms. Except in [`Query::pairs`], names match in any case.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -16,38 +15,37 @@ use super::problem::Problem;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Of this request.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
         Self::parse(request.query_string())
     }
 
-    /// Of `application/x-www-form-urlencoded` text.
+    /// Parses `application/x-www-form-urlencoded` text.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let pairs = web::Query::from_query(text);
         Self(pairs.map(web::Query::into_inner).unwrap_or_default())
     }
 
-    /// The same where every percent sign must begin an encoded byte, and those must make a text.
+    /// Parses `application/x-www-form-urlencoded` text, or returns `None` if a percent sign does not start an encoded byte
+    /// or the decoded bytes are not UTF-8.
     #[must_use]
     pub fn parse_strictly(text: &str) -> Option<Self> {
-        let is_sound = |text: &str| {
+        let is_valid = |text: &str| {
             let codes = text.split('%').skip(1);
             codes
                 .map(str::as_bytes)
                 .all(|code| code.len() >= 2 && code[..2].iter().all(u8::is_ascii_hexdigit))
                 && percent_decode_str(text).decode_utf8().is_ok()
         };
-        is_sound(text).then(|| Self::parse(text))
+        is_valid(text).then(|| Self::parse(text))
     }
 
-    /// The decoded pairs, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// All values of `name`.
+    /// Returns the values of `name`.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
@@ -55,7 +53,7 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The value of `name`, which may stand there once; an empty one counts as absent.
+    /// Returns the value of `name`. A blank one counts as absent; more than one is a problem.
     pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Problem> {
         let mut values = self.all(name);
         let value = values.next().filter(|value| !value.trim().is_empty());
@@ -63,12 +61,12 @@ impl Query {
             None => Ok(value),
             Some(_) => Err(Problem::invalid(
                 name,
-                format!("The query holds '{name}' more than once."),
+                format!("The query contains '{name}' more than once."),
             )),
         }
     }
 
-    /// The same as a number.
+    /// Returns the value of `name` as a number.
     pub fn number(&self, name: &str) -> Result<Option<i32>, Problem> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         let number = text.trim().parse();
@@ -77,11 +75,11 @@ impl Query {
             .map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
     }
 
-    /// The same as a truth value.
-    pub fn truth(&self, name: &str) -> Result<Option<bool>, Problem> {
+    /// Returns the value of `name` as a boolean.
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
         let Some(text) = self.one(name)? else { return Ok(None) };
-        let truth = text.trim().to_ascii_lowercase().parse();
-        truth
+        let boolean = text.trim().to_ascii_lowercase().parse();
+        boolean
             .map(Some)
             .map_err(|_| Problem::invalid(name, format!("The value '{text}' is not valid.")))
     }

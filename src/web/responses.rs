@@ -1,4 +1,4 @@
-//! The problems of the document: each is described once, with an example, and the operations refer to it.
+//! The problems in the OpenAPI document. Each is described once, with an example, and operations refer to it.
 
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use utoipa::{OpenApi, ToResponse, ToSchema};
 
 use super::problem::{MvcProblemDetails, title, type_url};
 
-/// One type a problem: its status, its description, what its example holds beside `type`, `title` and `status`,
-/// and the header it comes with.
+/// Defines a type for each problem from its status, its description, the members of its example other than `type`, `title`
+/// and `status`, and its header.
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident: $status:expr, $description:literal, $more:expr, $header:expr;)*) => {
         $(
@@ -22,7 +22,7 @@ macro_rules! problems {
             }
         )*
 
-        /// The part of the document that holds them.
+        /// The part of the OpenAPI document with all problems.
         #[derive(OpenApi)]
         #[openapi(components(schemas(MvcProblemDetails), responses($($name),*)))]
         pub struct Problems;
@@ -30,37 +30,29 @@ macro_rules! problems {
 }
 
 problems! {
-    /// 400.
-    BadRequest: StatusCode::BAD_REQUEST, "Something in the request is not valid; `errors` or `detail` says what.",
+    BadRequest: StatusCode::BAD_REQUEST, "The request is not valid; `errors` or `detail` explains why.",
         json!({"errors": {"user": ["Username is required"]}}), None;
-    /// 401.
-    Unauthorized: StatusCode::UNAUTHORIZED, "The credentials, or the key, are missing or wrong.",
+    Unauthorized: StatusCode::UNAUTHORIZED, "The password or the key is missing or wrong.",
         json!({"detail": "The user name or the password is wrong."}),
-        Some(("WWW-Authenticate", "How to say who calls (RFC 6750)."));
-    /// 403.
-    Forbidden: StatusCode::FORBIDDEN, "The caller may not do this.",
+        Some(("WWW-Authenticate", "How to authenticate (RFC 6750)."));
+    Forbidden: StatusCode::FORBIDDEN, "The caller is not permitted to do this.",
         json!({"detail": "Only an administrator may do this."}), None;
-    /// 404.
-    NotFound: StatusCode::NOT_FOUND, "There is nothing at this address, or no such user.",
+    NotFound: StatusCode::NOT_FOUND, "There is no such route or user.",
         json!({"detail": "An user by the given `userID` doesn't exist."}), None;
-    /// 413.
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",
         json!({"detail": "The body may have at most 16384 bytes."}), None;
-    /// 415.
-    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type than this operation takes.",
+    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body has a media type that this operation does not accept.",
         json!({"detail": "The Content-Type must be application/json, text/json or application/*+json, in UTF-8."}),
         None;
-    /// 429.
-    TooManyTries: StatusCode::TOO_MANY_REQUESTS, "Too many wrong passwords; not even the right one is taken now.",
-        json!({"detail": "Too many tries. Try again in 4 s."}),
-        Some(("Retry-After", "After how many seconds to try again."));
-    /// 500.
-    InternalError: StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server's; its log says more under the trace id.",
+    TooManyFailures: StatusCode::TOO_MANY_REQUESTS,
+        "Too many failed logins. Even the correct password is rejected until `Retry-After` has passed.",
+        json!({"detail": "Too many failed logins. Try again in 4 s."}),
+        Some(("Retry-After", "The number of seconds to wait before trying again."));
+    InternalError: StatusCode::INTERNAL_SERVER_ERROR, "An error in the server. Its log has the cause, under the trace id.",
         json!({}), None;
-    /// 503.
-    Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now, or too many passwords are to be checked.",
+    Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now, or the server is busy.",
         json!({"detail": "The database cannot be used now. Try again later."}),
-        Some(("Retry-After", "After how many seconds to try again."));
+        Some(("Retry-After", "The number of seconds to wait before trying again."));
 }
 
 fn describe(status: StatusCode, description: &str, more: Value, header: Option<(&str, &str)>) -> Response {

@@ -1,4 +1,4 @@
-//! The trace id that a problem and its log lines carry: W3C Trace Context, level 1.
+//! Trace ids, which problems and log lines show (W3C Trace Context, level 1).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest};
 
 use crate::model::TraceId;
 
-/// Of this request: the trace of an incoming `traceparent`, else a new one, with a span of its own.
+/// Returns the trace id of a request: the trace of its `traceparent` header, or else a new one, with a new span.
 #[must_use]
 pub fn trace_id(request: &HttpRequest) -> TraceId {
     *request.extensions_mut().get_or_insert_with(|| {
@@ -18,22 +18,23 @@ pub fn trace_id(request: &HttpRequest) -> TraceId {
     })
 }
 
-/// Random enough for an id on which nothing depends, and without asking the system at every request.
+/// Returns a number that is random enough for ids, without a system call.
 fn random() -> u64 {
     RandomState::new().hash_one(())
 }
 
-/// Trace and flags of a `traceparent` (Trace Context, section 3.2). A later version may have more members.
+/// Parses the trace and the flags of a `traceparent` header (Trace Context, section 3.2). Later versions may append
+/// members.
 fn parse(header: &str) -> Option<(u128, u8)> {
     let mut members = header.trim().split('-');
     let (version, trace, parent, flags) = (members.next()?, members.next()?, members.next()?, members.next()?);
     let hex = |text: &str, length: usize| {
         text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
-    let zero = |text: &str| text.bytes().all(|b| b == b'0');
-    let sound = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    let complete = version != "00" || members.next().is_none();
-    if !sound || !complete || zero(trace) || zero(parent) {
+    let is_zero = |text: &str| text.bytes().all(|b| b == b'0');
+    let is_valid = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let has_no_excess = version != "00" || members.next().is_none();
+    if !is_valid || !has_no_excess || is_zero(trace) || is_zero(parent) {
         return None;
     }
     Some((
@@ -51,7 +52,7 @@ mod tests {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
     #[test]
-    fn the_trace_of_the_request_is_taken_over_with_a_new_span() {
+    fn an_incoming_trace_continues_with_a_new_span() {
         let header = format!("00-{TRACE}-b7ad6b7169203331-01");
         let request = TestRequest::default()
             .insert_header(("traceparent", header.as_str()))
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_none_is_ignored() {
+    fn an_invalid_header_is_ignored() {
         for header in [
             "",
             "nonsense",

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::{ImportMode, ShokoDatabase};
 use crate::auth::interleaving_tests::database::{Backend, on_both_databases};
 use crate::auth::interleaving_tests::{Nodes, OLD, admin, device, log_in, log_in_on, old};
-use crate::error::AuthError;
+use crate::error::LoginError;
 use crate::model::RequestContext;
 use shoko_database::{Generation, key, sha512};
 
@@ -31,7 +31,7 @@ on_both_databases! {
         let report = nodes.two.import_shoko(&shoko, ImportMode::Write, |_, _| ()).unwrap();
         assert_eq!(report.removed_admin.as_deref(), Some("Default"));
         let refused = nodes.one.record_first_login(&checked);
-        assert!(matches!(refused, Err(AuthError::WrongCredentials)), "{refused:?}");
+        assert!(matches!(refused, Err(LoginError::WrongCredentials)), "{refused:?}");
         assert_eq!(nodes.database.texts("SELECT device AS text FROM api_keys"), ["web-ui"], "only the imported key is there");
     }
 

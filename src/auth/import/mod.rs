@@ -22,7 +22,7 @@ pub use shoko_database::{ShokoDatabase, ShokoError};
 
 use super::Auth;
 use super::audit::{self, Event};
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::model::{Actor, Expiration, Name, NewUser, RequestContext, User};
 use crate::secret::key::KeyHash;
 use crate::secret::password::NO_PASSWORD;
@@ -67,7 +67,7 @@ impl Auth {
                 rows.map(|row| (row, NO_HASH.to_owned())).collect()
             }
         };
-        let written = self.store.write_unless(|tx| {
+        let written = self.store.write_unless(|tx| -> Result<_> {
             let owners = add_users(tx, &candidates.users, &hashes, self.now(), &mut report)?;
             self.add_keys(tx, &candidates.keys, &owners, &mut report)?;
             Ok(match mode {
@@ -250,7 +250,7 @@ fn add_user(tx: &mut Transaction, user: &CandidateUser, id: i32, hashes: &Hashes
         (Some(_), Some(hash)) => hash,
         (Some(_), None) => {
             let changed = "users changed while passwords were being hashed: import again";
-            return Err(AuthError::unavailable(changed));
+            return Err(ServiceError::unavailable(changed));
         }
     };
     let new = NewUser {
@@ -293,7 +293,7 @@ fn assign_ids(tx: &mut Transaction, rows: impl Iterator<Item = i64>, here: &[Use
     let next = tx.next_user_id()?;
     let mut free = taken.iter().map(|id| i64::from(*id) + 1).fold(next, i64::max);
     for row in others {
-        let id = i32::try_from(free).map_err(|_| AuthError::internal("there are no more user ids"))?;
+        let id = i32::try_from(free).map_err(|_| ServiceError::internal("there are no more user ids"))?;
         ids.insert(row, id);
         free += 1;
     }

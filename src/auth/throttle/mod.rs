@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use chrono::{NaiveDateTime, TimeDelta};
 
 use super::Auth;
-use crate::error::{AuthError, Result, Throttled};
+use crate::error::{LoginError, Result, ServiceError, Throttled};
 use crate::model::{Name, Network, RequestContext, normalize};
 use crate::store::{Credential, Failures, Reader, Transaction};
 pub use policy::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
@@ -89,7 +89,7 @@ impl Auth {
         user: &Name,
         credential: Option<&Credential>,
         context: &RequestContext,
-    ) -> Result<Option<Attempt>> {
+    ) -> Result<Option<Attempt>, LoginError> {
         let Some(attempt) = self.new_attempt(user, credential, context)? else {
             return Ok(None);
         };
@@ -105,12 +105,14 @@ impl Auth {
                 Verdict::Allow => return Ok(Some(attempt)),
                 Verdict::Reject(scope, until) => {
                     let retry_after = (until - self.now()).to_std().unwrap_or_default();
-                    return Err(AuthError::Throttled(Throttled { scope, retry_after }));
+                    return Err(LoginError::Throttled(Throttled { scope, retry_after }));
                 }
-                Verdict::Wait if context.is_client_disconnected() => return Err(AuthError::ClientDisconnected),
+                Verdict::Wait if context.is_client_disconnected() => {
+                    return Err(ServiceError::ClientDisconnected.into());
+                }
                 Verdict::Wait if start.elapsed() > MAX_SETTLE_WAIT => {
                     let retry_after = Duration::from_secs(1);
-                    return Err(AuthError::Busy { retry_after });
+                    return Err(ServiceError::Busy { retry_after }.into());
                 }
                 Verdict::Wait => self.throttle.wait_for_settlement(),
             }

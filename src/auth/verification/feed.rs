@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cache::KeyCache;
 use crate::auth::Auth;
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::settings::Database;
 use crate::store::{Change, ChangeFeed};
 
@@ -58,7 +58,7 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
         }
         cache.set_valid_until(as_of + STALE_AFTER);
         drop(cache);
-        let stale = || AuthError::unavailable(format!("it is more than {STALE_AFTER:?} late"));
+        let stale = || ServiceError::unavailable(format!("it is more than {STALE_AFTER:?} late"));
         health.report((as_of.elapsed() >= STALE_AFTER).then(stale).as_ref());
         sleep(POLL_INTERVAL);
     }
@@ -72,7 +72,7 @@ struct FeedHealth {
 }
 
 impl FeedHealth {
-    fn report(&mut self, error: Option<&AuthError>) {
+    fn report(&mut self, error: Option<&ServiceError>) {
         match (error, self.is_down) {
             (Some(error), false) => {
                 log::warn!("the change feed is down, so every verification queries the database: {error}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::cache::KeyCache;
 use crate::clock::Clock;
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::model::KeyHolder;
 use crate::secret::key::KeyHash;
 use crate::settings::{CoreSettings, Database};
@@ -20,7 +20,7 @@ use crate::store::Store;
 
 /// How many requests one query serves.
 const MAX_BATCH: usize = 256;
-/// How many requests may wait. Further ones fail with [`AuthError::Busy`].
+/// How many requests may wait. Further ones fail with [`ServiceError::Busy`].
 const MAX_PENDING_LOOKUPS: usize = 2_000;
 
 /// The holder of the first valid key of a request.
@@ -54,11 +54,11 @@ impl Lookups {
         let on_result = Box::new(on_result);
         match self.queue().try_send(Lookup { hashes, on_result }) {
             Ok(()) => {}
-            Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(AuthError::Busy {
+            Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(ServiceError::Busy {
                 retry_after: Duration::from_secs(1),
             })),
             Err(TrySendError::Disconnected(lookup)) => {
-                (lookup.on_result)(Err(AuthError::internal("the lookup thread is not running")));
+                (lookup.on_result)(Err(ServiceError::internal("the lookup thread is not running")));
             }
         }
     }

@@ -13,7 +13,7 @@ pub(super) use last_used::LastUsedBuffer;
 pub(super) use lookup::{LookupResult, Lookups};
 
 use super::Auth;
-use crate::error::{AuthError, Result};
+use crate::error::{Result, ServiceError};
 use crate::model::{Caller, KeyHolder, KeyUse, RequestContext};
 use crate::secret::key::{Key, KeyHash};
 
@@ -55,7 +55,7 @@ impl Auth {
     pub(super) fn look_up_blocking(&self, hashes: Vec<KeyHash>) -> LookupResult {
         let (sender, receiver) = channel();
         self.lookups.start(hashes, move |result| drop(sender.send(result)));
-        let dropped = |_| AuthError::internal("the lookup of a key panicked");
+        let dropped = |_| ServiceError::internal("the lookup of a key panicked");
         receiver.recv().map_err(dropped)?
     }
 

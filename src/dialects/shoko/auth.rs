@@ -1,53 +1,45 @@
-//! `/api/auth`: log in, list, make and end keys, change the password.
+//! `/api/auth`: log in, list, issue and revoke keys, change the password.
 
-use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
 
-use super::tokens::expiry_refused;
+use super::problems::{bad_request, of_issue, of_password_change, of_revocation};
+use super::response::{Json, PlainText};
 use super::types::{ApikeyResult, CoreAuthUser, ListedToken};
+use super::{Caller, MaybeCaller, json};
 use crate::auth::{Auth, KeyFilter, KeysAfterChange};
-use crate::error::AuthError;
-use crate::model::{Caller, Name, NameError, RequestContext, RequestedExpiry, SecretText, UserRef};
-use crate::web::answer::{Json, Text};
+use crate::error::ManageError;
+use crate::model::{Name, NameError, RequestContext, RequestedExpiry, SecretText, UserRef};
 use crate::web::body::Body;
 use crate::web::call;
-use crate::web::caller::MaybeCaller;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{Forbidden, TooManyTries, Unauthorized};
+use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
 
-/// Log in: the API key of a device.
+/// Log in and get the device's API key.
 ///
-/// The same user and device get the same key, until it is ended.
-#[utoipa::path(post, path = "/api/auth", tag = "Auth",
-    request_body(content = CoreAuthUser, description = "Who logs in, and on which device.",
-        example = json!(CoreAuthUser::example())),
+/// Returns the same key at every login of the same user and device, until the key is revoked.
+#[utoipa::path(post, path = "/api/auth", tag = "Auth", security(()),
+    request_body(content = CoreAuthUser, description = "The user, the password and the device.", example = json!(CoreAuthUser::example())),
     responses(
-        (status = 200, description = "The device's key.", body = ApikeyResult,
-            example = json!(ApikeyResult::example())),
-        (status = 401, response = Unauthorized),
-        (status = 429, response = TooManyTries),
-    ), security(()))]
+        (status = 200, description = "The device's key.", body = ApikeyResult, example = json!(ApikeyResult::example())),
+        (status = 401, response = Unauthorized), (status = 429, response = TooManyFailures)))]
 pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
-    let login = body.json::<CoreAuthUser>().await?.check()?;
+    let login = json::object::<CoreAuthUser>(body).await?.check()?;
     let issued = call(&auth, move |auth| auth.log_in(&login, &context)).await?;
     Ok(Json(ApikeyResult::from(&issued)).no_store())
 }
 
-/// End a key.
+/// Revoke a key.
 ///
-/// With the query `apikey` and no body (or `null`): ends that key; knowing it is proof enough, and the answer is the
-/// same when it is unknown. With a JSON string as body: ends the key that it is, or else, for a caller who presents a
-/// key, all keys of the caller's device of that name; a key in the query then only tells who calls.
-#[utoipa::path(delete, path = "/api/auth", tag = "Auth",
-    params(
-        ("apikey" = Option<String>, Query, description = "The key to end.",
-            example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
-    ),
+/// With `apikey` in the query and no body (or `null`), revokes that key. Knowing the key is enough; the response is the
+/// same if it is unknown. With a JSON string as body, revokes that key or, if there is none and the request presents a
+/// key, all keys of the caller's device of that name. A key in the query then only authenticates the caller.
+#[utoipa::path(delete, path = "/api/auth", tag = "Auth", security((), ("ApiKey" = []), ("Bearer" = [])),
+    params(("apikey" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
     request_body(content = Option<String>, content_type = "application/json",
         description = "A key, or the name of one of the caller's devices, as a JSON string.", example = json!(null)),
-    responses((status = 200, description = "The key is ended.")), security((), ("ApiKey" = []), ("Bearer" = [])))]
+    responses((status = 200, description = "The key is revoked.")))]
 pub async fn revoke(
     auth: Data<Auth>,
     caller: MaybeCaller,
@@ -55,94 +47,81 @@ pub async fn revoke(
     query: Query,
     body: Body,
 ) -> Result<impl Responder, Problem> {
-    let refuse = |detail| Problem::with_detail(StatusCode::BAD_REQUEST, detail);
-    let text = body.scalar().await?;
-    let ended = match (text, query.one("apikey")?.map(str::to_owned)) {
+    let text = json::scalar(body).await?;
+    let revoked = match (text, query.one("apikey")?.map(str::to_owned)) {
         (Some(text), _) if !text.trim().is_empty() => {
             call(&auth, move |auth| {
                 auth.revoke_key_or_device(caller.0.as_ref(), &text, &context)
             })
             .await
         }
-        // The answer does not tell whether there was such a key.
+        // The response does not tell whether there was such a key.
         (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &context)).await {
-            Err(AuthError::UnknownKey) => Ok(()),
-            ended => ended,
+            Err(ManageError::UnknownKey) => Ok(()),
+            revoked => revoked,
         },
-        _ => return Err(refuse("Must provide an apikey or device name to delete")),
+        _ => return Err(bad_request("Must provide an apikey or device name to delete")),
     };
-    ended.map_err(|error| match error {
-        AuthError::UnknownKey => refuse("Could not find apikey or device name to delete"),
-        other => other.into(),
-    })?;
+    revoked.map_err(|error| of_revocation(error, "Could not find apikey or device name to delete"))?;
     Ok(HttpResponse::Ok())
 }
 
-/// Change the password, and end all keys of the user: the one used for this call, too.
+/// Change a password and revoke all keys of the user, the presented key included.
 #[utoipa::path(post, path = "/api/auth/ChangePassword", tag = "Auth",
-    params(
-        ("userID" = Option<i32>, Query,
-            description = "Whose password; other users' only for administrators. The caller's own when absent.",
-            example = 1),
-    ),
+    params(("userID" = Option<i32>, Query, example = 1,
+        description = "The user, by default the caller. Only administrators may name other users.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
-    responses(
-        (status = 200, description = "The password is changed, and all keys of the user are ended."),
-        (status = 403, response = Forbidden),
-    ))]
+    responses((status = 200, description = "The password is changed, and all keys of the user are revoked."),
+        (status = 403, response = Forbidden)))]
 pub async fn change_password(
     auth: Data<Auth>,
     caller: Caller,
     query: Query,
     body: Body,
 ) -> Result<impl Responder, Problem> {
-    let target = query.number("userID")?;
-    let password = SecretText::new(body.required_scalar("newPassword").await?);
+    change_queried_password(auth, caller, query, body, "Could not get user").await
+}
+
+/// Changes the password of the user in the query. `unknown_user` is the route's own text.
+pub(super) async fn change_queried_password(
+    auth: Data<Auth>,
+    caller: Caller,
+    query: Query,
+    body: Body,
+    unknown_user: &str,
+) -> Result<impl Responder + use<>, Problem> {
+    let user = UserRef::Id(query.number("userID")?.unwrap_or(caller.holder.user_id));
+    let password = SecretText::new(json::required_scalar(body, "newPassword").await?);
     let changed = call(&auth, move |auth| {
-        let user = UserRef::Id(target.unwrap_or(caller.holder.user_id));
         auth.change_password((&caller).into(), &user, password.expose(), KeysAfterChange::Revoked)
-    })
-    .await;
-    changed.map_err(|error| change_refused(error, "Could not get user"))?;
+    });
+    changed.await.map_err(|error| of_password_change(error, unknown_user))?;
     Ok(HttpResponse::Ok())
 }
 
-/// What is said when a password is not changed; `unknown_user` is the route's own text.
-pub(super) fn change_refused(error: AuthError, unknown_user: &str) -> Problem {
-    match error {
-        AuthError::UnknownUser => Problem::with_detail(StatusCode::BAD_REQUEST, unknown_user),
-        AuthError::BadPassword(fault) => Problem::invalid("newPassword", fault.to_string()),
-        other => other.into(),
-    }
-}
-
-/// The caller's keys; everybody's, when the caller is an administrator.
-#[utoipa::path(get, path = "/api/auth", tag = "Auth",
-    responses((status = 200, description = "The keys, without what could be used.", body = Vec<ListedToken>,
-        example = json!(ListedToken::examples()))))]
+/// List the caller's keys, or all keys if the caller is an administrator.
+#[utoipa::path(get, path = "/api/auth", tag = "Auth", responses((status = 200, body = Vec<ListedToken>,
+    description = "The keys, without their secret part.", example = json!(ListedToken::examples()))))]
 pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Problem> {
     let keys = call(&auth, move |auth| auth.keys((&caller).into(), &KeyFilter::All)).await?;
     Ok(Json(ListedToken::sorted(keys)))
 }
 
-/// A lasting key for another device of the caller's: the one it has, or a new one.
+/// Get the key of another device of the caller, which is issued if the device has none.
 #[utoipa::path(post, path = "/api/auth/apikey", tag = "Auth",
-    request_body(content = String, content_type = "application/json", description = "The device's name.",
-        example = json!("my script")),
-    responses((status = 200, description = "The key.", content((String = "text/plain",
-        example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"), (String = "application/json",
-        example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")), (String = "text/json",
-        example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"))))))]
+    request_body(content = String, content_type = "application/json", description = "The device's name.", example = json!("my script")),
+    responses((status = 200, description = "The key.", content(
+        (String = "text/plain", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
+        (String = "application/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"))))))]
 pub async fn issue_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
-    let text = body.required_scalar("device").await?;
-    let device = Name::parse(&text).map_err(|fault| match fault {
-        NameError::Blank => Problem::with_detail(StatusCode::BAD_REQUEST, "device cannot be empty"),
-        NameError::TooLong | NameError::ControlCharacter => Problem::invalid("device", fault.to_string()),
+    let text = json::required_scalar(body, "device").await?;
+    let device = Name::parse(&text).map_err(|error| match error {
+        NameError::Blank => bad_request("device cannot be empty"),
+        NameError::TooLong | NameError::ControlCharacter => Problem::invalid("device", error.to_string()),
     })?;
     let issued = call(&auth, move |auth| {
         auth.issue_key(&caller, &device, RequestedExpiry::Never)
-    })
-    .await;
-    Ok(Text(issued.map_err(expiry_refused)?.key.expose()).no_store())
+    });
+    Ok(PlainText(issued.await.map_err(of_issue)?.key.expose()).no_store())
 }

@@ -1,4 +1,4 @@
-//! When a key shall end, in the spellings that Shoko takes: `30m`, `24h`, `7d`, an ISO 8601 duration, a date and time.
+//! Expiry times as Shoko accepts them: `30m`, `24h`, `7d`, an ISO 8601 duration, or a date and time.
 
 use chrono::{DateTime, NaiveDateTime};
 use jiff::civil;
@@ -8,20 +8,20 @@ use jiff::{Span, Timestamp, Zoned};
 
 use crate::model::RequestedExpiry;
 
-/// Reads `text`. Durations count from now; a date without an offset is UTC.
+/// Parses an expiry. Durations count from now; times without an offset are in UTC.
 #[must_use]
-pub fn read(text: Option<&str>) -> RequestedExpiry {
-    text.map_or(RequestedExpiry::Never, |text| read_at(text, Timestamp::now()))
+pub fn parse(text: Option<&str>) -> RequestedExpiry {
+    text.map_or(RequestedExpiry::Never, |text| parse_at(text, Timestamp::now()))
 }
 
-/// The same at another time than now.
+/// Parses an expiry. Durations count from `now`.
 #[must_use]
-pub fn read_at(text: &str, now: Timestamp) -> RequestedExpiry {
-    end(text.trim(), &now.to_zoned(TimeZone::UTC)).map_or(RequestedExpiry::Invalid, RequestedExpiry::At)
+pub fn parse_at(text: &str, now: Timestamp) -> RequestedExpiry {
+    expires_at(text.trim(), &now.to_zoned(TimeZone::UTC)).map_or(RequestedExpiry::Invalid, RequestedExpiry::At)
 }
 
-fn end(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
-    let time = if let Some(span) = read_short(text).or_else(|| SpanParser::new().parse_span(text).ok()) {
+fn expires_at(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
+    let time = if let Some(span) = parse_short(text).or_else(|| SpanParser::new().parse_span(text).ok()) {
         now.checked_add(span).ok()?.timestamp()
     } else if let Ok(time) = text.parse::<Timestamp>() {
         time
@@ -35,8 +35,8 @@ fn end(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
     DateTime::from_timestamp_micros(time.as_microsecond()).map(|time| time.naive_utc())
 }
 
-/// Shoko's own: a whole number and one letter.
-fn read_short(text: &str) -> Option<Span> {
+/// Parses Shoko's own format: a whole number and a unit.
+fn parse_short(text: &str) -> Option<Span> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Option<String> {
-        match read_at(text, "2026-11-22T10:00:00Z".parse().unwrap()) {
+        match parse_at(text, "2026-11-22T10:00:00Z".parse().unwrap()) {
             RequestedExpiry::At(time) => Some(time.to_string()),
             _ => None,
         }
     }
 
     #[test]
-    fn every_spelling_of_a_time_is_read() {
+    fn all_formats_are_parsed() {
         for (text, time) in [
             ("30m", "2026-11-22 10:30:00"),
             ("24h", "2026-11-23 10:00:00"),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_not_read() {
+    fn other_text_is_not_parsed() {
         for text in [
             "",
             "m",
@@ -99,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_for_is_never_and_nonsense_is_not() {
-        assert_eq!(read(None), RequestedExpiry::Never);
-        assert_eq!(read(Some(" ")), RequestedExpiry::Invalid);
+    fn an_absent_expiry_is_never_and_a_blank_one_is_invalid() {
+        assert_eq!(parse(None), RequestedExpiry::Never);
+        assert_eq!(parse(Some(" ")), RequestedExpiry::Invalid);
     }
 }

@@ -1,6 +1,6 @@
-//! `/api/v3/Init`, and what older clients ask before and after they log in: is somebody there, and which version?
+//! `/api/v3/Init` and its older forms: state and version of the server, which clients request before they log in.
 //!
-//! These answer also while the database is away, so that a client shows "starting" instead of logging people out.
+//! The state is available while the database is not, so that a client shows "starting" instead of logging its user out.
 
 use actix_web::Responder;
 use actix_web::web::Data;
@@ -9,60 +9,59 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::response::Json;
+use super::{Caller, MaybeCaller};
 use crate::auth::Auth;
-use crate::model::Caller;
-use crate::web::answer::Json;
-use crate::web::caller::MaybeCaller;
 use crate::web::ping;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
 use crate::web::responses::InternalError;
 
-/// What we say to be: the only spelling that both Shoko's web UI and Shokofin accept.
+/// The version of Shoko that this server stands in for, in the only form that both Shoko's web UI and Shokofin accept.
 const SHOKO_VERSION: &str = "6.0.0";
 
-/// Whether the server can serve.
+/// The state of the server.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ServerStatus {
-    /// `Started`, or `Starting` while the database is away.
+    /// `Started`, or `Starting` while the database is unavailable.
     state: &'static str,
     /// Always null.
     startup_message: Option<String>,
-    // A comment of the document would wrap it in one more layer.
+    // A doc comment would wrap the schema in another layer.
     #[serde(flatten)]
     #[schema(inline, value_type = StatusDetails)]
     details: Option<StatusDetails>,
 }
 
-/// What is shown only to who is signed in.
+/// Details for callers with a valid key.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 struct StatusDetails {
-    /// Nobody can, over this API.
+    /// Always false: this API cannot shut the server down.
     #[schema(required = false)]
     can_shutdown: bool,
-    /// Likewise.
+    /// Always false: this API cannot restart the server.
     #[schema(required = false)]
     can_restart: bool,
-    /// When the process was started.
+    /// When the process started.
     #[schema(required = false)]
     bootstrapped_at: String,
-    /// The same.
+    /// When the process started.
     #[schema(required = false)]
     started_at: String,
-    /// Since then, as hours, minutes and seconds.
+    /// How long the process has been running, as hours, minutes and seconds.
     #[schema(required = false)]
     uptime: String,
-    /// What starting took.
+    /// How long the start took. Always zero.
     #[schema(required = false)]
     startup_time: String,
-    /// Never, here.
+    /// Always unblocked.
     #[schema(required = false)]
     database_blocked: DatabaseBlocked,
 }
 
-/// Whether the database is busy with itself.
+/// Whether maintenance blocks the database.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 struct DatabaseBlocked {
@@ -70,25 +69,23 @@ struct DatabaseBlocked {
     reason: Option<String>,
 }
 
-/// Whether the server can serve.
+/// Get the state of the server, with details for callers with a valid key.
 #[utoipa::path(get, path = "/api/v3/Init/Status", tag = "Init",
-    responses(
-        (status = 200, description = "Whether it can; more, for who is signed in.", body = ServerStatus,
-            example = json!({"State": "Started", "StartupMessage": null})),
-        (status = 500, response = InternalError),
-    ), security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])))]
+    security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
+    responses((status = 200, description = "The state.", body = ServerStatus,
+        example = json!({"State": "Started", "StartupMessage": null})), (status = 500, response = InternalError)))]
 pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<MaybeCaller, Problem>) -> impl Responder {
-    // Whose key could be looked up has shown that the database is there; whose key could not, that it is not.
-    let (signed_in, reachable) = match caller {
-        Ok(MaybeCaller(Some(_))) => (true, true),
-        Ok(MaybeCaller(None)) => (false, ping(&auth).await.is_ok()),
+    // A key that could be looked up shows that the database is available, and one that could not shows that it is not.
+    let (is_signed_in, is_reachable) = match caller.map(|caller| caller.0) {
+        Ok(Some(_)) => (true, true),
+        Ok(None) => (false, ping(&auth).await.is_ok()),
         Err(_) => (false, false),
     };
     let started_at = process.started_at().to_rfc3339_opts(SecondsFormat::Secs, true);
     Json(ServerStatus {
-        state: if reachable { "Started" } else { "Starting" },
+        state: if is_reachable { "Started" } else { "Starting" },
         startup_message: None,
-        details: signed_in.then(|| StatusDetails {
+        details: is_signed_in.then(|| StatusDetails {
             can_shutdown: false,
             can_restart: false,
             bootstrapped_at: started_at.clone(),
@@ -103,7 +100,7 @@ pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<May
     })
 }
 
-/// Which versions: Shoko's that this server stands in for, and its own.
+/// Get the version of Shoko that this server stands in for, and its own.
 #[utoipa::path(get, path = "/api/v3/Init/Version", tag = "Init",
     responses((status = 200, description = "The versions.", body = Value, example = json!(versions()))), security(()))]
 pub async fn version() -> impl Responder {
@@ -117,16 +114,16 @@ fn versions() -> Value {
     })
 }
 
-/// Whether somebody else uses the server right now: never.
+/// Tell whether the server is in use by others, which is always false.
 #[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
     responses((status = 200, description = "Always `false`.", body = bool, content_type = "application/json", example = json!(false))), security(()))]
 pub async fn in_use() -> impl Responder {
     Json(false)
 }
 
-/// `Init/Status`, as Kodi's client knows it.
+/// Get the state of the server, in the form that Kodi's client expects.
 #[utoipa::path(get, path = "/api/init/status", tag = "Init",
-    responses((status = 200, description = "Whether the server can serve.", body = Value,
+    responses((status = 200, description = "The state.", body = Value,
         example = json!(old_status(true, "00:01:00")))), security(()))]
 pub async fn status_v2(auth: Data<Auth>, process: Data<Process>) -> impl Responder {
     Json(old_status(ping(&auth).await.is_ok(), &uptime(&process)))
@@ -143,10 +140,9 @@ fn old_status(started: bool, uptime: &str) -> Value {
     })
 }
 
-/// `Init/Version`, as Kodi's client knows it.
+/// Get the versions, in the form that Kodi's client expects.
 #[utoipa::path(get, path = "/api/version", tag = "Init",
-    responses((status = 200, description = "The versions.", body = Value, example = json!(old_versions()))),
-        security(()))]
+    responses((status = 200, description = "The versions.", body = Value, example = json!(old_versions()))), security(()))]
 pub async fn version_v2() -> impl Responder {
     Json(old_versions())
 }
@@ -162,21 +158,21 @@ fn old_versions() -> Value {
     ])
 }
 
-/// Does this key work?
+/// Check a key.
 #[utoipa::path(get, path = "/api/ping", tag = "Init",
-    responses((status = 200, description = "It does.", body = Value, example = json!({"response": "pong"}))))]
+    responses((status = 200, description = "The key is valid.", body = Value, example = json!({"response": "pong"}))))]
 pub async fn check_key(_caller: Caller) -> impl Responder {
     Json(json!({"response": "pong"}))
 }
 
-/// Whose is this key?
+/// Get the id of the key's owner.
 #[utoipa::path(get, path = "/api/myid/get", tag = "Init",
     responses((status = 200, description = "The user's id.", body = Value, example = json!({"userid": 1}))))]
 pub async fn my_id(caller: Caller) -> impl Responder {
     Json(json!({"userid": caller.holder.user_id}))
 }
 
-/// As .NET writes a time span, without days: nobody reads it but people.
+/// Formats the uptime as .NET formats a time span, without days. Only people read it.
 fn uptime(process: &Process) -> String {
     let seconds = (Utc::now() - process.started_at()).num_seconds().max(0);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -5,7 +5,10 @@
 pub mod auth;
 pub mod expiry;
 pub mod init;
+pub mod json;
 pub mod own_user;
+mod problems;
+mod response;
 pub mod settings;
 pub mod tokens;
 pub mod types;
@@ -14,15 +17,32 @@ pub mod users;
 pub mod v1;
 pub mod web_ui;
 
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{Error, HttpRequest};
 use utoipa::OpenApi;
 
+use crate::web::caller::{self, Dialect, Keys, standard_keys};
+use crate::web::problem::Problem;
 use crate::web::routes::routes;
+
+/// Shoko's wire protocol.
+pub struct Shoko;
+
+impl Dialect for Shoko {
+    type Error = Problem;
+
+    fn presented_keys(request: &HttpRequest) -> Result<Keys, Problem> {
+        Ok(standard_keys(request)?)
+    }
+}
+
+type Caller = caller::Caller<Shoko>;
+type Admin = caller::Admin<Shoko>;
+type MaybeCaller = caller::MaybeCaller<Shoko>;
 
 /// Registers all routes but those that settings switch on.
 pub fn routes(config: &mut ServiceConfig) {

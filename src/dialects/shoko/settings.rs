@@ -1,16 +1,15 @@
-//! `/api/v3/Settings`: of Shoko's settings only what its web UI needs to start and to keep its own.
+//! `/api/v3/Settings`: the few of Shoko's settings that its web UI needs.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
 use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
 
+use super::response::Json;
+use super::{Admin, Caller, json};
 use crate::auth::Auth;
-use crate::model::Caller;
-use crate::web::answer::Json;
 use crate::web::body::Body;
 use crate::web::call;
-use crate::web::caller::Admin;
 use crate::web::problem::Problem;
 use crate::web::responses::Forbidden;
 
@@ -19,7 +18,7 @@ fn settings(web_ui: &str) -> Value {
     json!({"WebUI_Settings": web_ui, "AniDb": {"Username": ""}})
 }
 
-/// The settings that the web UI needs.
+/// Get the settings that the web UI needs.
 #[utoipa::path(get, path = "/api/v3/Settings", tag = "Settings",
     responses((status = 200, description = "The settings.", body = Value, example = json!(settings("")))))]
 pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, Problem> {
@@ -27,36 +26,38 @@ pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, P
     Ok(Json(settings(&web_ui)))
 }
 
-/// Store the web UI's own settings: a JSON Patch (RFC 6902) of `/WebUI_Settings`, and of nothing else.
+/// Store the web UI's settings by a JSON Patch (RFC 6902) of `/WebUI_Settings`, the only setting that can be changed.
 #[utoipa::path(patch, path = "/api/v3/Settings", tag = "Settings",
     request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),
-    responses(
-        (status = 200, description = "Stored."),
-        (status = 403, response = Forbidden),
-    ))]
+    responses((status = 200, description = "The settings are stored."), (status = 403, response = Forbidden)))]
 pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
-    let patch: Patch = body.large().value("a JSON Patch").await?;
-    let stored = patch.0.iter().map(web_ui_value).collect::<Result<Vec<_>, _>>()?;
-    if let Some(text) = stored.last().map(|text| (*text).to_owned()) {
-        call(&auth, move |auth| auth.set_web_ui_settings((&admin.0).into(), &text)).await?;
+    let patch: Patch = json::value(body.large(), "a JSON Patch").await?;
+    let values = patch.0.iter().map(web_ui_value).collect::<Result<Vec<_>, _>>()?;
+    if let Some(text) = values.last().map(|text| (*text).to_owned()) {
+        call(&auth, move |auth| auth.set_web_ui_settings((&admin).into(), &text)).await?;
     }
     Ok(HttpResponse::Ok())
 }
 
-/// What an operation stores, if it is one that there is.
+/// Returns the value that an operation stores.
 fn web_ui_value(operation: &PatchOperation) -> Result<&str, Problem> {
     let (path, value) = match operation {
         PatchOperation::Add(add) => (&add.path, &add.value),
         PatchOperation::Replace(replace) => (&replace.path, &replace.value),
-        _ => return Err(Problem::invalid("", "Only add and replace are possible here.")),
+        _ => {
+            return Err(Problem::invalid(
+                "",
+                "Only the operations add and replace are supported.",
+            ));
+        }
     };
     if !path.as_str().eq_ignore_ascii_case("/WebUI_Settings") {
         return Err(Problem::invalid(
             "",
-            format!("There is no setting '{path}' here; only '/WebUI_Settings'."),
+            format!("The only setting that can be changed is '/WebUI_Settings', not '{path}'."),
         ));
     }
     let text = value.as_str().filter(|text| !text.contains('\0'));
-    text.ok_or_else(|| Problem::invalid("WebUI_Settings", "The value must be a text without NUL characters."))
+    text.ok_or_else(|| Problem::invalid("WebUI_Settings", "The value must be a string without NUL characters."))
 }

@@ -1,4 +1,4 @@
-//! What travels on Shoko's wire, under Shoko's names.
+//! Request and response types of Shoko's API, under Shoko's names.
 
 use chrono::{NaiveDateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
@@ -6,29 +6,29 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::expiry;
+use super::json::Text;
 use crate::auth::{IssuedKey, LogIn};
 use crate::model::{KeyInfo, Name, NameError, RequestedExpiry, SecretText, normalize};
-use crate::web::body::Text;
 use crate::web::problem::{Errors, Problem};
 
-/// Who logs in, and on which device.
+/// A login on a device.
 #[derive(Deserialize, ToSchema)]
 pub struct CoreAuthUser {
-    /// The user's name; case and outer blanks do not matter.
+    /// The user's name or e-mail address. Case and surrounding blanks do not matter.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     user: Option<Text>,
-    /// The password, exactly.
+    /// The password, exactly as the user types it.
     #[schema(value_type = String, required = true, nullable = false)]
     pass: Option<Text>,
-    /// The name of the device the key is for; case and outer blanks do not matter.
+    /// The name of the device that gets the key. Case and surrounding blanks do not matter.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     device: Option<Text>,
 }
 
 impl CoreAuthUser {
-    /// All that is wrong with it in one answer, as Shoko does.
+    /// Validates the request. Reports everything that is wrong at once, as Shoko does.
     pub fn check(self) -> Result<LogIn, Problem> {
-        let names = Login {
+        let names = LoginMembers {
             user: "user",
             password: "pass",
             device: "device",
@@ -36,7 +36,6 @@ impl CoreAuthUser {
         names.check(self.user, self.pass, self.device, RequestedExpiry::Never)
     }
 
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"user": "Default", "pass": "correct horse battery", "device": "web-ui"})
@@ -46,7 +45,7 @@ impl CoreAuthUser {
 fn check_name(text: Option<Text>, member: &str, what: &str, errors: &mut Errors) -> Option<Name> {
     let text = text.map_or(String::new(), |text| text.0);
     Name::parse(&text)
-        .map_err(|fault| match fault {
+        .map_err(|error| match error {
             NameError::Blank => errors.add(member, format!("{what} is required")),
             NameError::TooLong => errors.add(
                 member,
@@ -57,54 +56,54 @@ fn check_name(text: Option<Text>, member: &str, what: &str, errors: &mut Errors)
         .ok()
 }
 
-/// Who logs in, on which device, and for how long.
+/// A login on a device, with an expiry.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct SignInRequest {
-    /// The user's name; case and outer blanks do not matter.
+    /// The user's name or e-mail address. Case and surrounding blanks do not matter.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     user: Option<Text>,
-    /// The password, exactly.
+    /// The password, exactly as the user types it.
     #[schema(value_type = String, required = true, nullable = false)]
     password: Option<Text>,
-    /// The name of the device the key is for; case and outer blanks do not matter.
+    /// The name of the device that gets the key. Case and surrounding blanks do not matter.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     device: Option<Text>,
-    /// When the key shall end: `30m`, `24h`, `7d`, an ISO 8601 duration, or a date and time (UTC without an offset).
+    /// When the key expires: `30m`, `24h`, `7d`, an ISO 8601 duration, or a date and time (UTC without an offset).
     #[schema(value_type = Option<String>)]
     expires: Option<Text>,
 }
 
 impl SignInRequest {
-    /// All that is wrong with it in one answer, as Shoko does; but for the time, which comes after the password.
+    /// Validates the request. Reports everything that is wrong at once, as Shoko does, except a wrong expiry, which is
+    /// reported after the password has been checked.
     pub fn check(self) -> Result<LogIn, Problem> {
-        let names = Login {
+        let names = LoginMembers {
             user: "User",
             password: "Password",
             device: "Device",
         };
-        names.check(self.user, self.password, self.device, read_expiry(self.expires))
+        names.check(self.user, self.password, self.device, parse_expiry(self.expires))
     }
 
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"User": "Default", "Password": "correct horse battery", "Device": "web-ui", "Expires": "24h"})
     }
 }
 
-fn read_expiry(text: Option<Text>) -> RequestedExpiry {
-    expiry::read(text.map(|text| text.0).as_deref())
+fn parse_expiry(text: Option<Text>) -> RequestedExpiry {
+    expiry::parse(text.map(|text| text.0).as_deref())
 }
 
-/// What a login's members are called on one route.
-struct Login {
+/// The names of a login's members on one route.
+struct LoginMembers {
     user: &'static str,
     password: &'static str,
     device: &'static str,
 }
 
-impl Login {
+impl LoginMembers {
     fn check(
         &self,
         user: Option<Text>,
@@ -131,36 +130,35 @@ impl Login {
     }
 }
 
-/// For which device, and for how long.
+/// A key for another device, with an expiry.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct GenerateTokenRequest {
     /// The device's name.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     device: Option<Text>,
-    /// When the key shall end; see `SignInRequest`.
+    /// When the key expires, in the formats of `SignInRequest`.
     #[schema(value_type = Option<String>)]
     expires: Option<Text>,
 }
 
 impl GenerateTokenRequest {
-    /// The device and the time.
+    /// Validates the request and returns the device and the expiry.
     pub fn check(self) -> Result<(Name, RequestedExpiry), Problem> {
         let mut errors = Errors::default();
         let device = check_name(self.device, "Device", "Device", &mut errors);
         device
-            .map(|device| (device, read_expiry(self.expires)))
+            .map(|device| (device, parse_expiry(self.expires)))
             .ok_or_else(|| errors.into())
     }
 
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"Device": "my script", "Expires": "7d"})
     }
 }
 
-/// A key that was handed out.
+/// A key that the device keeps.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct AuthToken {
@@ -171,7 +169,7 @@ pub struct AuthToken {
     username: String,
     /// The device's name.
     device: String,
-    /// When it stops working; null: never by itself.
+    /// When the key expires; null means never.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
     /// The key: a GUID.
@@ -180,7 +178,6 @@ pub struct AuthToken {
 }
 
 impl AuthToken {
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"UserID": 1, "Username": "Default", "Device": "my script", "ExpiresAt": "2030-01-01T00:00:00+00:00",
@@ -200,7 +197,7 @@ impl From<IssuedKey> for AuthToken {
     }
 }
 
-/// A key, without what could be used.
+/// A key without its secret part.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListedToken {
@@ -211,13 +208,13 @@ pub struct ListedToken {
     username: String,
     /// The device's name.
     device: String,
-    /// When it stops working; null: never by itself.
+    /// When the key expires; null means never.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
 }
 
 impl ListedToken {
-    /// By user, device and time; those that last come last.
+    /// Sorts keys by user, device and expiry, lasting keys last.
     #[must_use]
     pub fn sorted(mut keys: Vec<KeyInfo>) -> Vec<Self> {
         keys.sort_by_cached_key(|key| {
@@ -231,7 +228,6 @@ impl ListedToken {
         keys.into_iter().map(Self::from).collect()
     }
 
-    /// For the document.
     #[must_use]
     pub fn examples() -> Value {
         json!([{"UserID": 1, "Username": "Default", "Device": "web-ui", "ExpiresAt": null}])
@@ -249,7 +245,7 @@ impl From<KeyInfo> for ListedToken {
     }
 }
 
-/// ISO 8601 with the offset of UTC, as Shoko writes it.
+/// Formats a time as ISO 8601 with the offset of UTC, as Shoko does.
 fn time(time: NaiveDateTime) -> String {
     time.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
@@ -263,7 +259,6 @@ pub struct ApikeyResult {
 }
 
 impl ApikeyResult {
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"apikey": "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"})

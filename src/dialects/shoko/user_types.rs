@@ -1,4 +1,4 @@
-//! Users on Shoko's wire.
+//! Request and response types for users.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch, PatchOperation, ReplaceOperation};
@@ -6,34 +6,33 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::json::{Text, parse_object};
 use crate::auth::KeysAfterChange;
 use crate::model::{self, Name, NameError, NewUser, SecretText, UserChange};
-use crate::web::body::{Text, read_object};
 use crate::web::problem::{Errors, Problem};
 
 /// A user.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct User {
-    /// The id.
+    /// The user's id.
     #[serde(rename = "ID")]
     id: i32,
-    /// The name.
+    /// The user's name.
     username: String,
-    /// May manage others.
+    /// Whether the user is an administrator.
     is_admin: bool,
-    /// Kept for clients; has no effect here.
+    /// Stored for clients; has no effect.
     community_sites: Vec<String>,
-    /// Kept for clients; has no effect here.
+    /// Stored for clients; has no effect.
     restricted_tags: Vec<i32>,
-    /// A data URL, or empty. Kept for clients.
+    /// A data URL, or empty. Stored for clients.
     avatar: String,
-    /// Comma-separated. Kept for clients.
+    /// Comma-separated. Stored for clients.
     plex_usernames: String,
 }
 
 impl User {
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"ID": 1, "Username": "Default", "IsAdmin": true, "CommunitySites": [], "RestrictedTags": [],
@@ -55,33 +54,33 @@ impl From<model::User> for User {
     }
 }
 
-/// A user to be made, or what shall be different about one.
+/// A new user, or changes to a user.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct UserBody {
-    /// The name.
+    /// The user's name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     username: Option<Text>,
-    /// The password; only for a new user.
+    /// The password, for a new user only.
     #[schema(value_type = Option<String>)]
     password: Option<Text>,
-    /// May manage others.
+    /// Whether the user is an administrator.
     is_admin: Option<bool>,
-    /// Kept for clients; has no effect here.
+    /// Stored for clients; has no effect.
     community_sites: Option<Vec<String>>,
-    /// Kept for clients; has no effect here.
+    /// Stored for clients; has no effect.
     restricted_tags: Option<Vec<i32>>,
-    /// A data URL, or empty. Kept for clients.
+    /// A data URL, or empty. Stored for clients.
     avatar: Option<String>,
-    /// Comma-separated. Kept for clients.
+    /// Comma-separated. Stored for clients.
     plex_usernames: Option<String>,
 }
 
 impl UserBody {
-    /// A new user and the password.
+    /// Validates a new user and returns it with its password.
     pub fn check_new(mut self) -> Result<(NewUser, SecretText), Problem> {
         let mut errors = Errors::default();
-        // Shoko looks at the name only when the rest is there.
+        // Shoko checks the name only if there is a password.
         let Some(password) = self.password.take().map(|text| SecretText::new(text.0)) else {
             return Err(Problem::invalid("Password", "Password is required"));
         };
@@ -107,11 +106,11 @@ impl UserBody {
         }
     }
 
-    /// What shall be different.
+    /// Validates changes to a user.
     pub fn check_change(self) -> Result<UserChange, Problem> {
         let mut errors = Errors::default();
         if self.password.is_some() {
-            errors.add("Password", "The password of a user is changed at ChangePassword.");
+            errors.add("Password", "Change passwords with ChangePassword.");
         }
         let change = self.check(&mut errors);
         if errors.is_empty() {
@@ -124,15 +123,15 @@ impl UserBody {
     fn check(self, errors: &mut Errors) -> UserChange {
         let name = self.username.and_then(|text| {
             Name::parse(&text.0)
-                .map_err(|fault| match fault {
+                .map_err(|error| match error {
                     NameError::Blank => errors.add("Username", "Username cannot be empty or only white-spaces."),
-                    NameError::TooLong | NameError::ControlCharacter => errors.add("Username", fault.to_string()),
+                    NameError::TooLong | NameError::ControlCharacter => errors.add("Username", error.to_string()),
                 })
                 .ok()
         });
         for (member, text) in [("Avatar", &self.avatar), ("PlexUsernames", &self.plex_usernames)] {
             if text.as_ref().is_some_and(|text| text.contains('\0')) {
-                errors.add(member, "The text must not contain NUL characters.");
+                errors.add(member, "The value must not contain NUL characters.");
             }
         }
         let list = |items: Vec<Value>| Value::from(items).to_string();
@@ -152,45 +151,45 @@ impl UserBody {
         }
     }
 
-    /// What is different about `user` after `patch`. Members match in any case.
+    /// Returns the members of `user` that `patch` changes. Members match in any case.
     ///
-    /// Only what a user needs: a few operations on a member or on an item of one, and none that could make a small
-    /// patch a large user.
+    /// Only a few operations on a member or an item of one are allowed, and none that would let a small patch make a
+    /// large user.
     pub fn patched(user: &model::User, patch: Patch) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem::invalid("", text);
         if patch.0.len() > MAX_OPERATIONS {
             return Err(invalid("The JSON Patch has too many operations."));
         }
         let before = serde_json::to_value(User::from(user.clone())).map_err(|e| invalid(&e.to_string()))?;
-        let operations = patch.0.into_iter().map(|operation| fit(operation, &before));
+        let operations = patch.0.into_iter().map(|operation| adapt(operation, &before));
         let patch = Patch(operations.collect::<Result<_, _>>()?);
         let mut after = before.clone();
-        // It is a copy: what a patch that fails has done to it is nobody's concern.
-        json_patch::patch_unsafe(&mut after, &patch).map_err(|_| invalid("The JSON Patch does not fit the user."))?;
+        // A patch that fails may leave this copy half changed, which does not matter.
+        json_patch::patch_unsafe(&mut after, &patch)
+            .map_err(|_| invalid("The JSON Patch cannot be applied to the user."))?;
         let members = after.as_object().into_iter().flatten();
         let changed = members.filter(|(name, value)| before.get(name) != Some(value));
         let changed = changed.map(|(name, value)| (name.clone(), value.clone())).collect();
-        read_object(&Value::Object(changed).to_string())
+        parse_object(&Value::Object(changed).to_string())
     }
 
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"Username": "Rob", "PlexUsernames": "rob"})
     }
 
-    /// For the document.
     #[must_use]
     pub fn new_example() -> Value {
         json!({"Username": "Rob", "Password": "correct horse battery", "IsAdmin": false})
     }
 }
 
-/// More than anybody needs for a user.
+/// The most operations in a JSON Patch, more than any client sends.
 const MAX_OPERATIONS: usize = 100;
 
-/// Gives a path's first member the spelling it has in `document`. A member cannot be removed, only emptied.
-fn fit(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation, Problem> {
+/// Rewrites an operation for `document`: gives the path's first member the case it has there, and replaces the removal of a
+/// member with emptying it.
+fn adapt(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation, Problem> {
     let path = match &mut operation {
         PatchOperation::Add(add) => &mut add.path,
         PatchOperation::Remove(remove) => &mut remove.path,
@@ -199,7 +198,7 @@ fn fit(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation
         PatchOperation::Move(_) | PatchOperation::Copy(_) => {
             return Err(Problem::invalid(
                 "",
-                "Only add, remove, replace and test are possible here.",
+                "Only the operations add, remove, replace and test are supported.",
             ));
         }
     };
@@ -213,21 +212,21 @@ fn fit(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation
     let (Some(name), 1 | 2) = (name, tokens.len()) else {
         return Err(Problem::invalid(
             "",
-            "A path of the JSON Patch leads to nothing that can be changed.",
+            "A path in the JSON Patch names nothing that can be changed.",
         ));
     };
     *path = PointerBuf::from_tokens(std::iter::once(name.as_str()).chain(tokens.get(1).map(String::as_str)));
-    let whole = tokens.len() == 1;
+    let is_member = tokens.len() == 1;
     match (operation, document.get(&name)) {
-        (PatchOperation::Remove(remove), Some(Value::String(_))) if whole && name != "Username" => {
+        (PatchOperation::Remove(remove), Some(Value::String(_))) if is_member && name != "Username" => {
             let (path, value) = (remove.path, Value::from(""));
             Ok(PatchOperation::Replace(ReplaceOperation { path, value }))
         }
-        (PatchOperation::Remove(remove), Some(Value::Array(_))) if whole => {
+        (PatchOperation::Remove(remove), Some(Value::Array(_))) if is_member => {
             let (path, value) = (remove.path, json!([]));
             Ok(PatchOperation::Replace(ReplaceOperation { path, value }))
         }
-        (PatchOperation::Remove(_), _) if whole => Err(Problem::invalid(&name, "This cannot be removed.")),
+        (PatchOperation::Remove(_), _) if is_member => Err(Problem::invalid(&name, "This member cannot be removed.")),
         (operation, _) => Ok(operation),
     }
 }
@@ -236,17 +235,17 @@ fn fit(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ChangePasswordRequest {
-    /// The password, exactly.
+    /// The new password, exactly as the user types it.
     #[schema(value_type = String, required = true, nullable = false)]
     password: Option<Text>,
-    /// Whether all keys of the user end.
+    /// Whether all keys of the user are revoked.
     #[serde(rename = "RevokeAPIKeys")]
     #[schema(default = true)]
     revoke_api_keys: Option<bool>,
 }
 
 impl ChangePasswordRequest {
-    /// The password, and what becomes of the keys.
+    /// Validates the request and returns the password and what happens to the keys.
     pub fn check(self) -> Result<(SecretText, KeysAfterChange), Problem> {
         let password = self
             .password
@@ -258,7 +257,6 @@ impl ChangePasswordRequest {
         Ok((SecretText::new(password.0), keys))
     }
 
-    /// For the document.
     #[must_use]
     pub fn example() -> Value {
         json!({"Password": "correct horse battery", "RevokeAPIKeys": true})

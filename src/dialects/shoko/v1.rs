@@ -1,5 +1,5 @@
-//! `/v1/User`: the login of Shoko Desktop, which knows no keys. It shows the names of the users to anybody, so it is
-//! there only where it was asked for; the rest of v1 is not there at all.
+//! `/v1/User`: the login of Shoko Desktop, which does not use keys. It shows the names of all users to everyone, so it is off
+//! by default. The rest of v1 is not supported.
 
 use actix_web::web::{Data, Path};
 use actix_web::{Either, HttpResponse, Responder};
@@ -7,14 +7,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::response::Json;
 use crate::auth::Auth;
-use crate::error::AuthError;
+use crate::error::LoginError;
 use crate::model::{Name, RequestContext, SecretText, UserSummary};
-use crate::web::answer::Json;
-use crate::web::body::Body;
+use crate::web::body::{Body, is_form};
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::{NotFound, TooManyTries};
+use crate::web::query::Query;
+use crate::web::responses::{NotFound, TooManyFailures};
 use crate::web::routes::routes;
 
 routes! {
@@ -24,23 +25,23 @@ routes! {
     }
 }
 
-/// A user, as Shoko Desktop knows it. Flags are 0 or 1.
+/// A user, in the form that Shoko Desktop expects. Flags are 0 or 1.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct JMMUser {
-    /// The id.
+    /// The user's id.
     #[serde(rename = "JMMUserID")]
     id: i32,
-    /// The name.
+    /// The user's name.
     username: String,
     /// Always empty.
     password: &'static str,
-    /// May manage others.
+    /// 1 for administrators.
     is_admin: u8,
-    /// Always 0: there is no `AniDB` here.
+    /// Always 0: `AniDB` is not supported.
     #[serde(rename = "IsAniDBUser")]
     is_anidb_user: u8,
-    /// Always 0: there is no Trakt here.
+    /// Always 0: Trakt is not supported.
     is_trakt_user: u8,
     /// Always empty.
     hide_categories: &'static str,
@@ -53,9 +54,7 @@ pub struct JMMUser {
 }
 
 impl JMMUser {
-    /// For the document.
-    #[must_use]
-    pub fn example() -> Value {
+    fn example() -> Value {
         json!({"JMMUserID": 1, "Username": "Default", "Password": "", "IsAdmin": 1, "IsAniDBUser": 0,
             "IsTraktUser": 0, "HideCategories": "", "CanEditServerSettings": 1, "PlexUsers": "", "PlexToken": ""})
     }
@@ -78,52 +77,46 @@ impl From<UserSummary> for JMMUser {
     }
 }
 
-/// Who can log in. Only with `SHOKO_AUTH_V1_LOGIN=on`.
+/// List the users that can log in. Only with `SHOKO_AUTH_V1_LOGIN=on`.
 #[utoipa::path(get, path = "/v1/User", tag = "Desktop",
-    responses(
-        (status = 200, description = "The users who are not disabled.", body = Vec<JMMUser>,
-            example = json!([JMMUser::example()])),
-        (status = 404, response = NotFound),
-    ), security(()))]
+    responses((status = 200, description = "The users that are not disabled.", body = Vec<JMMUser>,
+        example = json!([JMMUser::example()])), (status = 404, response = NotFound)), security(()))]
 pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
     let users = call(&auth, Auth::user_summaries).await?.into_iter();
     Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
 }
 
-/// Is this the user's password? Only with `SHOKO_AUTH_V1_LOGIN=on`.
+/// Check a user's password. Only with `SHOKO_AUTH_V1_LOGIN=on`.
 #[utoipa::path(post, path = "/v1/User/{name}", tag = "Desktop",
-    params(("name" = String, Path, description = "The user's name; a `+` in it is a blank.", example = "Default")),
+    params(("name" = String, Path, description = "The user's name, with `+` for a blank.", example = "Default")),
     request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
-    responses(
-        (status = 200, description = "It is: the user.", body = JMMUser, example = json!(JMMUser::example())),
-        (status = 204, description = "It is not, or there is no such user."),
-        (status = 404, response = NotFound),
-        (status = 429, response = TooManyTries),
-    ), security(()))]
+    responses((status = 200, description = "The password is right.", body = JMMUser, example = json!(JMMUser::example())),
+        (status = 204, description = "The password or the user name is wrong."),
+        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)), security(()))]
 pub async fn log_in(
     auth: Data<Auth>,
     context: RequestContext,
     name: Path<String>,
     body: Body,
 ) -> Result<impl Responder, Problem> {
-    let refused = || Either::Right(HttpResponse::NoContent());
-    let form = body.form().await?;
+    let rejected = || Either::Right(HttpResponse::NoContent());
+    let form = Query::parse(&body.text(is_form, "application/x-www-form-urlencoded").await?);
     let password = SecretText::new(form.all("password").last().unwrap_or_default().to_owned());
-    // By a `+` Shoko, and so Desktop, means a blank: who has a real one in the name cannot log in here.
+    // Shoko, and so its Desktop, means a blank by `+`. A user with a `+` in the name cannot log in here.
     let Ok(name) = Name::parse(&name.replace('+', " ")) else {
-        return Ok(refused());
+        return Ok(rejected());
     };
     match call(&auth, move |auth| auth.check_login(&name, &password, &context)).await {
         Ok(user) => Ok(Either::Left(Json(JMMUser::from(user)))),
-        Err(AuthError::WrongCredentials | AuthError::Disabled) => Ok(refused()),
+        Err(LoginError::WrongCredentials | LoginError::Disabled) => Ok(rejected()),
         Err(other) => Err(other.into()),
     }
 }
 
 /// The form that Shoko Desktop sends.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only for the document")]
+#[expect(dead_code, reason = "for the OpenAPI document only")]
 pub struct DesktopLogin {
-    /// The password, exactly.
+    /// The password, exactly as the user types it.
     password: String,
 }

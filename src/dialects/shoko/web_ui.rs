@@ -1,4 +1,4 @@
-//! A built Shoko web UI from a folder, so that one process is enough for a person with a browser.
+//! Serves a built Shoko web UI from a folder, so that one process is all that a person with a browser needs.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
 
-/// Where the files are.
+/// The folder of the web UI.
 struct Folder(PathBuf);
 
-/// `/webui/`, and the way there from `/`.
+/// Registers `/webui/` and the redirects to it.
 pub fn routes(config: &mut ServiceConfig, folder: &Path) {
     config.app_data(Data::new(Folder(folder.to_owned())));
     for path in ["", "/", "/webui"] {
@@ -28,18 +28,17 @@ async fn redirect_to_web_ui() -> impl Responder {
     HttpResponse::Found().insert_header((LOCATION, "/webui/")).finish()
 }
 
-/// A file, and whether it is the page.
 struct Found {
     file: NamedFile,
     is_page: bool,
 }
 
 impl Folder {
-    /// The file; for any other path the page, whose script knows what the path means.
+    /// Opens a file, or the page for any other path, which the page's script interprets.
     fn open(&self, path: &Path) -> io::Result<Found> {
         let (path, page) = (self.0.join(path), self.0.join("index.html"));
         let path = if path.is_file() { path } else { page.clone() };
-        // What is none, a pipe for example, may never open.
+        // Opening anything but a file, such as a pipe, may block.
         if !path.is_file() {
             return Err(ErrorKind::NotFound.into());
         }
@@ -50,33 +49,36 @@ impl Folder {
 }
 
 async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpResponse, Problem> {
-    // `PathBufWrap` refuses what leads out of the folder or names a hidden file: such a path is no file, and gets the
-    // page. Links in the folder are followed.
+    // `PathBufWrap` rejects paths that leave the folder or name a hidden file. These get the page. Links in the folder are
+    // followed.
     let path = request.match_info().query("file").parse::<PathBufWrap>();
     let path = path.map(|path| path.as_ref().to_owned()).unwrap_or_default();
     let opened = block(move || folder.open(&path)).await;
     let Found { file, is_page } = opened
         .unwrap_or_else(|e| Err(io::Error::other(e)))
-        .map_err(|e| refused(&e))?;
+        .map_err(|e| unreadable(&e))?;
     let file = file.disable_content_disposition();
-    // The library fails at a range of nothing.
-    let mut answer = if file.metadata().len() == 0 {
+    // The library fails on ranges of an empty file.
+    let mut response = if file.metadata().len() == 0 {
         HttpResponse::Ok().content_type(file.content_type().clone()).finish()
     } else {
         file.into_response(&request)
     };
     if is_page {
-        let headers = answer.headers_mut();
+        let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     }
-    Ok(answer)
+    Ok(response)
 }
 
-fn refused(error: &io::Error) -> Problem {
-    log::debug!("a file of the web UI cannot be read: {error}");
+fn unreadable(error: &io::Error) -> Problem {
+    log::debug!("reading a file of the web UI failed: {error}");
     match error.kind() {
-        ErrorKind::NotFound => Problem::with_detail(StatusCode::NOT_FOUND, "The web UI is not where it was."),
-        _ => Problem::with_detail(StatusCode::SERVICE_UNAVAILABLE, "The file cannot be read now."),
+        ErrorKind::NotFound => Problem::with_detail(StatusCode::NOT_FOUND, "The web UI is missing."),
+        _ => Problem::with_detail(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The file cannot be read now. Try again later.",
+        ),
     }
 }

@@ -1,27 +1,25 @@
-//! How Zettelstore says no: a line of text.
-
-use std::fmt;
+//! Zettelstore's error responses: a line of text.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
-use crate::error::{AuthError, whole_seconds};
-use crate::web::answer::Verbatim;
-use crate::web::body::BodyFault;
+use crate::error::{Cause, KeyError, LoginError, ManageError, ServiceError, whole_seconds};
+use crate::web::body::BodyError;
+use crate::web::middleware::InternalCause;
 
-/// An answer that says no.
-#[derive(Debug)]
-pub struct Refusal {
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct ZettelstoreError {
     status: StatusCode,
+    /// Empty for a response without a body.
     text: String,
+    /// In seconds.
     retry_after: Option<u64>,
-    /// Why it is our fault, for the log.
-    cause: Option<String>,
+    cause: Option<Cause>,
 }
 
-impl Refusal {
-    /// A status and a sentence.
+impl ZettelstoreError {
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self {
             status,
@@ -31,22 +29,15 @@ impl Refusal {
         }
     }
 
-    /// 401.
-    pub fn failed() -> Self {
+    pub fn authentication_failed() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Authentication failed")
     }
 
-    /// 400: the body, or what came of it.
-    pub fn unreadable() -> Self {
+    pub fn bad_request() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request")
     }
 
-    /// 400: there is no token that could be renewed.
-    pub fn not_authenticated() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Not authenticated")
-    }
-
-    fn later(status: StatusCode, text: String, retry_after: u64) -> Self {
+    fn retry_later(status: StatusCode, text: String, retry_after: u64) -> Self {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(status, text)
@@ -54,73 +45,87 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl ResponseError for Refusal {
+impl ResponseError for ZettelstoreError {
     fn status_code(&self) -> StatusCode {
         self.status
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status).body(format!("{}\n", self.text));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let mut response = HttpResponse::build(self.status);
+        if self.text.is_empty() {
+            return response.finish();
+        }
+        response.insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"));
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Default\""));
+            response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"Default\""));
         }
         if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
+            response.insert_header((RETRY_AFTER, seconds));
         }
-        let cause = self.cause.clone();
-        response.extensions_mut().insert(Verbatim { cause });
+        let mut response = response.body(format!("{}\n", self.text));
+        if let Some(cause) = &self.cause {
+            response.extensions_mut().insert(InternalCause(cause.clone()));
+        }
         response
     }
 }
 
-impl From<AuthError> for Refusal {
-    fn from(error: AuthError) -> Self {
+impl From<ServiceError> for ZettelstoreError {
+    fn from(error: ServiceError) -> Self {
         let text = error.to_string();
         match error {
-            AuthError::WrongCredentials | AuthError::Disabled => Self::failed(),
-            AuthError::KeyRequired | AuthError::InvalidKey => Self::not_authenticated(),
-            AuthError::Throttled(throttled) => Self::later(
-                StatusCode::TOO_MANY_REQUESTS,
-                text,
-                whole_seconds(&throttled.retry_after),
-            ),
-            AuthError::Busy { retry_after } => {
-                Self::later(StatusCode::SERVICE_UNAVAILABLE, text, whole_seconds(&retry_after))
+            ServiceError::Busy { retry_after } => {
+                Self::retry_later(StatusCode::SERVICE_UNAVAILABLE, text, whole_seconds(&retry_after))
             }
-            AuthError::Unavailable(_) | AuthError::ClientDisconnected => {
-                Self::later(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned(), 1)
+            ServiceError::Unavailable(_) | ServiceError::ClientDisconnected => {
+                Self::retry_later(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable".to_owned(), 1)
             }
-            AuthError::Internal(cause) => Self {
-                cause: Some(cause.to_string()),
+            ServiceError::Internal(cause) => Self {
+                cause: Some(cause),
                 ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
             },
-            AuthError::Forbidden
-            | AuthError::AdminOnly(_)
-            | AuthError::UnknownUser
-            | AuthError::UnknownKey
-            | AuthError::BadExpiry
-            | AuthError::SessionExpires
-            | AuthError::BeyondSession
-            | AuthError::NameTaken
-            | AuthError::LastAdmin
-            | AuthError::BadPassword(_) => Self::new(StatusCode::BAD_REQUEST, text),
         }
     }
 }
 
-impl From<BodyFault> for Refusal {
-    fn from(fault: BodyFault) -> Self {
-        match fault {
-            BodyFault::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
-            BodyFault::Incomplete | BodyFault::NotUtf8 => Self::unreadable(),
+impl From<LoginError> for ZettelstoreError {
+    fn from(error: LoginError) -> Self {
+        let text = error.to_string();
+        match error {
+            LoginError::WrongCredentials | LoginError::Disabled => Self::authentication_failed(),
+            LoginError::Throttled(throttled) => {
+                let seconds = whole_seconds(&throttled.retry_after);
+                Self::retry_later(StatusCode::TOO_MANY_REQUESTS, text, seconds)
+            }
+            LoginError::BadExpiry(_) => Self::new(StatusCode::BAD_REQUEST, text),
+            LoginError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for ZettelstoreError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Required | KeyError::Invalid => Self::new(StatusCode::BAD_REQUEST, "Not authenticated"),
+            KeyError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl From<ManageError> for ZettelstoreError {
+    fn from(error: ManageError) -> Self {
+        match error {
+            ManageError::Key(error) => error.into(),
+            refused => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
+        }
+    }
+}
+
+impl From<BodyError> for ZettelstoreError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+            BodyError::Incomplete | BodyError::NotUtf8 => Self::bad_request(),
         }
     }
 }

@@ -1,18 +1,19 @@
-//! What travels on Zettelstore's wire.
+//! Request and response formats of Zettelstore's API.
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::body::BoxBody;
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use chrono::{NaiveDateTime, TimeDelta};
 use utoipa::ToSchema;
 
-use super::error::Refusal;
+use super::error::ZettelstoreError;
 use crate::model::SecretText;
 use crate::secret::key::Key;
 use crate::web::basic::Basic;
-use crate::web::body::{Body, BodyFault};
+use crate::web::body::{Body, BodyError};
 use crate::web::query::Query;
 
-/// Who wants to log in, for the document.
+/// A login, for the OpenAPI document.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "`credentials` reads the form")]
 pub struct LoginForm {
@@ -22,28 +23,46 @@ pub struct LoginForm {
     password: String,
 }
 
-/// What a token is that nobody checks.
-pub const FREE_ACCESS: &str = "(\"Bearer\" \"freeaccess\" 316224000)";
+/// A token, sent as a list in symbolic-expression form.
+pub struct Token(String);
 
-/// A token, as a list in symbolic-expression form.
-pub fn token(key: &str, lifetime: TimeDelta) -> String {
-    format!("(\"Bearer\" \"{key}\" {})", lifetime.num_seconds())
+impl Token {
+    pub fn new(key: &Key, lifetime: TimeDelta) -> Self {
+        let (key, seconds) = (key.expose(), lifetime.num_seconds());
+        Self(format!("(\"Bearer\" \"{key}\" {seconds})"))
+    }
+
+    /// Returns the token of a server without login, which is not checked.
+    pub fn free_access() -> Self {
+        Self("(\"Bearer\" \"freeaccess\" 316224000)".to_owned())
+    }
 }
 
-/// How long a key works from now on, to the second that is nearest.
+impl Responder for Token {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::Ok()
+            .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(self.0)
+    }
+}
+
+/// Returns how long a key remains valid, rounded to the nearest second.
 pub fn remaining(expires_at: NaiveDateTime, now: NaiveDateTime) -> TimeDelta {
     let left = expires_at - now;
     TimeDelta::seconds((left + TimeDelta::milliseconds(500)).num_seconds())
 }
 
-/// Who wants to log in: the form's name and password or, where the form has no name, HTTP Basic's. `None`: nobody.
-pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(String, SecretText)>, Refusal> {
+/// Returns the name and the password in the form or, if it has no name, in the HTTP Basic credentials.
+pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(String, SecretText)>, ZettelstoreError> {
     let form = match body.form_text().await {
         Ok(text) => text.map(|text| Query::parse_strictly(&text)),
-        Err(BodyFault::NotUtf8) => Some(None),
-        Err(fault @ (BodyFault::TooLarge { .. } | BodyFault::Incomplete)) => return Err(fault.into()),
+        Err(BodyError::NotUtf8) => Some(None),
+        Err(error @ (BodyError::TooLarge { .. } | BodyError::Incomplete)) => return Err(error.into()),
     };
-    let is_unreadable = matches!(form, Some(None));
+    let is_malformed = matches!(form, Some(None));
     let form = form.flatten().unwrap_or_default();
     let value = |name| {
         form.pairs()
@@ -59,13 +78,13 @@ pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(St
             let (user, password) = text.split_once(':').unwrap_or_default();
             Ok((!user.is_empty()).then(|| (user.to_owned(), SecretText::new(password.to_owned()))))
         }
-        _ if is_unreadable => Err(Refusal::unreadable()),
-        Basic::Missing | Basic::OtherScheme | Basic::Unreadable => Ok(None),
+        _ if is_malformed => Err(ZettelstoreError::bad_request()),
+        Basic::Missing | Basic::OtherScheme | Basic::Malformed => Ok(None),
     }
 }
 
-/// The token of a request: of its one `Authorization` header, with one blank.
-pub fn presented(request: &HttpRequest) -> Option<Key> {
+/// Returns the key in the only `Authorization` header, which has exactly one blank before the token.
+pub fn presented_key(request: &HttpRequest) -> Option<Key> {
     let mut headers = request.headers().get_all(AUTHORIZATION).map(HeaderValue::to_str);
     let (header, others) = (headers.next()?.ok()?, headers.next());
     let (scheme, token) = header.split_once(' ')?;

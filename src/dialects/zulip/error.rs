@@ -1,6 +1,4 @@
-//! How Zulip says no: `result`, `msg`, whatever belongs to the error, `code`.
-
-use std::fmt;
+//! Zulip's error responses: `result`, `msg`, members that depend on the error, and `code`.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -9,25 +7,24 @@ use actix_web::http::header::{
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
-use crate::error::{AuthError, whole_seconds};
-use crate::web::answer::Verbatim;
-use crate::web::body::BodyFault;
+use crate::error::{Cause, IssueError, KeyError, LoginError, ManageError, ServiceError, whole_seconds};
+use crate::web::body::BodyError;
+use crate::web::middleware::InternalCause;
 
-/// An answer that says no.
-#[derive(Debug)]
-pub struct Refusal {
+#[derive(Debug, thiserror::Error)]
+#[error("{msg}")]
+pub struct ZulipError {
     status: StatusCode,
     msg: String,
-    /// What stands between `msg` and `code`.
-    more: Vec<(&'static str, Value)>,
+    /// The members between `msg` and `code`.
+    details: Vec<(&'static str, Value)>,
     code: Option<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Why it is our fault, for the log.
-    cause: Option<String>,
+    cause: Option<Cause>,
+    has_body: bool,
 }
 
-impl Refusal {
-    /// A status, a code and a sentence.
+impl ZulipError {
     pub fn new(status: StatusCode, code: &'static str, msg: impl Into<String>) -> Self {
         Self {
             code: Some(code),
@@ -39,139 +36,172 @@ impl Refusal {
         Self {
             status,
             msg: msg.into(),
-            more: Vec::new(),
+            details: Vec::new(),
             code: None,
             headers: Vec::new(),
             cause: None,
+            has_body: true,
         }
     }
 
-    /// 400.
     pub fn bad_request(msg: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", msg)
     }
 
-    /// 400: a parameter is not there.
-    pub fn missing(name: &str) -> Self {
+    pub fn missing_parameter(name: &str) -> Self {
         let msg = format!("Missing '{name}' argument");
-        let mut refusal = Self::new(StatusCode::BAD_REQUEST, "REQUEST_VARIABLE_MISSING", msg);
-        refusal.more.push(("var_name", json!(name)));
-        refusal
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "REQUEST_VARIABLE_MISSING", msg);
+        error.details.push(("var_name", json!(name)));
+        error
     }
 
-    /// 401: the key, or how it was presented.
+    /// Creates a 401 about the key or the way it was presented.
     pub fn unauthorized(msg: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", msg)
             .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"zulip\""))
     }
 
-    /// 405: only this method.
+    /// Creates a 405 for a route that allows one method.
     pub fn only(method: &'static str) -> Self {
-        let mut refusal = Self::without_code(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-        refusal.more.push(("allowed_methods", json!([method])));
-        refusal.with_header(ALLOW, HeaderValue::from_static(method))
+        let mut error = Self::without_code(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        error.details.push(("allowed_methods", json!([method])));
+        error.with_header(ALLOW, HeaderValue::from_static(method))
     }
 
-    /// The same with one more header.
+    /// Creates a 405 for a route that can only be read. Zulip sends it without a body.
+    pub fn read_only() -> Self {
+        let error = Self::without_code(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        Self {
+            has_body: false,
+            ..error.with_header(ALLOW, HeaderValue::from_static("GET, HEAD"))
+        }
+    }
+
+    fn unavailable(seconds: u64) -> Self {
+        let msg = "The service cannot do this now. Try again later.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", msg).with_header(RETRY_AFTER, seconds.into())
+    }
+
+    #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
-}
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.msg)
-    }
-}
-
-impl ResponseError for Refusal {
-    fn status_code(&self) -> StatusCode {
-        self.status
-    }
-
-    fn error_response(&self) -> HttpResponse {
+    fn body(&self) -> String {
         let mut body = Map::new();
         body.insert("result".to_owned(), json!("error"));
         body.insert("msg".to_owned(), json!(self.msg));
-        for (name, value) in &self.more {
+        for (name, value) in &self.details {
             body.insert((*name).to_owned(), value.clone());
         }
         if let Some(code) = self.code {
             body.insert("code".to_owned(), json!(code));
         }
-        let mut response = HttpResponse::build(self.status).body(format!("{}\n", Value::Object(body)));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
-            .headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for (name, value) in &self.headers {
-            response.headers_mut().insert(name.clone(), value.clone());
+        format!("{}\n", Value::Object(body))
+    }
+}
+
+impl ResponseError for ZulipError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        for header in &self.headers {
+            response.insert_header(header.clone());
         }
-        let cause = self.cause.clone();
-        response.extensions_mut().insert(Verbatim { cause });
+        if !self.has_body {
+            return response.finish();
+        }
+        let mut response = response
+            .insert_header((CONTENT_TYPE, "application/json"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(self.body());
+        if let Some(cause) = &self.cause {
+            response.extensions_mut().insert(InternalCause(cause.clone()));
+        }
         response
     }
 }
 
-impl From<AuthError> for Refusal {
-    fn from(error: AuthError) -> Self {
-        let failed = |code, msg: &str| Self::new(StatusCode::UNAUTHORIZED, code, msg);
+impl From<ServiceError> for ZulipError {
+    fn from(error: ServiceError) -> Self {
         match error {
-            AuthError::WrongCredentials => failed("AUTHENTICATION_FAILED", "Your username or password is incorrect"),
-            AuthError::Disabled => failed("USER_DEACTIVATED", "Account is deactivated"),
-            AuthError::KeyRequired => Self::unauthorized("Not logged in: API authentication or user session required"),
-            AuthError::InvalidKey => Self::unauthorized("Invalid API key"),
-            AuthError::Throttled(throttled) => {
-                let seconds = whole_seconds(&throttled.retry_after);
-                let msg = "API usage exceeded rate limit";
-                let mut refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_HIT", msg);
-                refusal
-                    .more
-                    .push(("retry-after", json!(throttled.retry_after.as_secs_f64())));
-                refusal.with_header(RETRY_AFTER, seconds.into())
-            }
-            AuthError::Busy { retry_after } => unavailable(whole_seconds(&retry_after)),
-            AuthError::Unavailable(_) | AuthError::ClientDisconnected => unavailable(1),
-            AuthError::Internal(cause) => Self {
-                cause: Some(cause.to_string()),
+            ServiceError::Busy { retry_after } => Self::unavailable(whole_seconds(&retry_after)),
+            ServiceError::Unavailable(_) | ServiceError::ClientDisconnected => Self::unavailable(1),
+            ServiceError::Internal(cause) => Self {
+                cause: Some(cause),
                 ..Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "INTERNAL_SERVER_ERROR",
                     "Internal server error",
                 )
             },
-            AuthError::Forbidden
-            | AuthError::AdminOnly(_)
-            | AuthError::UnknownUser
-            | AuthError::UnknownKey
-            | AuthError::BadExpiry
-            | AuthError::SessionExpires
-            | AuthError::BeyondSession
-            | AuthError::NameTaken
-            | AuthError::LastAdmin
-            | AuthError::BadPassword(_) => Self::bad_request(&error.to_string()),
         }
     }
 }
 
-fn unavailable(seconds: u64) -> Refusal {
-    let msg = "The service cannot do this now. Try again later.";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", msg).with_header(RETRY_AFTER, seconds.into())
+impl From<LoginError> for ZulipError {
+    fn from(error: LoginError) -> Self {
+        let failed = |code, msg: &str| Self::new(StatusCode::UNAUTHORIZED, code, msg);
+        match error {
+            LoginError::WrongCredentials => failed("AUTHENTICATION_FAILED", "Your username or password is incorrect"),
+            LoginError::Disabled => failed("USER_DEACTIVATED", "Account is deactivated"),
+            LoginError::Throttled(throttled) => {
+                let msg = "API usage exceeded rate limit";
+                let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_HIT", msg);
+                let seconds = throttled.retry_after.as_secs_f64();
+                error.details.push(("retry-after", json!(seconds)));
+                error.with_header(RETRY_AFTER, whole_seconds(&throttled.retry_after).into())
+            }
+            LoginError::BadExpiry(error) => Self::bad_request(&error.to_string()),
+            LoginError::Service(error) => error.into(),
+        }
+    }
 }
 
-impl From<BodyFault> for Refusal {
-    fn from(fault: BodyFault) -> Self {
-        match fault {
-            BodyFault::TooLarge { .. } => Self::new(
+impl From<KeyError> for ZulipError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Required => Self::unauthorized("Not logged in: API authentication or user session required"),
+            KeyError::Invalid => Self::unauthorized("Invalid API key"),
+            KeyError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl From<IssueError> for ZulipError {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::BadExpiry(_) | IssueError::SessionExpires | IssueError::BeyondSession => {
+                Self::bad_request(&error.to_string())
+            }
+            IssueError::Key(error) => error.into(),
+        }
+    }
+}
+
+impl From<ManageError> for ZulipError {
+    fn from(error: ManageError) -> Self {
+        match error {
+            ManageError::Key(error) => error.into(),
+            refused => Self::bad_request(&refused.to_string()),
+        }
+    }
+}
+
+impl From<BodyError> for ZulipError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { .. } => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "BAD_REQUEST",
                 "The request is too large.",
             ),
-            BodyFault::Incomplete => Self::bad_request("The request did not come whole."),
-            BodyFault::NotUtf8 => Self::bad_request("The request is not valid UTF-8."),
+            BodyError::Incomplete => Self::bad_request("The request is incomplete."),
+            BodyError::NotUtf8 => Self::bad_request("The request is not valid UTF-8."),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What travels on Zulip's wire.
+//! Request and response formats of Zulip's API.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,17 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::error::Refusal;
+use super::error::ZulipError;
+use crate::error::ServiceError;
 use crate::model::{SecretText, User};
 use crate::web::body::Body;
 use crate::web::query::Query;
 
-/// The version whose login this is, and the least that today's apps accept.
+/// The version of Zulip whose login this is: the oldest that current apps accept.
 const VERSION: &str = "9.0";
 const FEATURE_LEVEL: u32 = 277;
 
-/// Says yes: `result`, `msg`, and the rest.
+/// A successful response.
 #[derive(Serialize, ToSchema)]
 pub struct Success<T> {
     /// Always `success`.
@@ -27,24 +28,23 @@ pub struct Success<T> {
     msg: &'static str,
     #[serde(flatten)]
     #[schema(inline)]
-    answer: T,
-    /// What was sent along and means nothing.
+    content: T,
+    /// The parameters that the route does not know.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     ignored_parameters_unsupported: BTreeSet<String>,
 }
 
 impl<T> Success<T> {
-    /// With nothing ignored.
-    pub fn of(answer: T) -> Self {
+    pub fn of(content: T) -> Self {
         Self {
             result: "success",
             msg: "",
-            answer,
+            content,
             ignored_parameters_unsupported: BTreeSet::new(),
         }
     }
 
-    /// The same, and what was ignored.
+    /// Reports parameters as ignored.
     pub fn ignoring(self, ignored: BTreeSet<String>) -> Self {
         Self {
             ignored_parameters_unsupported: ignored,
@@ -65,17 +65,17 @@ impl<T: Serialize> Responder for Success<T> {
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 response
             }
-            Err(e) => HttpResponse::from_error(Refusal::from(crate::error::AuthError::internal(e.to_string()))),
+            Err(e) => HttpResponse::from_error(ZulipError::from(ServiceError::internal(e))),
         }
     }
 }
 
-/// The parameters of a request: the form's, then the query's; the form wins, and the last of several.
+/// The parameters of a request. The form overrides the query, and the last of several wins.
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Of this request. A body that is no form has none.
-    pub async fn of(request: &HttpRequest, body: Body) -> Result<Self, Refusal> {
+    /// Reads the parameters of a request. A body that is not a form has none.
+    pub async fn of(request: &HttpRequest, body: Body) -> Result<Self, ZulipError> {
         let form = body
             .form_text()
             .await?
@@ -88,22 +88,22 @@ impl Parameters {
         ))
     }
 
-    /// A parameter that must be there.
-    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
+    /// Returns a parameter. Fails if it is missing.
+    pub fn required(&self, name: &str) -> Result<&str, ZulipError> {
         let found = self.0.iter().rev().find(|(key, _)| key == name);
         found
             .map(|(_, value)| value.as_str())
-            .ok_or_else(|| Refusal::missing(name))
+            .ok_or_else(|| ZulipError::missing_parameter(name))
     }
 
-    /// The same for what no log may show.
-    pub fn secret(&self, name: &str) -> Result<SecretText, Refusal> {
+    /// Returns a parameter that must not be logged. Fails if it is missing.
+    pub fn secret(&self, name: &str) -> Result<SecretText, ZulipError> {
         self.required(name).map(|text| SecretText::new(text.to_owned()))
     }
 
-    /// The names that are none of these.
+    /// Returns the names of all parameters except those in `used`.
     pub fn except(&self, used: &[&str]) -> BTreeSet<String> {
-        // Zulip's own log reads that one.
+        // Zulip itself writes `client` to its log.
         let is_used = |name: &str| used.contains(&name) || name == "client";
         self.0
             .iter()
@@ -113,7 +113,7 @@ impl Parameters {
     }
 }
 
-/// Who wants to log in, for the document.
+/// A login, for the OpenAPI document.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "`Parameters` reads the form")]
 pub struct LoginForm {
@@ -123,7 +123,7 @@ pub struct LoginForm {
     password: String,
 }
 
-/// Whose key is wanted, for the document.
+/// A login without a password, for the OpenAPI document.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "`Parameters` reads the form")]
 pub struct DevLoginForm {
@@ -131,30 +131,30 @@ pub struct DevLoginForm {
     username: String,
 }
 
-/// A key, and whose it is.
+/// A key and its owner.
 #[derive(Serialize, ToSchema)]
 pub struct FetchedKey {
-    /// 32 letters and digits.
+    /// The key: 32 letters and digits.
     pub api_key: String,
-    /// The user's e-mail address, or the name of one without.
+    /// The user's e-mail address, or else the user's name.
     pub email: String,
     /// The user's id.
     pub user_id: i32,
 }
 
-/// A key in the place of another.
+/// A key that replaces another.
 #[derive(Serialize, ToSchema)]
 pub struct NewKey {
-    /// 32 letters and digits.
+    /// The key: 32 letters and digits.
     pub api_key: String,
 }
 
-/// The e-mail address of a user, or the name of one without.
+/// Returns the user's e-mail address, or else the user's name.
 pub fn email_of(user: &User) -> &str {
     user.email.as_deref().unwrap_or(&user.name)
 }
 
-/// Who somebody is.
+/// The owner of the presented key.
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "Zulip's wire has them")]
 pub struct OwnUser {
@@ -166,7 +166,7 @@ pub struct OwnUser {
     is_owner: bool,
     is_guest: bool,
     is_billing_admin: bool,
-    /// 200: administrator; 400: member.
+    /// 200 for administrators, 400 for other users.
     role: u16,
     is_bot: bool,
     is_active: bool,
@@ -203,7 +203,7 @@ impl From<User> for OwnUser {
     }
 }
 
-/// Which ways to log in there are.
+/// The supported authentication methods.
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "Zulip's wire has them")]
 struct AuthenticationMethods {
@@ -214,7 +214,7 @@ struct AuthenticationMethods {
     remoteuser: bool,
 }
 
-/// What clients want to know before anybody logs in.
+/// What clients need to know before a login.
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "Zulip's wire has them")]
 pub struct ServerSettings {
@@ -225,22 +225,22 @@ pub struct ServerSettings {
     push_notifications_enabled: bool,
     is_incompatible: bool,
     email_auth_enabled: bool,
-    /// Names will do.
+    /// Always false: users can log in by name.
     require_email_format_usernames: bool,
-    /// Where the server is.
+    /// The URL of the server.
     realm_url: String,
-    /// The same.
+    /// The URL of the server, under its former name.
     realm_uri: String,
     realm_name: &'static str,
     realm_icon: String,
     realm_description: &'static str,
     realm_web_public_access_enabled: bool,
-    /// None.
+    /// Always empty.
     external_authentication_methods: Vec<Value>,
 }
 
 impl ServerSettings {
-    /// Of a server at `url`, for this request.
+    /// Creates the settings of a server at `url` for a request, whose user agent decides whether the client is outdated.
     pub fn of(request: &HttpRequest, url: String, dev_login: bool) -> Self {
         let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
         let agent = agent.unwrap_or_default().split('/').next().unwrap_or_default();

@@ -1,0 +1,75 @@
+//! Problems in Shoko's words, where they differ from the service's own.
+
+use actix_web::http::StatusCode;
+
+use crate::error::{IssueError, LoginError, ManageError};
+use crate::model::Attribute;
+use crate::web::problem::Problem;
+
+/// Returns a 400 with `detail`.
+pub fn bad_request(detail: &str) -> Problem {
+    Problem::with_detail(StatusCode::BAD_REQUEST, detail)
+}
+
+fn bad_expiry() -> Problem {
+    Problem::invalid("Expires", "Invalid expires value")
+}
+
+/// Describes a failed login on a route whose keys may expire.
+pub fn of_login(error: LoginError) -> Problem {
+    match error {
+        LoginError::BadExpiry(_) => bad_expiry(),
+        other => other.into(),
+    }
+}
+
+/// Describes why the caller got no other key.
+pub fn of_issue(error: IssueError) -> Problem {
+    match error {
+        IssueError::BadExpiry(_) => bad_expiry(),
+        IssueError::SessionExpires => bad_request("Cannot create a non-expiring token from an expiring session."),
+        IssueError::BeyondSession => {
+            bad_request("Requested expiration extends beyond the current session's expiration.")
+        }
+        IssueError::Key(error) => error.into(),
+    }
+}
+
+/// Describes why no key was revoked. `unknown_key` is the route's own text.
+pub fn of_revocation(error: ManageError, unknown_key: &str) -> Problem {
+    match error {
+        ManageError::UnknownKey => bad_request(unknown_key),
+        other => other.into(),
+    }
+}
+
+/// Describes why a password was not changed. `unknown_user` is the route's own text.
+pub fn of_password_change(error: ManageError, unknown_user: &str) -> Problem {
+    match error {
+        ManageError::UnknownUser => bad_request(unknown_user),
+        ManageError::BadPassword(error) => Problem::invalid("newPassword", error.to_string()),
+        other => other.into(),
+    }
+}
+
+/// Describes why a user was not shown or changed.
+pub fn of_user(error: ManageError) -> Problem {
+    match error {
+        ManageError::UnknownUser => {
+            Problem::with_detail(StatusCode::NOT_FOUND, "An user by the given `userID` doesn't exist.")
+        }
+        ManageError::NameTaken => Problem::invalid("Username", "The username is unavailable."),
+        ManageError::LastAdmin => Problem::invalid("IsAdmin", "There must be at least one admin user."),
+        ManageError::BadPassword(error) => Problem::invalid("Password", error.to_string()),
+        ManageError::AdminOnly(attribute) => {
+            let (member, subject) = match attribute {
+                Attribute::Name => ("Username", "username"),
+                Attribute::Admin => ("IsAdmin", "admin status of users"),
+                Attribute::CommunitySites => ("CommunitySites", "community sites of users"),
+                Attribute::RestrictedTags => ("RestrictedTags", "restricted tags of users"),
+            };
+            Problem::invalid(member, format!("Only admins are allowed to change the {subject}."))
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Zulip's authentication: HTTP Basic with the user's name or e-mail address, and the key as password.
+
+use actix_web::dev::Payload;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+use super::error::ZulipError;
+use crate::auth::Auth;
+use crate::error::KeyError;
+use crate::model::{self, User, normalize};
+use crate::secret::key::Key;
+use crate::web::basic::Basic;
+use crate::web::call;
+use crate::web::caller::{Caller, Dialect, Keys};
+
+/// Zulip's wire protocol.
+pub struct Zulip;
+
+impl Dialect for Zulip {
+    type Error = ZulipError;
+
+    fn presented_keys(request: &HttpRequest) -> Result<Keys, ZulipError> {
+        let (_, key) = credentials(request)?;
+        Ok(Keys::from_iter([key]))
+    }
+
+    /// Zulip tells the holder of a disabled user's key that the user is disabled.
+    async fn rejection(auth: &Data<Auth>, keys: Keys) -> ZulipError {
+        let is_disabled = move |auth: &Auth| match keys.first() {
+            Some(key) => auth.is_key_of_disabled_user(key),
+            None => Ok(false),
+        };
+        match call(auth, is_disabled).await {
+            Ok(true) => ZulipError::unauthorized("Account is deactivated"),
+            Ok(false) => KeyError::Invalid.into(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// A caller whose key belongs to the user that the request names.
+pub struct ZulipCaller {
+    pub caller: model::Caller,
+    pub user: User,
+}
+
+impl FromRequest for ZulipCaller {
+    type Error = ZulipError;
+    type Future = LocalBoxFuture<'static, Result<Self, ZulipError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::<Zulip>::from_request(request, payload);
+        let auth = Data::<Auth>::from_request(request, payload);
+        let name = credentials(request).map(|(name, _)| name);
+        async move {
+            let (caller, name) = (caller.await?.into_inner(), name?);
+            let auth = auth.await.expect("the server gives every route the service");
+            let own_user = move |auth: &Auth| auth.own_user(&caller).map(|user| Self { caller, user });
+            let found = call(&auth, own_user).await?;
+            let is_named = |text: &str| normalize(text) == name;
+            if is_named(&found.user.name) || found.user.email.as_deref().is_some_and(is_named) {
+                Ok(found)
+            } else {
+                Err(KeyError::Invalid.into())
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// Returns the normalized name and the key that a request presents.
+fn credentials(request: &HttpRequest) -> Result<(String, Key), ZulipError> {
+    let malformed = || ZulipError::unauthorized("Invalid authorization header for basic auth");
+    let text = match Basic::of(request.headers()) {
+        Basic::Decoded(text) => text,
+        Basic::Missing => return Err(KeyError::Required.into()),
+        Basic::Malformed => return Err(malformed()),
+        Basic::OtherScheme => {
+            return Err(ZulipError::bad_request(
+                "This endpoint requires HTTP basic authentication.",
+            ));
+        }
+    };
+    let (name, key) = text.split_once(':').ok_or_else(malformed)?;
+    let key = key.trim();
+    if key.contains(':') {
+        return Err(malformed());
+    }
+    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(ZulipError::unauthorized("Malformed API key"));
+    }
+    Ok((normalize(name), Key::parse(key).ok_or(KeyError::Invalid)?))
+}

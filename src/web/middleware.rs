@@ -1,0 +1,93 @@
+//! The middleware around every request: path normalization, problem bodies, the request log.
+
+use std::time::Instant;
+
+use actix_cors::CorsError;
+use actix_web::Error;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use log::Level;
+
+use super::path::normalize_path;
+use super::problem::Problem;
+use super::process::Process;
+use super::trace::trace_id;
+use crate::error::Cause;
+use crate::model::TraceId;
+
+/// The log target of requests.
+const LOG: &str = "shoko_auth::web::request";
+
+/// The cause of an internal error, which the log shows and the client does not see. An error response carries it in its
+/// extensions.
+pub struct InternalCause(pub Cause);
+
+/// Normalizes the path, calls the route, completes problems and logs the request once.
+pub async fn request_middleware(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let start = Instant::now();
+    normalize_path(&mut request);
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if response.status().is_client_error() || response.status().is_server_error() {
+        let trace = trace_id(response.request());
+        log_request(&response, start, trace);
+        response = with_problem(response, trace);
+    } else if log::log_enabled!(target: LOG, Level::Debug) {
+        log_request(&response, start, trace_id(response.request()));
+    }
+    // Only the CORS middleware responds to OPTIONS with 200, and its response has no body.
+    if response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
+        *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    let process = response.request().app_data::<Data<Process>>();
+    if process.is_some_and(|process| process.is_stopping()) {
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// Logs a line for a request, under the trace id that its problem shows, and before it the cause of an internal error.
+/// Never logs the query, which may hold a key.
+fn log_request(response: &ServiceResponse, start: Instant, trace: TraceId) {
+    let request = response.request();
+    if let Some(InternalCause(cause)) = response.response().extensions().get() {
+        log::error!(trace:%; "internal error: {cause}");
+    }
+    log::debug!(
+        target: LOG,
+        method = request.method().as_str(),
+        route = request.match_pattern().as_deref().unwrap_or("none"),
+        status = response.status().as_u16(),
+        seconds = start.elapsed().as_secs_f64(),
+        trace:%;
+        "responded"
+    );
+}
+
+/// Adds a body to problems and to responses from outside the handlers (no such route, wrong method), which have none. The
+/// error responses of other dialects are complete.
+fn with_problem(response: ServiceResponse, trace: TraceId) -> ServiceResponse {
+    let problem = match response.response().error() {
+        None if response.headers().contains_key(CONTENT_TYPE) => None,
+        None => Some(Problem::new(response.status())),
+        Some(error) => {
+            let from_cors = |error: &CorsError| Problem::with_detail(response.status(), error.to_string());
+            error.as_error().cloned().or_else(|| error.as_error().map(from_cors))
+        }
+    };
+    match problem {
+        Some(problem) => problem.complete(response, trace),
+        None => response,
+    }
+}

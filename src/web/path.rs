@@ -1,0 +1,47 @@
+//! Normalizes the paths of requests, so that routes match regardless of case and of one trailing slash, as in Shoko.
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::uri::{PathAndQuery, Uri};
+
+/// Below this path are files, whose names are case-sensitive.
+const FILES: &str = "/webui/";
+
+/// Rewrites the path of the request to its normalized form.
+pub fn normalize_path(request: &mut ServiceRequest) {
+    let Some(path) = normalized(request.path()) else { return };
+    if path == request.path() {
+        return;
+    }
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let Ok(target) = format!("{path}{query}").parse::<PathAndQuery>() else {
+        return;
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(target);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
+    }
+}
+
+/// Returns the path in lower case and without a trailing slash, except for file names and the page `/swagger/`. `None`
+/// means that it is normalized already.
+fn normalized(path: &str) -> Option<String> {
+    if !path.ends_with('/') && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    if let Some((start, file)) = path.split_at_checked(FILES.len())
+        && start.eq_ignore_ascii_case(FILES)
+    {
+        return Some(format!("{FILES}{file}"));
+    }
+    let mut path = path.to_ascii_lowercase();
+    if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
+        path.pop();
+    }
+    Some(path)
+}
