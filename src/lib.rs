@@ -32,11 +32,3 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod web;
-
-#[cfg(test)]
-#[path = "../tests/api/wait.rs"]
-mod wait;
-
-/// Lets test code that is shared with `tests/` find the crate under its own name.
-#[cfg(test)]
-extern crate self as shoko_auth;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| shoko_auth_fuzz::duration::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::duration::check(input));

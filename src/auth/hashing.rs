@@ -188,8 +188,9 @@ impl Drop for QueueSlot {
 
 #[cfg(test)]
 mod tests {
+    use test_support::wait::wait_until;
+
     use super::*;
-    use crate::wait::wait_until;
 
     /// Occupies all threads until the returned senders are dropped.
     fn hold(pool: &HashingPool) -> (Vec<Sender<()>>, Vec<thread::JoinHandle<Result<()>>>) {

@@ -1,9 +1,9 @@
-//! Keeps the arrows of the map in `src/lib.rs`.
+//! Enforces the layers in `src/lib.rs`, and the libraries that each module may use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module may use what stands before its own row, and its own row's neighbours only where they share a name.
+/// The layers, lowest first. A module may use the rows above its own; the modules of the first row may use each other.
 const LAYERS: &[&[&str]] = &[
     &["clock", "model", "error", "settings"],
     &["secret"],
@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// Who may know what: a text of the source, and the modules where it may stand.
+/// Texts that may occur only in these modules.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("diesel", &["store/", "auth/import/shoko_database.rs"]),
     (
@@ -38,42 +38,56 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 
 struct Source {
     path: String,
-    /// Without comments and tests.
+    /// The source without comments and tests.
     code: String,
 }
 
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root.clone()];
-    let mut sources = Vec::new();
+/// Returns the paths of all Rust files in a folder and its subfolders.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
-            let path: PathBuf = entry.unwrap().path();
+            let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") && !path.to_string_lossy().ends_with("_tests.rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-                let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-                sources.push(Source {
-                    path: path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(),
-                    code: lines.collect::<Vec<_>>().join("\n"),
-                });
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
             }
         }
     }
-    assert!(sources.len() > 20, "the sources are not where they were");
+    files
+}
+
+/// Returns the sources of the product, without files of tests.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    for path in rust_files(&root) {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        if name.contains("_tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        sources.push(Source {
+            path: name,
+            code: lines.collect::<Vec<_>>().join("\n"),
+        });
+    }
+    assert!(sources.len() > 20, "the sources are in another folder");
     sources
 }
 
 impl Source {
-    /// The module's own path: `["dialects", "shoko", "auth"]`.
+    /// Returns the path of the module: `["dialects", "shoko", "auth"]`.
     fn module(&self) -> Vec<&str> {
         let path = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
         path.split('/').collect()
     }
 
-    /// The paths in the crate that the code names, by `crate::` or by `super::`.
+    /// Returns the paths in the crate that the code names, by `crate::` or by `super::`.
     fn used(&self) -> Vec<Vec<&str>> {
         let mut found = Vec::new();
         for (start, _) in self
@@ -100,13 +114,13 @@ impl Source {
     }
 }
 
-/// The row of the layer that a top module is in.
+/// Returns the row of a top-level module.
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&module))
 }
 
 #[test]
-fn a_module_uses_only_what_stands_to_its_left() {
+fn a_module_uses_only_lower_layers() {
     for source in sources().iter().filter(|source| source.path != "lib.rs") {
         let module = source.module()[0];
         let own = layer(module).unwrap_or_else(|| panic!("{} is in no layer", source.path));
@@ -121,7 +135,7 @@ fn a_module_uses_only_what_stands_to_its_left() {
 }
 
 #[test]
-fn each_library_is_known_only_where_it_belongs() {
+fn each_library_is_used_only_in_its_modules() {
     for source in sources().iter().filter(|source| source.path != "lib.rs") {
         for (text, places) in ONLY_IN {
             let allowed = places.iter().any(|place| source.path.starts_with(place));
@@ -146,7 +160,7 @@ fn no_dialect_uses_another() {
 }
 
 #[test]
-fn a_dialect_is_named_only_in_its_folder_and_where_dialects_are_listed() {
+fn only_the_lists_of_dialects_name_a_dialect() {
     let lists = [
         "dialects/mod.rs",
         "openapi.rs",
@@ -169,9 +183,10 @@ fn a_dialect_is_named_only_in_its_folder_and_where_dialects_are_listed() {
 
 #[test]
 fn no_file_is_longer_than_400_lines() {
-    for source in sources() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&source.path);
-        let lines = fs::read_to_string(path).unwrap().lines().count();
-        assert!(lines <= 400, "{} has {lines} lines", source.path);
+    for folder in ["src", "tests", "crates", "examples", "benches", "fuzz/fuzz_targets"] {
+        for path in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 400, "{} has {lines} lines", path.display());
+        }
     }
 }

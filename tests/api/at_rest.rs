@@ -1,8 +1,10 @@
 use std::fs;
+use test_support::database::SEALING_SECRET;
+use test_support::{Backend, TestDatabase, apply, both_databases};
 
-use crate::support::{ADMIN_PASSWORD, Backend, SECRET_KEY, TestApp, TestDatabase, on_both_databases};
+use crate::support::{ADMIN_PASSWORD, TestApp};
 
-/// All that the database holds, as bytes: SQLite's files, or every row of PostgreSQL's tables.
+/// Returns the content of the database: SQLite's files, or every row of PostgreSQL's tables.
 fn everything(database: &TestDatabase) -> Vec<u8> {
     match database.backend {
         Backend::Sqlite => {
@@ -31,19 +33,34 @@ fn hex_digit(value: u8) -> char {
     char::from_digit(value.into(), 16).unwrap()
 }
 
-on_both_databases! {
-    fn neither_key_nor_password_nor_secret_is_in_the_database(app: TestApp) {
-        let key = app.admin_key();
-        let kept = everything(&app.database);
-        assert!(holds(&kept, b"$pbkdf2-sha256$") && holds(&kept, b"web-ui"), "this looks at the right place");
-        let id = uuid::Uuid::parse_str(&key).unwrap();
-        let (plain, upper) = (key.replace('-', ""), key.to_uppercase());
-        let secret = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, SECRET_KEY).unwrap();
-        let hex: String = secret.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect();
-        let texts = [&key, &plain, &upper, &upper.replace('-', ""), ADMIN_PASSWORD, SECRET_KEY, &hex];
-        for text in texts {
-            assert!(!holds(&kept, text.as_bytes()));
-        }
-        assert!(!holds(&kept, id.as_bytes()) && !holds(&kept, &secret));
+#[apply(both_databases!)]
+fn the_database_contains_no_key_password_or_secret(backend: Backend) {
+    let app = TestApp::on(backend);
+    let key = app.admin_key();
+    let kept = everything(&app.database);
+    assert!(
+        holds(&kept, b"$pbkdf2-sha256$") && holds(&kept, b"web-ui"),
+        "the test reads the right place"
+    );
+    let id = uuid::Uuid::parse_str(&key).unwrap();
+    let (plain, upper) = (key.replace('-', ""), key.to_uppercase());
+    let secret = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, SEALING_SECRET).unwrap();
+    let hex: String = secret
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(hex_digit)
+        .collect();
+    let texts = [
+        &key,
+        &plain,
+        &upper,
+        &upper.replace('-', ""),
+        ADMIN_PASSWORD,
+        SEALING_SECRET,
+        &hex,
+    ];
+    for text in texts {
+        assert!(!holds(&kept, text.as_bytes()));
     }
+    assert!(!holds(&kept, id.as_bytes()) && !holds(&kept, &secret));
 }

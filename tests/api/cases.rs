@@ -1,4 +1,4 @@
-//! Runs `tests/contract/cases-shoko.json`; the file describes its own language under `case_keys` and `expect_keys`.
+//! Runs `tests/contract/cases-shoko.json`; the file explains its format under `case_keys` and `expect_keys`.
 //!
 //! `sleep_until_expired` moves the clock of the server instead of sleeping. `within_ms` is real time.
 
@@ -10,43 +10,43 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use shoko_auth::clock::Clock;
+use test_support::shoko_database::{Generation, ShokoDatabase};
+use test_support::{Backend, Request, Response, apply, both_databases};
 
-use crate::shoko_database::{Generation, ShokoDatabase};
-use crate::support::{Answer, Backend, Request, TestApp, on_both_databases};
+use crate::support::{TestApp, UseDatabase};
 
 fn file() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/cases-shoko.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-on_both_databases! {
-    fn every_case_passes(backend: Backend) {
-        let file = file();
-        let mut failures = Vec::new();
-        let (mut run, mut elsewhere) = (0, 0);
-        for case in file["cases"].as_array().unwrap() {
-            let id = case["id"].as_str().unwrap();
-            let runs_here = |names: &Vec<Value>| names.contains(&json!(format!("{backend:?}").to_lowercase()));
-            if !case["backends"].as_array().is_none_or(runs_here) {
-                elsewhere += 1;
-                continue;
-            }
-            let mut world = World::new(backend, &file, case);
-            if let Err(failure) = world.play(case) {
-                failures.push(format!("{id} {}: {failure}", case["title"]));
-            }
-            run += 1;
+#[apply(both_databases!)]
+fn every_case_passes(backend: Backend) {
+    let file = file();
+    let mut failures = Vec::new();
+    let (mut run, mut elsewhere) = (0, 0);
+    for case in file["cases"].as_array().unwrap() {
+        let id = case["id"].as_str().unwrap();
+        let runs_here = |names: &Vec<Value>| names.contains(&json!(format!("{backend:?}").to_lowercase()));
+        if !case["backends"].as_array().is_none_or(runs_here) {
+            elsewhere += 1;
+            continue;
         }
-        assert!(failures.is_empty(), "{}", failures.join("\n"));
-        assert!(run > 0 && run + elsewhere == file["cases"].as_array().unwrap().len());
+        let mut world = World::new(backend, &file, case);
+        if let Err(failure) = world.play(case) {
+            failures.push(format!("{id} {}: {failure}", case["title"]));
+        }
+        run += 1;
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(run > 0 && run + elsewhere == file["cases"].as_array().unwrap().len());
 }
 
-/// How long imported keys live. The file's `expires_in_s` is for runners that have to sleep until then; on a busy machine
+/// The lifetime of imported keys. The file's `expires_in_s` is for runners that have to sleep until then; on a busy machine
 /// the import itself may take that long.
 const IMPORTED_LIFETIME: TimeDelta = TimeDelta::hours(1);
 
-/// The server of one case, and the values its texts refer to.
+/// The server of one case, and the values that the texts of the case refer to.
 struct World {
     app: TestApp,
     clock: Clock,
@@ -137,8 +137,8 @@ impl World {
             }
             if let Some(state) = step["database"].as_str() {
                 match state {
-                    "away" => self.app.database.go_away(),
-                    _ => self.app.database.come_back(),
+                    "away" => self.app.database.take_offline(),
+                    _ => self.app.database.bring_online(),
                 }
                 continue;
             }
@@ -149,13 +149,13 @@ impl World {
         Ok(())
     }
 
-    /// Sends one request; again until it does what is expected, as long as the step allows.
+    /// Sends one request, and repeats it within the time that the step allows until the response is as expected.
     fn play_step(&self, step: &Value) -> Result<(), String> {
         let patience = Duration::from_millis(step["within_ms"].as_u64().unwrap_or(0));
         let start = Instant::now();
         loop {
-            let answer = self.request(&step["request"]).send();
-            match check(&answer, &self.fill_in(&step["expect"])) {
+            let response = self.request(&step["request"]).send();
+            match check(&response, &self.fill_in(&step["expect"])) {
                 Err(_) if start.elapsed() < patience => sleep(Duration::from_millis(50)),
                 checked => {
                     return checked.map_err(|failure| {
@@ -164,7 +164,7 @@ impl World {
                             "{} {}: {failure}\n  {}",
                             request["method"],
                             request["path"],
-                            answer.text()
+                            response.text()
                         )
                     });
                 }
@@ -217,23 +217,23 @@ fn from_hex(hex: &str) -> Vec<u8> {
     pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
-fn ensure(holds: bool, what: impl Into<String>) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(what.into()) }
+fn ensure(holds: bool, failure: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(failure.into()) }
 }
 
-/// Checks all that `expect` asks for; what it does not know it refuses.
-fn check(answer: &Answer, expect: &Value) -> Result<(), String> {
-    for (what, wanted) in expect.as_object().unwrap() {
-        check_one(answer, what, wanted).map_err(|failure| format!("{what}: {failure}"))?;
+/// Checks every expectation in `expect`. An unknown expectation is a failure.
+fn check(response: &Response, expect: &Value) -> Result<(), String> {
+    for (name, wanted) in expect.as_object().unwrap() {
+        check_one(response, name, wanted).map_err(|failure| format!("{name}: {failure}"))?;
     }
     Ok(())
 }
 
-fn check_one(answer: &Answer, what: &str, wanted: &Value) -> Result<(), String> {
-    let header = |name: &str| answer.header(name).unwrap_or_default();
-    match what {
-        "status" => ensure(wanted == answer.status, answer.status.to_string()),
-        "problem" => check_problem(answer, wanted),
+fn check_one(response: &Response, name: &str, wanted: &Value) -> Result<(), String> {
+    let header = |name: &str| response.header(name).unwrap_or_default();
+    match name {
+        "status" => ensure(wanted == response.status, response.status.to_string()),
+        "problem" => check_problem(response, wanted),
         "content_type" => {
             let found = header("content-type");
             let wanted = wanted.as_str().unwrap();
@@ -244,10 +244,10 @@ fn check_one(answer: &Answer, what: &str, wanted: &Value) -> Result<(), String> 
             };
             ensure(found == wanted, found)
         }
-        "body" => ensure(wanted == &answer.text(), "another body"),
-        "json_subset" => subset(&answer.json(), wanted),
+        "body" => ensure(wanted == &response.text(), "another body"),
+        "json_subset" => subset(&response.json(), wanted),
         "json_keys_exact" => {
-            let json = answer.json();
+            let json = response.json();
             let mut keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
             keys.sort_unstable();
             let mut expected: Vec<&str> = strings(wanted).collect();
@@ -255,28 +255,29 @@ fn check_one(answer: &Answer, what: &str, wanted: &Value) -> Result<(), String> 
             ensure(expected == keys, format!("{keys:?}"))
         }
         "body_regex" => members(&json!({"": wanted}))
-            .try_for_each(|(_, pattern)| ensure(matches(&pattern, &answer.text()), "another body")),
-        "body_lacks" => strings(wanted).try_for_each(|text| ensure(!answer.text().contains(text), text)),
+            .try_for_each(|(_, pattern)| ensure(matches(&pattern, &response.text()), "another body")),
+        "body_lacks" => strings(wanted).try_for_each(|text| ensure(!response.text().contains(text), text)),
         "json_type" => members(wanted).try_for_each(|(path, kind)| {
-            let json = answer.json();
+            let json = response.json();
             ensure(kind == "string" && at(&json, path).is_some_and(Value::is_string), path)
         }),
         "json_array_item_keys" => {
-            let json = answer.json();
+            let json = response.json();
             let items = json.as_array().ok_or("no array")?;
             let has_all = |item: &Value| strings(wanted).all(|name| item.get(name).is_some());
             ensure(!items.is_empty() && items.iter().all(has_all), "an item lacks a member")
         }
-        "json_has" => strings(wanted).try_for_each(|path| ensure(at(&answer.json(), path).is_some(), path)),
+        "json_has" => strings(wanted).try_for_each(|path| ensure(at(&response.json(), path).is_some(), path)),
         "json_regex" => members(wanted).try_for_each(|(path, pattern)| {
-            let json = answer.json();
+            let json = response.json();
             let text = at(&json, path).and_then(Value::as_str).unwrap_or_default();
             ensure(matches(&pattern, text), text)
         }),
-        "json_not_equal" => members(wanted)
-            .try_for_each(|(path, other)| ensure(at(&answer.json(), path).is_some_and(|value| *value != other), path)),
-        "has_headers" => strings(wanted).try_for_each(|name| ensure(answer.header(name).is_some(), name)),
-        "no_headers" => strings(wanted).try_for_each(|name| ensure(answer.header(name).is_none(), name)),
+        "json_not_equal" => members(wanted).try_for_each(|(path, other)| {
+            ensure(at(&response.json(), path).is_some_and(|value| *value != other), path)
+        }),
+        "has_headers" => strings(wanted).try_for_each(|name| ensure(response.header(name).is_some(), name)),
+        "no_headers" => strings(wanted).try_for_each(|name| ensure(response.header(name).is_none(), name)),
         "header_regex" => members(wanted).try_for_each(|(name, pattern)| {
             let value = header(name);
             ensure(matches(&pattern, &value), format!("{name}: {value}"))
@@ -285,11 +286,11 @@ fn check_one(answer: &Answer, what: &str, wanted: &Value) -> Result<(), String> 
     }
 }
 
-fn check_problem(answer: &Answer, wanted: &Value) -> Result<(), String> {
-    let kind = answer.header("content-type").unwrap_or_default();
+fn check_problem(response: &Response, wanted: &Value) -> Result<(), String> {
+    let kind = response.header("content-type").unwrap_or_default();
     ensure(kind.starts_with("application/problem+json"), kind)?;
-    let problem = answer.json();
-    ensure(problem["status"] == answer.status, "status in the body")?;
+    let problem = response.json();
+    ensure(problem["status"] == response.status, "status in the body")?;
     ensure(
         problem["type"].is_string() && problem["title"].is_string(),
         "type and title",
@@ -319,7 +320,7 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The value at a path with dots; the empty path is the whole.
+/// Returns the value at a path of names with dots between them. The empty path is the whole value.
 fn at<'a>(json: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .filter(|name| !name.is_empty())

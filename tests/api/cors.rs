@@ -1,7 +1,8 @@
 use serde_json::json;
 use shoko_auth::settings::CorsOrigins;
+use test_support::{Backend, Response, apply, both_databases};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Answer, Backend, TestApp, on_both_databases};
+use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
 
 const HERE: &str = "https://here.example";
 const ELSEWHERE: &str = "https://elsewhere.example";
@@ -11,60 +12,88 @@ fn with(backend: Backend, origins: &str) -> TestApp {
     TestApp::with(backend, |settings| settings.cors_origins = origins)
 }
 
-fn preflight(app: &TestApp, origin: &str) -> Answer {
-    let asked = [
+fn preflight(app: &TestApp, origin: &str) -> Response {
+    let headers = [
         ("Origin", origin),
         ("Access-Control-Request-Method", "POST"),
         ("Access-Control-Request-Headers", "content-type,apikey"),
     ];
-    app.request("OPTIONS", "/api/auth").headers(&asked).send()
+    app.request("OPTIONS", "/api/auth").headers(&headers).send()
 }
 
-fn login(app: &TestApp, origin: &str, password: &str) -> Answer {
+fn login(app: &TestApp, origin: &str, password: &str) -> Response {
     let body = json!({"user": ADMIN, "pass": password, "device": "d"});
     app.post("/api/auth").header("Origin", origin).json(&body).send()
 }
 
-fn allowed(answer: &Answer) -> Option<String> {
-    assert_eq!(answer.header("access-control-allow-credentials"), None);
-    answer.header("access-control-allow-origin")
+fn allowed(response: &Response) -> Option<String> {
+    assert_eq!(response.header("access-control-allow-credentials"), None);
+    response.header("access-control-allow-origin")
 }
 
-on_both_databases! {
-    fn by_default_no_page_from_elsewhere_may_call(app: TestApp) {
-        preflight(&app, HERE).problem(405);
-        let answer = login(&app, HERE, ADMIN_PASSWORD);
-        assert_eq!((answer.status, allowed(&answer), answer.header("vary")), (200, None, None));
-    }
+#[apply(both_databases!)]
+fn by_default_pages_of_other_origins_cannot_call(backend: Backend) {
+    let app = TestApp::on(backend);
+    preflight(&app, HERE).problem(405);
+    let response = login(&app, HERE, ADMIN_PASSWORD);
+    assert_eq!(
+        (response.status, allowed(&response), response.header("vary")),
+        (200, None, None)
+    );
+}
 
-    fn a_page_that_is_listed_may_call_and_reads_problems_too(backend: Backend) {
-        let app = with(backend, "https://here.example, http://localhost:5173");
-        let answer = preflight(&app, HERE);
-        assert_eq!((answer.status, allowed(&answer).as_deref(), answer.body.len()), (204, Some(HERE), 0));
-        let methods = answer.header("access-control-allow-methods").unwrap();
-        assert!(methods.contains("POST") && methods.contains("DELETE"), "{methods}");
-        let headers = answer.header("access-control-allow-headers").unwrap();
-        assert!(headers.contains("apikey") && headers.contains("content-type"), "{headers}");
-        for (password, status) in [(ADMIN_PASSWORD, 200), ("wrong", 401)] {
-            let answer = login(&app, HERE, password);
-            assert_eq!((answer.status, allowed(&answer).as_deref()), (status, Some(HERE)));
-            assert!(answer.header("vary").unwrap().to_lowercase().contains("origin"));
-        }
+#[apply(both_databases!)]
+fn pages_of_a_listed_origin_can_call_and_read_problems(backend: Backend) {
+    let app = with(backend, "https://here.example, http://localhost:5173");
+    let response = preflight(&app, HERE);
+    assert_eq!(
+        (response.status, allowed(&response).as_deref(), response.body.len()),
+        (204, Some(HERE), 0)
+    );
+    let methods = response.header("access-control-allow-methods").unwrap();
+    assert!(methods.contains("POST") && methods.contains("DELETE"), "{methods}");
+    let headers = response.header("access-control-allow-headers").unwrap();
+    assert!(
+        headers.contains("apikey") && headers.contains("content-type"),
+        "{headers}"
+    );
+    for (password, status) in [(ADMIN_PASSWORD, 200), ("wrong", 401)] {
+        let response = login(&app, HERE, password);
+        assert_eq!((response.status, allowed(&response).as_deref()), (status, Some(HERE)));
+        assert!(response.header("vary").unwrap().to_lowercase().contains("origin"));
     }
+}
 
-    fn a_page_that_is_not_listed_may_not(backend: Backend) {
-        let app = with(backend, HERE);
-        let answer = preflight(&app, ELSEWHERE);
-        assert_eq!((&answer.problem(400)["title"], allowed(&answer)), (&json!("Bad Request"), None));
-        let answer = login(&app, ELSEWHERE, ADMIN_PASSWORD);
-        assert_eq!((answer.status, allowed(&answer)), (200, None), "the browser keeps it from the page");
-        assert_eq!(app.request("OPTIONS", "/api/auth").send().status, 405, "no preflight");
-    }
+#[apply(both_databases!)]
+fn pages_of_an_unlisted_origin_cannot_call(backend: Backend) {
+    let app = with(backend, HERE);
+    let response = preflight(&app, ELSEWHERE);
+    assert_eq!(
+        (&response.problem(400)["title"], allowed(&response)),
+        (&json!("Bad Request"), None)
+    );
+    let response = login(&app, ELSEWHERE, ADMIN_PASSWORD);
+    assert_eq!(
+        (response.status, allowed(&response)),
+        (200, None),
+        "without the header the browser hides the response from the page"
+    );
+    assert_eq!(app.request("OPTIONS", "/api/auth").send().status, 405, "no preflight");
+}
 
-    fn all_pages_may_when_that_is_set(backend: Backend) {
-        let app = with(backend, "*");
-        assert_eq!((preflight(&app, ELSEWHERE).status, allowed(&preflight(&app, ELSEWHERE)).as_deref()), (204, Some("*")));
-        let answer = login(&app, ELSEWHERE, ADMIN_PASSWORD);
-        assert_eq!((allowed(&answer).as_deref(), answer.header("vary")), (Some("*"), None));
-    }
+#[apply(both_databases!)]
+fn a_star_lets_pages_of_every_origin_call(backend: Backend) {
+    let app = with(backend, "*");
+    assert_eq!(
+        (
+            preflight(&app, ELSEWHERE).status,
+            allowed(&preflight(&app, ELSEWHERE)).as_deref()
+        ),
+        (204, Some("*"))
+    );
+    let response = login(&app, ELSEWHERE, ADMIN_PASSWORD);
+    assert_eq!(
+        (allowed(&response).as_deref(), response.header("vary")),
+        (Some("*"), None)
+    );
 }

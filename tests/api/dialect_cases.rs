@@ -1,4 +1,4 @@
-//! Runs `tests/contract/cases-zulip-zettelstore.json`; the file describes its own language under `format`.
+//! Runs `tests/contract/cases-zulip-zettelstore.json`; the file explains its format under `format`.
 //!
 //! `sleep_ms` moves the clock of the server instead of sleeping. `elapsed_ms` is real time.
 
@@ -14,9 +14,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use shoko_auth::clock::Clock;
 use shoko_auth::settings::{Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings};
+use test_support::wait::wait_for;
+use test_support::{Backend, Response, apply, both_databases};
 
-use crate::support::{Answer, Backend, TestApp, on_both_databases};
-use crate::wait::wait_for;
+use crate::support::{TestApp, UseDatabase};
 
 fn file() -> Value {
     let path = concat!(
@@ -26,7 +27,7 @@ fn file() -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Both dialects, as a server that is set up for tests speaks them.
+/// Enables both dialects, with settings for tests.
 pub fn speak_both(settings: &mut Settings) {
     settings.core.password_min_length = 1;
     settings.dialects.zulip = Some(ZulipSettings { dev_login: false });
@@ -55,22 +56,21 @@ fn set_up(settings: &mut Settings, profile: &str) {
     }
 }
 
-on_both_databases! {
-    fn every_case_passes(backend: Backend) {
-        let file = file();
-        let mut failures = Vec::new();
-        for case in file["cases"].as_array().unwrap() {
-            let mut world = World::new(backend, &file["fixtures"], case["profile"].as_str().unwrap());
-            let before = case["before"].as_array().cloned().unwrap_or_default();
-            for step in before.iter().chain([case]) {
-                if let Err(failure) = world.play(step) {
-                    failures.push(format!("{} {}: {failure}", case["id"], case["title"]));
-                    break;
-                }
+#[apply(both_databases!)]
+fn every_case_passes(backend: Backend) {
+    let file = file();
+    let mut failures = Vec::new();
+    for case in file["cases"].as_array().unwrap() {
+        let mut world = World::new(backend, &file["fixtures"], case["profile"].as_str().unwrap());
+        let before = case["before"].as_array().cloned().unwrap_or_default();
+        for step in before.iter().chain([case]) {
+            if let Err(failure) = world.play(step) {
+                failures.push(format!("{} {}: {failure}", case["id"], case["title"]));
+                break;
             }
         }
-        assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 struct World {
@@ -91,9 +91,9 @@ impl World {
             let login = user["username"].as_str().or(user["ident"].as_str()).unwrap();
             let mut add = vec!["user", "add", login, "--password-stdin", "--password-min-length", "1"];
             add.extend(user["email"].as_str().iter().flat_map(|email| ["--email", *email]));
-            let made = app.database.run(&add, user["password"].as_str().unwrap());
-            let made = String::from_utf8(made.stdout).unwrap();
-            let id = made.split("(id ").nth(1).unwrap().split(')').next().unwrap();
+            let created = app.database.run(&add, user["password"].as_str().unwrap());
+            let created = String::from_utf8(created.stdout).unwrap();
+            let id = created.split("(id ").nth(1).unwrap().split(')').next().unwrap();
             values.insert(format!("{name}.id"), id.to_owned());
             for (member, value) in user.as_object().unwrap() {
                 values.insert(
@@ -113,38 +113,38 @@ impl World {
             self.clock.advance(TimeDelta::milliseconds(pause));
             return Ok(());
         }
-        let (answer, elapsed) = self.send_until_fast(step);
-        let failed = |what: &str, found: &str| Err(format!("{what}: {found}\n  {} {}", answer.status, answer.text()));
-        for (what, wanted) in step["expect"].as_object().unwrap() {
-            let holds =
-                match what.as_str() {
-                    "status" => *wanted == answer.status,
-                    "headers" => wanted.as_object().unwrap().iter().all(|(name, wanted)| {
-                        matches(wanted.as_str().unwrap(), &answer.header(name).unwrap_or_default())
-                    }),
-                    "header_absent" => strings(wanted).all(|name| answer.header(name).is_none()),
-                    "content_type" => answer
-                        .header("content-type")
-                        .unwrap()
-                        .starts_with(wanted.as_str().unwrap()),
-                    "json" => is_subset(&answer.json(), &self.fill_in_all(wanted)),
-                    "json_absent" => strings(wanted).all(|name| answer.json().get(name).is_none()),
-                    "body" => *wanted == answer.text(),
-                    "body_regex" => matches(&format!("~{}", wanted.as_str().unwrap()), &answer.text()),
-                    "elapsed_ms" => limits(wanted).contains(&elapsed),
-                    other => panic!("the runner does not know {other}"),
-                };
+        let (response, elapsed) = self.send_until_fast(step);
+        let failed =
+            |name: &str, found: &str| Err(format!("{name}: {found}\n  {} {}", response.status, response.text()));
+        for (name, wanted) in step["expect"].as_object().unwrap() {
+            let holds = match name.as_str() {
+                "status" => *wanted == response.status,
+                "headers" => wanted.as_object().unwrap().iter().all(|(name, wanted)| {
+                    matches(wanted.as_str().unwrap(), &response.header(name).unwrap_or_default())
+                }),
+                "header_absent" => strings(wanted).all(|name| response.header(name).is_none()),
+                "content_type" => response
+                    .header("content-type")
+                    .unwrap()
+                    .starts_with(wanted.as_str().unwrap()),
+                "json" => is_subset(&response.json(), &self.fill_in_all(wanted)),
+                "json_absent" => strings(wanted).all(|name| response.json().get(name).is_none()),
+                "body" => *wanted == response.text(),
+                "body_regex" => matches(&format!("~{}", wanted.as_str().unwrap()), &response.text()),
+                "elapsed_ms" => limits(wanted).contains(&elapsed),
+                other => panic!("the runner does not know {other}"),
+            };
             if !holds {
-                return failed(what, &format!("{:?} in {elapsed} ms", answer.headers));
+                return failed(name, &format!("{:?} in {elapsed} ms", response.headers));
             }
         }
         for (name, source) in step["save"].as_object().into_iter().flatten() {
             let source = source.as_str().unwrap();
             let value = if let Some(member) = source.strip_prefix("json.") {
-                answer.json()[member].as_str().unwrap().to_owned()
+                response.json()[member].as_str().unwrap().to_owned()
             } else {
                 let pattern = fancy_regex::Regex::new(source.strip_prefix("body_regex:").unwrap()).unwrap();
-                let body = answer.text();
+                let body = response.text();
                 let found = pattern.captures(&body).unwrap().unwrap();
                 found[1].to_owned()
             };
@@ -155,19 +155,19 @@ impl World {
 
     /// Sends the request of a step and returns the response with its time in milliseconds. Sends it again while that is
     /// above the upper limit, because a busy machine can slow down any one response. The lower limit holds every time.
-    fn send_until_fast(&self, step: &Value) -> (Answer, u64) {
+    fn send_until_fast(&self, step: &Value) -> (Response, u64) {
         wait_for("a response within its time", || {
             let start = Instant::now();
-            let answer = self.send(&step["request"]);
+            let response = self.send(&step["request"]);
             let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap();
             let is_slow = step["expect"]
                 .get("elapsed_ms")
                 .is_some_and(|wanted| elapsed > *limits(wanted).end());
-            (!is_slow).then_some((answer, elapsed))
+            (!is_slow).then_some((response, elapsed))
         })
     }
 
-    fn send(&self, request: &Value) -> Answer {
+    fn send(&self, request: &Value) -> Response {
         let text = |value: &Value| self.fill_in(value.as_str().unwrap());
         let mut sent = self
             .app
@@ -224,7 +224,7 @@ impl World {
     }
 }
 
-/// The range of `elapsed_ms`.
+/// Returns the range of `elapsed_ms`.
 fn limits(wanted: &Value) -> RangeInclusive<u64> {
     wanted[0].as_u64().unwrap()..=wanted[1].as_u64().unwrap()
 }
@@ -233,7 +233,7 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// A text, or after `~` a pattern.
+/// Returns whether `found` is the text `wanted`, or matches the pattern after `~`.
 fn matches(wanted: &str, found: &str) -> bool {
     match wanted.strip_prefix('~') {
         Some(pattern) => fancy_regex::Regex::new(pattern).unwrap().is_match(found).unwrap(),

@@ -1,14 +1,15 @@
 use std::fs;
 
 use serde_json::Value;
+use test_support::{Backend, TestDatabase, apply, both_databases};
 
-use crate::support::{Backend, Server, TestApp, TestDatabase, on_both_databases, program};
+use crate::support::{Server, TestApp, UseDatabase, program};
 
 fn committed() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json")).unwrap()
 }
 
-/// All operations: path, method, operation.
+/// Returns the path, the method and the description of every operation.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {
@@ -29,7 +30,7 @@ fn the_committed_document_is_what_the_program_prints() {
 }
 
 #[test]
-fn the_document_says_all_that_a_generator_needs() {
+fn the_document_contains_everything_that_a_code_generator_needs() {
     let document: Value = serde_json::from_str(&committed()).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["servers"][0]["url"], "/");
@@ -62,7 +63,7 @@ fn the_document_says_all_that_a_generator_needs() {
             "text/json",
             "application/*+json",
         ];
-        assert_eq!(types, expected, "generated clients send the first");
+        assert_eq!(types, expected, "generated clients send the first type");
     }
     assert!(
         !id("apiAuthDelete").unwrap().2["security"]
@@ -72,7 +73,7 @@ fn the_document_says_all_that_a_generator_needs() {
     assert_eq!(
         id("apiAuthPost").unwrap().2["security"],
         serde_json::json!([{}]),
-        "nobody need be known"
+        "a login needs no key"
     );
     for (path, method, operation) in &operations {
         for (status, response) in operation["responses"].as_object().unwrap() {
@@ -101,58 +102,88 @@ fn resolve<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
     })
 }
 
-on_both_databases! {
-    fn the_document_is_served(app: TestApp) {
-        let answer = app.get("/swagger/v3/swagger.json").send();
-        assert_eq!((answer.status, answer.text()), (200, committed()));
-        assert_eq!(answer.header("content-type").as_deref(), Some("application/json; charset=utf-8"));
-        assert_eq!(app.request("HEAD", "/swagger/v3/swagger.json").send().status, 200);
-    }
+#[apply(both_databases!)]
+fn the_document_is_served(backend: Backend) {
+    let app = TestApp::on(backend);
+    let response = app.get("/swagger/v3/swagger.json").send();
+    assert_eq!((response.status, response.text()), (200, committed()));
+    assert_eq!(
+        response.header("content-type").as_deref(),
+        Some("application/json; charset=utf-8")
+    );
+    assert_eq!(app.request("HEAD", "/swagger/v3/swagger.json").send().status, 200);
+}
 
-    fn every_path_and_method_of_the_document_is_served(backend: Backend) {
-        let app = TestApp::with(backend, |settings| settings.v1_login = true);
-        let document: Value = serde_json::from_str(&committed()).unwrap();
-        let operations = operations(&document);
-        assert!(operations.len() >= 30);
-        for (path, method, operation) in operations {
-            let answer = app.request(&method, &path).header("Content-Type", "application/json").body("{}").send();
-            let status = answer.status.to_string();
-            assert!(status != "404" && status != "405", "{method} {path} is not served");
-            assert!(operation["responses"][&status].is_object(), "{method} {path} answers {status}, undocumented");
-        }
+#[apply(both_databases!)]
+fn every_documented_path_and_method_is_served(backend: Backend) {
+    let app = TestApp::with(backend, |settings| settings.v1_login = true);
+    let document: Value = serde_json::from_str(&committed()).unwrap();
+    let operations = operations(&document);
+    assert!(operations.len() >= 30);
+    for (path, method, operation) in operations {
+        let response = app
+            .request(&method, &path)
+            .header("Content-Type", "application/json")
+            .body("{}")
+            .send();
+        let status = response.status.to_string();
+        assert!(status != "404" && status != "405", "{method} {path} is not served");
+        assert!(
+            operation["responses"][&status].is_object(),
+            "{method} {path} responses {status}, undocumented"
+        );
     }
+}
 
-    fn swagger_ui_is_where_people_look_for_it(app: TestApp) {
-        for (path, target) in [("/", "/swagger/"), ("/swagger", "/swagger/"), ("/Swagger", "/swagger/")] {
-            let answer = app.get(path).send();
-            assert_eq!((answer.status, answer.header("location").as_deref()), (302, Some(target)), "{path}");
-        }
-        for path in ["/swagger/", "/swagger/index.html"] {
-            let answer = app.get(path).send();
-            assert!(answer.status == 200 && answer.text().contains("swagger-ui"), "{path}");
-            assert!(answer.header("content-type").unwrap().starts_with("text/html"));
-        }
-        let start = app.get("/swagger/swagger-initializer.js").send();
-        assert!(start.status == 200 && start.text().contains("v3/swagger.json"), "{}", start.text());
-        assert_eq!(app.request("HEAD", "/swagger/swagger-ui.css").send().status, 200);
-        app.get("/swagger/nothing").send().problem(404);
+#[apply(both_databases!)]
+fn swagger_ui_is_served_at_its_usual_paths(backend: Backend) {
+    let app = TestApp::on(backend);
+    for (path, target) in [("/", "/swagger/"), ("/swagger", "/swagger/"), ("/Swagger", "/swagger/")] {
+        let response = app.get(path).send();
+        assert_eq!(
+            (response.status, response.header("location").as_deref()),
+            (302, Some(target)),
+            "{path}"
+        );
     }
+    for path in ["/swagger/", "/swagger/index.html"] {
+        let response = app.get(path).send();
+        assert!(
+            response.status == 200 && response.text().contains("swagger-ui"),
+            "{path}"
+        );
+        assert!(response.header("content-type").unwrap().starts_with("text/html"));
+    }
+    let start = app.get("/swagger/swagger-initializer.js").send();
+    assert!(
+        start.status == 200 && start.text().contains("v3/swagger.json"),
+        "{}",
+        start.text()
+    );
+    assert_eq!(app.request("HEAD", "/swagger/swagger-ui.css").send().status, 200);
+    app.get("/swagger/nothing").send().problem(404);
+}
 
-    fn below_a_base_path_everything_is_and_nothing_elsewhere(database: TestDatabase) {
-        let mut settings = database.server_settings();
-        settings.base_path = "/Some/Where/".parse().unwrap();
-        let server = Server::start(settings);
-        assert_eq!(server.get("/some/WHERE/health/ready").send().status, 200);
-        server.get("/some/where/api/v3/user/current").send().problem(401);
-        for path in ["/some/where", "/some/where/", "/some/where/swagger"] {
-            let answer = server.get(path).send();
-            assert_eq!(answer.header("location").as_deref(), Some("/Some/Where/swagger/"), "{path}");
-        }
-        assert_eq!(server.get("/some/where/swagger/").send().status, 200);
-        let document = server.get("/some/where/swagger/v3/swagger.json").send().json();
-        assert_eq!(document["servers"][0]["url"], "/Some/Where/");
-        for path in ["/", "/health/ready", "/api/auth", "/some/wherehealth/ready"] {
-            assert_eq!(server.get(path).send().status, 404, "{path}");
-        }
+#[apply(both_databases!)]
+fn with_a_base_path_everything_is_below_it(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut settings = database.server_settings();
+    settings.base_path = "/Some/Where/".parse().unwrap();
+    let server = Server::start(settings);
+    assert_eq!(server.get("/some/WHERE/health/ready").send().status, 200);
+    server.get("/some/where/api/v3/user/current").send().problem(401);
+    for path in ["/some/where", "/some/where/", "/some/where/swagger"] {
+        let response = server.get(path).send();
+        assert_eq!(
+            response.header("location").as_deref(),
+            Some("/Some/Where/swagger/"),
+            "{path}"
+        );
+    }
+    assert_eq!(server.get("/some/where/swagger/").send().status, 200);
+    let document = server.get("/some/where/swagger/v3/swagger.json").send().json();
+    assert_eq!(document["servers"][0]["url"], "/Some/Where/");
+    for path in ["/", "/health/ready", "/api/auth", "/some/wherehealth/ready"] {
+        assert_eq!(server.get(path).send().status, 404, "{path}");
     }
 }

@@ -3,90 +3,130 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use serde_json::Value;
+use test_support::shoko_database::{Generation, ShokoDatabase, key, sha512};
+use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use crate::import::{import, row};
-use crate::shoko_database::{Generation, ShokoDatabase, key, sha512};
-use crate::support::{Backend, TestApp, TestDatabase, on_both_databases};
+use crate::support::{TestApp, UseDatabase};
 
 const PASSWORD: &str = "correct horse battery";
 
-on_both_databases! {
-    fn a_key_that_expires_does_so_in_the_local_time_of_shoko(app: TestApp) {
-        let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V6_0);
-        shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
-        shoko.expiring_key(1, 1, "tv", &key(1), "2099-07-01 12:00:00.9194606");
-        shoko.expiring_key(2, 1, "tv", &key(2), "2099-01-01T12:00:00");
-        shoko.expiring_key(3, 1, "tv", &key(3), "2001-01-01 00:00:00");
-        shoko.expiring_key(4, 1, "tv", &key(4), "some day");
-        let file = shoko.file.to_str().unwrap();
-        let failed = app.database.program(&["import", "shoko", file]).env("TZ", "Europe/Nowhere").output().unwrap();
-        assert!(String::from_utf8(failed.stderr).unwrap().contains("set TZ"), "a time zone that is none");
-        let mut command = app.database.program(&["import", "shoko", file, "--json"]);
-        let report: Value = serde_json::from_slice(&command.env("TZ", "EST5EDT,M3.2.0,M11.1.0").output().unwrap().stdout).unwrap();
-        assert!(row(&report, "AuthTokens", 3).1.contains("expired") && row(&report, "AuthTokens", 4).1.contains("parsed"));
-        let list = app.get("/api/auth").header("apikey", &key(1)).send().json();
-        let times: Vec<_> = list.as_array().unwrap().iter().map(|key| key["ExpiresAt"].as_str().unwrap()).collect();
-        assert_eq!(times, ["2099-01-01T17:00:00+00:00", "2099-07-01T16:00:00.919460+00:00"]);
-    }
+#[apply(both_databases!)]
+fn expiry_times_are_imported_from_local_time(backend: Backend) {
+    let app = TestApp::on(backend);
+    let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V6_0);
+    shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
+    shoko.expiring_key(1, 1, "tv", &key(1), "2099-07-01 12:00:00.9194606");
+    shoko.expiring_key(2, 1, "tv", &key(2), "2099-01-01T12:00:00");
+    shoko.expiring_key(3, 1, "tv", &key(3), "2001-01-01 00:00:00");
+    shoko.expiring_key(4, 1, "tv", &key(4), "some day");
+    let file = shoko.file.to_str().unwrap();
+    let failed = app
+        .database
+        .program(&["import", "shoko", file])
+        .env("TZ", "Europe/Nowhere")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8(failed.stderr).unwrap().contains("set TZ"),
+        "an unknown time zone is an error"
+    );
+    let mut command = app.database.program(&["import", "shoko", file, "--json"]);
+    let report: Value =
+        serde_json::from_slice(&command.env("TZ", "EST5EDT,M3.2.0,M11.1.0").output().unwrap().stdout).unwrap();
+    assert!(row(&report, "AuthTokens", 3).1.contains("expired") && row(&report, "AuthTokens", 4).1.contains("parsed"));
+    let list = app.get("/api/auth").header("apikey", &key(1)).send().json();
+    let times: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["ExpiresAt"].as_str().unwrap())
+        .collect();
+    assert_eq!(times, ["2099-01-01T17:00:00+00:00", "2099-07-01T16:00:00.919460+00:00"]);
+}
 
-    fn a_database_that_shoko_has_open_is_read_and_nothing_is_written_beside_it(database: TestDatabase) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut shoko = ShokoDatabase::create(folder.path(), Generation::V5_3);
-        shoko.execute("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
-        shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
-        let look = || {
-            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-            let mut files: Vec<_> = names.filter(|path| !path.to_string_lossy().ends_with("-shm")).collect();
-            files.sort();
-            files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect::<Vec<_>>()
-        };
-        let before = look();
-        assert!(before.len() == 2 && !before[1].1.is_empty(), "the user is in the write-ahead log");
-        assert_eq!(import(&database, &shoko, &["--dry-run"])["users"]["added"], 1);
-        shoko.execute("BEGIN IMMEDIATE; UPDATE JMMUser SET Username = 'not yet'");
-        assert_eq!(import(&database, &shoko, &["--dry-run"])["users"]["added"], 1, "while Shoko writes");
-        shoko.execute("ROLLBACK");
-        assert_eq!(look(), before);
-        // As somebody copies it who forgets the third file.
-        let copy = tempfile::tempdir().unwrap();
-        for (path, bytes) in &before {
-            fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
-        }
-        let file = copy.path().join("JMMServer.db3");
-        let run = |file: &Path| database.run(&["import", "shoko", file.to_str().unwrap(), "--dry-run"], "");
-        let printed = String::from_utf8(run(&file).stdout).unwrap();
-        assert!(printed.contains("Users: 1 added"), "{printed}");
-        assert_eq!(fs::read_dir(copy.path()).unwrap().count(), 2, "nothing beside it");
-        let link = copy.path().join("link.db3");
-        symlink(&shoko.file, &link).unwrap();
-        let printed = String::from_utf8(run(&link).stdout).unwrap();
-        assert!(printed.contains("Users: 1 added"), "by a link: {printed}");
-        // Closed as it should be, the log is gone.
-        shoko.execute("PRAGMA wal_checkpoint(TRUNCATE)");
-        let file = shoko.file.clone();
-        drop(shoko);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let printed = String::from_utf8(run(&file).stdout).unwrap();
-        assert!(printed.contains("Users: 1 added"), "{printed}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing beside it");
+#[apply(both_databases!)]
+fn a_database_that_shoko_has_open_is_read_without_writing_any_file(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let folder = tempfile::tempdir().unwrap();
+    let mut shoko = ShokoDatabase::create(folder.path(), Generation::V5_3);
+    shoko.execute("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
+    shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
+    let look = || {
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = names.filter(|path| !path.to_string_lossy().ends_with("-shm")).collect();
+        files.sort();
+        files
+            .into_iter()
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let before = look();
+    assert!(
+        before.len() == 2 && !before[1].1.is_empty(),
+        "the user is in the write-ahead log"
+    );
+    assert_eq!(import(&database, &shoko, &["--dry-run"])["users"]["added"], 1);
+    shoko.execute("BEGIN IMMEDIATE; UPDATE JMMUser SET Username = 'not yet'");
+    assert_eq!(
+        import(&database, &shoko, &["--dry-run"])["users"]["added"],
+        1,
+        "while Shoko writes"
+    );
+    shoko.execute("ROLLBACK");
+    assert_eq!(look(), before);
+    // A copy without the third file, which is easily forgotten.
+    let copy = tempfile::tempdir().unwrap();
+    for (path, bytes) in &before {
+        fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
     }
+    let file = copy.path().join("JMMServer.db3");
+    let run = |file: &Path| database.run(&["import", "shoko", file.to_str().unwrap(), "--dry-run"], "");
+    let printed = String::from_utf8(run(&file).stdout).unwrap();
+    assert!(printed.contains("Users: 1 added"), "{printed}");
+    assert_eq!(
+        fs::read_dir(copy.path()).unwrap().count(),
+        2,
+        "the import creates no file"
+    );
+    let link = copy.path().join("link.db3");
+    symlink(&shoko.file, &link).unwrap();
+    let printed = String::from_utf8(run(&link).stdout).unwrap();
+    assert!(printed.contains("Users: 1 added"), "through a link: {printed}");
+    // Closing the database properly deletes the write-ahead log.
+    shoko.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    let file = shoko.file.clone();
+    drop(shoko);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let printed = String::from_utf8(run(&file).stdout).unwrap();
+    assert!(printed.contains("Users: 1 added"), "{printed}");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "the import creates no file"
+    );
+}
 
-    fn what_is_no_shoko_database_is_told_so(database: TestDatabase) {
-        let path = |name: &str| database.folder.path().join(name);
-        fs::write(path("text"), "some text that is longer than the head of a database is").unwrap();
-        fs::write(path("empty"), "").unwrap();
-        let mut other = ShokoDatabase::create(database.folder.path(), Generation::V6_0);
-        other.execute("DROP TABLE AuthTokens");
-        for (name, hint) in [
-            ("nothing", "No such file"),
-            ("text", "not a Shoko database"),
-            ("empty", "not a Shoko database"),
-            ("Shoko.db3", "not a Shoko database"),
-            (".", "directory"),
-        ] {
-            let output = database.run(&["import", "shoko", path(name).to_str().unwrap()], "");
-            let error = String::from_utf8(output.stderr).unwrap();
-            assert!(output.status.code() == Some(1) && error.contains(hint), "{name}: {error}");
-        }
+#[apply(both_databases!)]
+fn a_file_that_is_not_a_shoko_database_is_rejected_with_the_reason(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let path = |name: &str| database.folder.path().join(name);
+    fs::write(path("text"), "some text that is longer than the head of a database is").unwrap();
+    fs::write(path("empty"), "").unwrap();
+    let mut other = ShokoDatabase::create(database.folder.path(), Generation::V6_0);
+    other.execute("DROP TABLE AuthTokens");
+    for (name, hint) in [
+        ("nothing", "No such file"),
+        ("text", "not a Shoko database"),
+        ("empty", "not a Shoko database"),
+        ("Shoko.db3", "not a Shoko database"),
+        (".", "directory"),
+    ] {
+        let output = database.run(&["import", "shoko", path(name).to_str().unwrap()], "");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1) && error.contains(hint),
+            "{name}: {error}"
+        );
     }
 }

@@ -1,69 +1,105 @@
 use serde_json::{Value, json};
+use test_support::{Backend, apply, both_databases};
 
-use crate::support::{Backend, TestApp, on_both_databases};
+use crate::support::TestApp;
 
 fn get(app: &TestApp, path: &str, key: Option<&str>) -> Value {
     let request = app.get(path);
-    let answer = key
+    let response = key
         .into_iter()
         .fold(request, |request, key| request.header("apikey", key))
         .send();
-    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-    answer.json()
+    assert_eq!(response.status, 200, "{path}: {}", response.text());
+    response.json()
 }
 
-on_both_databases! {
-    fn the_version_is_one_that_every_client_accepts(app: TestApp) {
-        let version = get(&app, "/api/v3/Init/Version", None);
-        assert_eq!(version["Server"], json!({"Version": "6.0.0", "ReleaseChannel": "Stable"}));
-        assert_eq!(version["ShokoAuth"]["Version"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(get(&app, "/api/version", None)[0], json!({"name": "server", "version": "6.0.0"}));
-    }
+#[apply(both_databases!)]
+fn the_version_is_one_that_every_client_accepts(backend: Backend) {
+    let app = TestApp::on(backend);
+    let version = get(&app, "/api/v3/Init/Version", None);
+    assert_eq!(
+        version["Server"],
+        json!({"Version": "6.0.0", "ReleaseChannel": "Stable"})
+    );
+    assert_eq!(version["ShokoAuth"]["Version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        get(&app, "/api/version", None)[0],
+        json!({"name": "server", "version": "6.0.0"})
+    );
+}
 
-    fn the_status_tells_more_to_who_is_signed_in(app: TestApp) {
-        let anybody = app.get("/api/v3/Init/Status").send();
-        assert_eq!(anybody.text(), r#"{"State":"Started","StartupMessage":null}"#);
-        let dead = get(&app, "/api/v3/Init/Status", Some("dead"));
-        assert_eq!(dead, anybody.json(), "a key that does not work is no error here");
-        let status = get(&app, "/api/v3/Init/Status", Some(&app.admin_key()));
-        let members: Vec<&String> = status.as_object().unwrap().keys().collect();
-        let expected = [
-            "State", "StartupMessage", "CanShutdown", "CanRestart", "BootstrappedAt", "StartedAt", "Uptime",
-            "StartupTime", "DatabaseBlocked",
-        ];
-        assert_eq!(members, expected);
-        assert_eq!(get(&app, "/api/v3/Init/InUse", None), json!(false));
-    }
+#[apply(both_databases!)]
+fn the_status_has_more_members_for_a_client_with_a_key(backend: Backend) {
+    let app = TestApp::on(backend);
+    let without_key = app.get("/api/v3/Init/Status").send();
+    assert_eq!(without_key.text(), r#"{"State":"Started","StartupMessage":null}"#);
+    let with_invalid_key = get(&app, "/api/v3/Init/Status", Some("dead"));
+    assert_eq!(
+        with_invalid_key,
+        without_key.json(),
+        "an invalid key is not an error here"
+    );
+    let status = get(&app, "/api/v3/Init/Status", Some(&app.admin_key()));
+    let members: Vec<&String> = status.as_object().unwrap().keys().collect();
+    let expected = [
+        "State",
+        "StartupMessage",
+        "CanShutdown",
+        "CanRestart",
+        "BootstrappedAt",
+        "StartedAt",
+        "Uptime",
+        "StartupTime",
+        "DatabaseBlocked",
+    ];
+    assert_eq!(members, expected);
+    assert_eq!(get(&app, "/api/v3/Init/InUse", None), json!(false));
+}
 
-    fn of_the_status_the_document_promises_what_everybody_sees(app: TestApp) {
-        let document = get(&app, "/swagger/v3/swagger.json", None);
-        let parts = document["components"]["schemas"]["ServerStatus"]["allOf"].as_array().unwrap().iter();
-        let anybody = get(&app, "/api/v3/Init/Status", None);
-        for part in parts {
-            assert_eq!(part["type"], "object", "a stranger's answer is to fit each part");
-            for member in part["required"].as_array().into_iter().flatten() {
-                assert!(anybody.get(member.as_str().unwrap()).is_some(), "{member} is not always there");
-            }
+#[apply(both_databases!)]
+fn the_document_requires_only_status_members_that_every_client_receives(backend: Backend) {
+    let app = TestApp::on(backend);
+    let document = get(&app, "/swagger/v3/swagger.json", None);
+    let parts = document["components"]["schemas"]["ServerStatus"]["allOf"]
+        .as_array()
+        .unwrap()
+        .iter();
+    let without_key = get(&app, "/api/v3/Init/Status", None);
+    for part in parts {
+        assert_eq!(
+            part["type"], "object",
+            "a response to a client without a key fits each part"
+        );
+        for member in part["required"].as_array().into_iter().flatten() {
+            assert!(
+                without_key.get(member.as_str().unwrap()).is_some(),
+                "{member} is not always there"
+            );
         }
     }
+}
 
-    fn kodi_asks_before_and_after_the_login(app: TestApp) {
-        let status = get(&app, "/api/init/status", None);
-        assert_eq!((&status["server_started"], &status["startup_state"]), (&json!(true), &json!("Complete!")));
-        app.get("/api/ping").send().problem(401);
-        app.get("/api/myid/get").send().problem(401);
-        let key = app.admin_key();
-        assert_eq!(get(&app, "/api/ping", Some(&key)), json!({"response": "pong"}));
-        assert_eq!(get(&app, "/api/myid/get", Some(&key)), json!({"userid": 1}));
-    }
+#[apply(both_databases!)]
+fn kodi_gets_status_and_user_id_around_a_login(backend: Backend) {
+    let app = TestApp::on(backend);
+    let status = get(&app, "/api/init/status", None);
+    assert_eq!(
+        (&status["server_started"], &status["startup_state"]),
+        (&json!(true), &json!("Complete!"))
+    );
+    app.get("/api/ping").send().problem(401);
+    app.get("/api/myid/get").send().problem(401);
+    let key = app.admin_key();
+    assert_eq!(get(&app, "/api/ping", Some(&key)), json!({"response": "pong"}));
+    assert_eq!(get(&app, "/api/myid/get", Some(&key)), json!({"userid": 1}));
 }
 
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
-fn while_the_database_is_away_clients_are_told_that_it_is_starting() {
+fn the_status_is_starting_while_the_database_is_offline() {
     let app = TestApp::on(Backend::Postgres);
     let key = app.admin_key();
-    app.database.go_away();
+    app.database.take_offline();
     assert_eq!(get(&app, "/api/v3/Init/Status", None)["State"], "Starting");
     assert_eq!(get(&app, "/api/v3/Init/Status", Some(&key))["State"], "Starting");
     assert_eq!(get(&app, "/api/init/status", None)["server_started"], false);
@@ -71,5 +107,5 @@ fn while_the_database_is_away_clients_are_told_that_it_is_starting() {
     get(&app, "/api/v3/Init/InUse", None);
     get(&app, "/api/version", None);
     app.get("/api/ping").header("apikey", &key).send().problem(503);
-    app.database.come_back();
+    app.database.bring_online();
 }

@@ -1,70 +1,76 @@
-//! Everything through HTTP, or the command line, on both databases. If you add something about …, it goes to …
+//! Tests of the server through HTTP and of the program through its command line, on both databases.
+//!
+//! To find the place for a new test, read the comments of the modules.
 
 /// The layers of `src/`.
 mod architecture;
-/// What is in the database, and what must not be.
+/// The content of the database, and the secrets that must not be in it.
 mod at_rest;
-/// What nobody should send.
+/// Malformed requests, which no client library sends.
 mod bad_input;
-/// The cases of `tests/contract/cases-shoko.json`.
+/// The cases in `tests/contract/cases-shoko.json`.
 mod cases;
-/// Changing a password, and what it ends.
+/// Changes by other processes, which the change feed reports; last-used times.
+mod change_feed;
+/// Password changes, and the keys that they revoke.
 mod change_password;
-/// What somebody else does to the database; and what is written there behind the requests.
-mod changes;
-/// The command line.
+/// The commands for users and keys.
 mod command_line;
-/// Pages from elsewhere.
+/// Requests from pages of other origins.
 mod cors;
-mod database;
 /// Shoko Desktop's login.
 mod desktop;
-/// The cases of `tests/contract/cases-zulip-zettelstore.json`.
+/// The cases in `tests/contract/cases-zulip-zettelstore.json`.
 mod dialect_cases;
-/// What the dialects have in common, and how the smaller ones behave.
+/// Behaviour that the dialects share.
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
-/// Paths, methods, media types, sizes: what holds for every route.
-mod habits;
-/// Health.
+/// The health routes.
 mod health;
-/// Moving in: somebody else's users and keys.
+/// Paths, methods, media types and sizes: rules for every route.
+mod http_rules;
+/// The import of users and keys from Shoko.
 mod import;
-/// The file that is imported.
+/// Imports that are interrupted or run while users log in.
+mod import_faults;
+/// The file that an import reads.
 mod import_file;
-/// What clients ask before they log in.
+/// Version and status, which clients read before they log in.
 mod init;
-/// Stopping, and a database that comes and goes.
-mod lifecycle;
 /// Log lines.
 mod log_lines;
 /// Logging in.
 mod login;
-/// The commands in the documentation.
+/// The PostgreSQL database goes offline and comes back.
+mod offline_database;
+/// The commands on the operations page.
 mod operations;
-/// More logins than can be hashed.
+/// More logins than the hashing pool can check.
 mod overload;
-/// What real clients send, byte for byte.
+/// The requests of real clients, byte for byte.
 mod real_clients;
-/// What Shoko's own controllers answered, in `tests/contract/recorded-*.json`.
+/// Shoko's own responses, in `tests/contract/recorded-*.json`.
 mod recorded;
-/// Ending a key.
+/// Revoking a key.
 mod revoke;
-mod serving;
-mod shoko_database;
-/// The first start, several nodes, the command that checks a server.
+/// Stopping the server, slow clients, and the limit of open files.
+mod shutdown;
+/// The first start, several nodes, and the health check command.
 mod start;
 mod support;
 mod terminal;
-/// Guessing passwords.
+/// Limits on failed logins.
 mod throttle;
-/// Keys that expire, keys for other devices, lists.
+/// Keys that expire, keys for other devices, and lists of keys.
 mod tokens;
-/// Users over HTTP, and the web UI's settings.
+/// Users over HTTP, and the settings of the web UI.
 mod users;
-/// Forward-auth, and who the caller is.
+/// Forward authentication, and the ways to send a key.
 mod verify;
-mod wait;
-/// Shoko's web UI: its files, and its journey through the API.
+/// Shoko's web UI: its files, and the requests that it sends.
 mod web_ui;
+/// Zettelstore's tokens.
+mod zettelstore;
+/// Zulip's requests and errors.
+mod zulip;

@@ -4,10 +4,12 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use test_support::process::run_with_input;
+use test_support::{Backend, apply, both_databases};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, Backend, TestApp, on_both_databases, run_with_input};
+use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase};
 
-/// A command of a `console` block, and what stands below it.
+/// A command in a `console` block, and the output below it.
 struct Example {
     command: String,
     output: Vec<String>,
@@ -31,7 +33,7 @@ fn examples(markdown: &str) -> Vec<Example> {
     examples
 }
 
-/// Whether `found` is what is `wanted`, where `…` stands for anything, and alone on a line for any lines.
+/// Returns whether the lines match. In `wanted`, `…` stands for any text, and on a line of its own for any lines.
 fn matches(wanted: &[String], found: &[String]) -> bool {
     let Some((first, rest)) = wanted.split_first() else {
         return found.is_empty();
@@ -44,26 +46,31 @@ fn matches(wanted: &[String], found: &[String]) -> bool {
     found.first().is_some_and(line_matches) && matches(rest, &found[1..])
 }
 
-on_both_databases! {
-    fn the_commands_of_the_operations_page_print_what_it_says(app: TestApp) {
-        for device in ["kodi", "web-ui"] {
-            app.key(ADMIN, ADMIN_PASSWORD, device);
-        }
-        let programs = app.database.folder.path().join("bin");
-        fs::create_dir(&programs).unwrap();
-        symlink(env!("CARGO_BIN_EXE_shoko-auth"), programs.join("shoko-auth")).unwrap();
-        let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
-        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
-        let examples = examples(&page);
-        assert!(examples.len() > 15);
-        for Example { command, output } in examples {
-            let mut shell = app.database.command("sh", &["-c", &command]);
-            shell.env("PATH", &path).env("SHOKO_AUTH_LISTEN", app.url.trim_start_matches("http://"));
-            let printed = run_with_input(&mut shell, "");
-            let printed = [printed.stdout, printed.stderr].concat();
-            let lines = String::from_utf8(printed).unwrap();
-            let lines: Vec<String> = lines.lines().map(|line| line.trim_end().to_owned()).collect();
-            assert!(matches(&output, &lines), "$ {command}\n{}\ninstead of\n{}", lines.join("\n"), output.join("\n"));
-        }
+#[apply(both_databases!)]
+fn the_commands_on_the_operations_page_print_the_output_shown_there(backend: Backend) {
+    let app = TestApp::on(backend);
+    for device in ["kodi", "web-ui"] {
+        app.key(ADMIN, ADMIN_PASSWORD, device);
+    }
+    let programs = app.database.folder.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    symlink(env!("CARGO_BIN_EXE_shoko-auth"), programs.join("shoko-auth")).unwrap();
+    let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let examples = examples(&page);
+    assert!(examples.len() > 15);
+    for Example { command, output } in examples {
+        let mut shell = app.database.command("sh", &["-c", &command]);
+        shell.env("PATH", &path).env("SHOKO_AUTH_LISTEN", app.address());
+        let printed = run_with_input(&mut shell, "");
+        let printed = [printed.stdout, printed.stderr].concat();
+        let lines = String::from_utf8(printed).unwrap();
+        let lines: Vec<String> = lines.lines().map(|line| line.trim_end().to_owned()).collect();
+        assert!(
+            matches(&output, &lines),
+            "$ {command}\n{}\ninstead of\n{}",
+            lines.join("\n"),
+            output.join("\n")
+        );
     }
 }

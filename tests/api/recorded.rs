@@ -1,5 +1,5 @@
-//! Replays what Shoko 5.3.3's and 6.0-dev's own controllers were asked, and compares what they answered: status, kind
-//! of body, members, texts. `tests/contract/differences.json` lists what differs on purpose, and nothing else may.
+//! Replays requests that were recorded with the controllers of Shoko 5.3.3 and 6.0-dev, and compares the responses:
+//! status, type of body, members, texts. `tests/contract/differences.json` lists the only differences that are allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,10 +9,11 @@ use fancy_regex::Regex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use test_support::{Backend, Response, apply, both_databases};
 
-use crate::support::{Answer, Backend, Recorded, on_both_databases};
+use crate::support::{TestApp, app_with_recorded_password};
 
-/// One request of the run, and what Shoko answered.
+/// A request of a recording, and Shoko's response.
 #[derive(Deserialize)]
 struct Step {
     name: String,
@@ -20,14 +21,14 @@ struct Step {
     path: String,
     headers: BTreeMap<String, String>,
     body: Option<String>,
-    /// Values to take from the answer for later steps, by the name of its member.
+    /// Values of the response that later steps use: the name of the value, and of the member that contains it.
     save: BTreeMap<String, String>,
     status: u16,
-    answer_headers: BTreeMap<String, String>,
-    answer: Option<String>,
+    response_headers: BTreeMap<String, String>,
+    response: Option<String>,
 }
 
-/// Why something is not as in Shoko: in both recordings and all steps, unless it says in which.
+/// An allowed difference to Shoko, in both recordings and all steps unless it names a recording or steps.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Difference {
@@ -35,7 +36,7 @@ struct Difference {
     recording: Option<String>,
     #[serde(default)]
     steps: Vec<String>,
-    /// `fact: value in Shoko -> value here`; `*` is any value in Shoko, and alone any change.
+    /// `fact: value in Shoko -> value here`. `*` stands for any value in Shoko, or alone for any change.
     changes: Vec<String>,
 }
 
@@ -44,36 +45,44 @@ fn read<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-on_both_databases! {
-    fn what_shoko_answered_is_answered_but_for_what_is_listed(backend: Backend) {
-        let listed: Vec<Difference> = read("differences.json");
-        assert!(listed.iter().all(|difference| !difference.reason.is_empty()));
-        let mut used = BTreeSet::new();
-        let mut unexplained = Vec::new();
-        for recording in ["5.3.3", "6.0-dev"] {
-            let steps: Vec<Step> = read(&format!("recorded-{recording}.json"));
-            let mut run = Run { server: Recorded::on(backend), values: BTreeMap::new() };
-            for step in &steps {
-                let (shoko, here) = (facts_of_shoko(step), facts(&run.play(step)));
-                for (fact, theirs) in &shoko {
-                    // What is missing here shows in the members, or in the number of items.
-                    let Some(ours) = here.get(fact).filter(|ours| *ours != theirs) else { continue };
-                    let changes = [format!("{fact}: {theirs} -> {ours}"), format!("{fact}: * -> {ours}"), "*".to_owned()];
-                    let explained = explain(&listed, recording, &step.name, &changes);
-                    if explained.is_empty() {
-                        unexplained.push(format!("{recording}, {}: {}", step.name, changes[0]));
-                    }
-                    used.extend(explained);
+#[apply(both_databases!)]
+fn responses_differ_from_shokos_only_as_listed(backend: Backend) {
+    let listed: Vec<Difference> = read("differences.json");
+    assert!(listed.iter().all(|difference| !difference.reason.is_empty()));
+    let mut used = BTreeSet::new();
+    let mut unexplained = Vec::new();
+    for recording in ["5.3.3", "6.0-dev"] {
+        let steps: Vec<Step> = read(&format!("recorded-{recording}.json"));
+        let mut run = Run {
+            server: app_with_recorded_password(backend),
+            values: BTreeMap::new(),
+        };
+        for step in &steps {
+            let (shoko, here) = (facts_of_shoko(step), facts(&run.play(step)));
+            for (fact, expected) in &shoko {
+                // A missing fact shows in the members, or in the number of items.
+                let Some(found) = here.get(fact).filter(|found| *found != expected) else {
+                    continue;
+                };
+                let changes = [
+                    format!("{fact}: {expected} -> {found}"),
+                    format!("{fact}: * -> {found}"),
+                    "*".to_owned(),
+                ];
+                let explained = explain(&listed, recording, &step.name, &changes);
+                if explained.is_empty() {
+                    unexplained.push(format!("{recording}, {}: {}", step.name, changes[0]));
                 }
+                used.extend(explained);
             }
         }
-        assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
-        let never_seen: Vec<_> = entries(&listed).filter(|entry| !used.contains(entry)).collect();
-        assert!(never_seen.is_empty(), "listed, but never seen: {never_seen:#?}");
     }
+    assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
+    let unused: Vec<_> = entries(&listed).filter(|entry| !used.contains(entry)).collect();
+    assert!(unused.is_empty(), "listed differences that do not exist: {unused:#?}");
 }
 
-/// A change or a step of a listed difference, with the number of that difference.
+/// A change or a step of a listed difference, with the number of the difference.
 type Entry = (usize, String);
 
 fn entries(listed: &[Difference]) -> impl Iterator<Item = Entry> {
@@ -84,7 +93,7 @@ fn entries(listed: &[Difference]) -> impl Iterator<Item = Entry> {
     })
 }
 
-/// What in the list allows a change in this step; `changes` are the ways in which it may be listed.
+/// Returns the entries of the list that allow a change in this step. `changes` are the ways to list it.
 fn explain(listed: &[Difference], recording: &str, step: &str, changes: &[String]) -> Vec<Entry> {
     let mut found = Vec::new();
     for (number, difference) in listed.iter().enumerate() {
@@ -105,14 +114,14 @@ fn explain(listed: &[Difference], recording: &str, step: &str, changes: &[String
     found
 }
 
-/// A server in the middle of a run.
+/// A server that replays a recording.
 struct Run {
-    server: Recorded,
+    server: TestApp,
     values: BTreeMap<String, String>,
 }
 
 impl Run {
-    fn play(&mut self, step: &Step) -> Answer {
+    fn play(&mut self, step: &Step) -> Response {
         let request = self.server.request(&step.method, &self.fill_in(&step.path));
         let headers = step.headers.iter();
         let mut request = headers.fold(request, |request, (name, value)| {
@@ -121,18 +130,18 @@ impl Run {
         if let Some(body) = &step.body {
             request = request.body(bytes(&self.fill_in(body)));
         }
-        let answer = request.send();
+        let response = request.send();
         for (name, member) in &step.save {
-            match &serde_json::from_slice(&answer.body).unwrap_or(Value::Null)[member] {
+            match &serde_json::from_slice(&response.body).unwrap_or(Value::Null)[member] {
                 Value::Null => drop(self.values.remove(name)),
                 Value::String(text) => drop(self.values.insert(name.clone(), text.clone())),
                 other => drop(self.values.insert(name.clone(), other.to_string())),
             }
         }
-        answer
+        response
     }
 
-    /// `{k1}` is the value of that name, `{K1}` the same in upper case, `{n1}` without dashes.
+    /// Replaces `{k1}` by the value of that name, `{K1}` by its upper case, and `{n1}` by the value without dashes.
     fn fill_in(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (name, value) in &self.values {
@@ -144,7 +153,7 @@ impl Run {
     }
 }
 
-/// `\xff` stands for that byte.
+/// Converts a text to bytes. `\xff` stands for that byte.
 fn bytes(text: &str) -> Vec<u8> {
     let Some((before, after)) = text.split_once("\\x") else {
         return text.as_bytes().to_vec();
@@ -156,19 +165,23 @@ fn bytes(text: &str) -> Vec<u8> {
 type Facts = BTreeMap<String, String>;
 
 fn facts_of_shoko(step: &Step) -> Facts {
-    let kind = step.answer_headers.get("content-type");
+    let kind = step.response_headers.get("content-type");
     collect_facts(
         step.status,
         kind.map(String::as_str),
-        step.answer.as_deref().unwrap_or_default(),
+        step.response.as_deref().unwrap_or_default(),
     )
 }
 
-fn facts(answer: &Answer) -> Facts {
-    collect_facts(answer.status, answer.header("content-type").as_deref(), &answer.text())
+fn facts(response: &Response) -> Facts {
+    collect_facts(
+        response.status,
+        response.header("content-type").as_deref(),
+        &response.text(),
+    )
 }
 
-/// What is compared of an answer. A bare text counts as the `detail` of a problem, where ours stands.
+/// Returns the facts of a response that are compared. A plain text counts as the `detail` of a problem.
 fn collect_facts(status: u16, kind: Option<&str>, body: &str) -> Facts {
     let kind = kind.map_or("none", |kind| kind.split(';').next().unwrap());
     let mut facts = Facts::from([
@@ -215,7 +228,7 @@ fn collect_values(json: &Value, path: &str, members: &mut Vec<String>, facts: &m
     facts.insert(path.to_owned(), value);
 }
 
-/// What a text is when each answer has another.
+/// Patterns for texts that differ in each response, and the names that are compared instead.
 static FORMS: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
     let form = |pattern, name| (Regex::new(pattern).unwrap(), name);
     [

@@ -4,117 +4,172 @@ use std::path::Path;
 use std::sync::Arc;
 
 use shoko_auth::auth::Auth;
+use test_support::database::SEALING_SECRET;
+use test_support::process::ServerProcess;
+use test_support::process::run_with_input;
+use test_support::{Backend, TestDatabase, apply, both_databases};
 
-use crate::serving::Serving;
-use crate::support::{
-    ADMIN, ADMIN_PASSWORD, Backend, SECRET_KEY, Server, TestApp, TestDatabase, on_both_databases, program,
-    run_with_input,
-};
+use crate::support::{ADMIN, ADMIN_PASSWORD, Server, TestApp, UseDatabase, program};
 
-on_both_databases! {
-    fn the_first_start_prints_a_password_that_works_and_the_second_none(database: TestDatabase) {
-        let first = Serving::start(database.program(&["serve"]));
-        let password = first.greeting.lines().find_map(|line| line.trim().strip_prefix("password  ")).unwrap();
-        let password = password.split_whitespace().next().unwrap();
-        assert!(first.greeting.contains("curl ") && first.greeting.contains("/swagger/"), "{}", first.greeting);
-        assert!(password.len() >= 20, "{password}");
-        assert!(first.greeting.contains(&format!(r#""pass":"{password}""#)), "the curl line works as it stands");
-        assert_eq!(first.server().log_in(ADMIN, password, "d").status, 200);
-        drop(first);
-        assert_eq!(Serving::start(database.program(&["serve"])).greeting, "");
-    }
+/// Returns the password in the greeting of a first start.
+pub fn generated_password(greeting: &str) -> &str {
+    let lines = greeting.lines();
+    let rest = lines.map(str::trim).find_map(|line| line.strip_prefix("password  "));
+    rest.unwrap().split_whitespace().next().unwrap()
+}
 
-    fn a_password_that_was_given_is_not_printed(database: TestDatabase) {
-        let file = database.folder.path().join("password");
-        fs::write(&file, format!(" {ADMIN_PASSWORD}\r\n")).unwrap();
-        let mut command = database.program(&[]);
-        command.env("SHOKO_AUTH_ADMIN_PASSWORD_FILE", &file).env("SHOKO_AUTH_ADMIN_USER", "O'Hara");
-        let serving = Serving::start(command);
-        assert!(serving.greeting.contains("curl") && !serving.greeting.contains(ADMIN_PASSWORD));
-        assert!(serving.greeting.contains(r"'O'\''Hara'"), "{}", serving.greeting);
-        assert_eq!(serving.server().log_in("o'hara", &format!(" {ADMIN_PASSWORD}"), "d").status, 200);
-    }
+#[apply(both_databases!)]
+fn only_the_first_start_prints_a_generated_password(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let first = ServerProcess::start(database.program(&["serve"]));
+    let greeting = first.greeting();
+    let password = generated_password(&greeting);
+    assert!(
+        greeting.contains("curl ") && greeting.contains("/swagger/"),
+        "{greeting}"
+    );
+    assert!(password.len() >= 20, "{password}");
+    assert!(
+        greeting.contains(&format!(r#""pass":"{password}""#)),
+        "the printed curl command contains the password"
+    );
+    assert_eq!(first.log_in(ADMIN, password, "d").status, 200);
+    drop(first);
+    assert_eq!(ServerProcess::start(database.program(&["serve"])).greeting(), "");
+}
 
-    fn several_nodes_may_start_at_once(database: TestDatabase) {
-        let settings = Arc::new(database.server_settings());
-        let made: Vec<bool> = std::thread::scope(|scope| {
-            let nodes: Vec<_> = (0..6)
-                .map(|_| {
-                    let settings = settings.clone();
-                    scope.spawn(move || {
-                        let auth = Auth::open(&settings.core).unwrap();
-                        auth.create_first_admin(&settings.first_admin).unwrap().is_some()
-                    })
+#[apply(both_databases!)]
+fn a_given_password_is_not_printed(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let file = database.folder.path().join("password");
+    fs::write(&file, format!(" {ADMIN_PASSWORD}\r\n")).unwrap();
+    let mut command = database.program(&[]);
+    command
+        .env("SHOKO_AUTH_ADMIN_PASSWORD_FILE", &file)
+        .env("SHOKO_AUTH_ADMIN_USER", "O'Hara");
+    let server = ServerProcess::start(command);
+    let greeting = server.greeting();
+    assert!(greeting.contains("curl") && !greeting.contains(ADMIN_PASSWORD));
+    assert!(greeting.contains(r"'O'\''Hara'"), "{greeting}");
+    assert_eq!(server.log_in("o'hara", &format!(" {ADMIN_PASSWORD}"), "d").status, 200);
+}
+
+#[apply(both_databases!)]
+fn one_of_several_starting_nodes_creates_the_administrator(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let settings = Arc::new(database.server_settings());
+    let created: Vec<bool> = std::thread::scope(|scope| {
+        let nodes: Vec<_> = (0..6)
+            .map(|_| {
+                let settings = settings.clone();
+                scope.spawn(move || {
+                    let auth = Auth::open(&settings.core).unwrap();
+                    auth.create_first_admin(&settings.first_admin).unwrap().is_some()
                 })
-                .collect();
-            nodes.into_iter().map(|node| node.join().unwrap()).collect()
-        });
-        assert_eq!(made.iter().filter(|made| **made).count(), 1, "one of them makes the administrator");
-    }
+            })
+            .collect();
+        nodes.into_iter().map(|node| node.join().unwrap()).collect()
+    });
+    assert_eq!(
+        created.iter().filter(|created| **created).count(),
+        1,
+        "one node creates the administrator"
+    );
+}
 
-    fn keys_and_passwords_survive_a_restart(database: TestDatabase) {
-        let settings = database.server_settings();
-        let key = Server::start(settings.clone()).admin_key();
-        let server = Server::start(settings);
-        assert!(server.accepts(&key));
-        assert_eq!(server.admin_key(), key);
-    }
+#[apply(both_databases!)]
+fn keys_and_passwords_survive_a_restart(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let settings = database.server_settings();
+    let key = Server::start(settings.clone()).admin_key();
+    let server = Server::start(settings);
+    assert!(server.accepts(&key));
+    assert_eq!(server.admin_key(), key);
+}
 
-    fn two_nodes_share_users_and_keys(database: TestDatabase) {
-        let settings = database.server_settings();
-        let (one, two) = (Server::start(settings.clone()), Server::start(settings));
-        let key = one.admin_key();
-        assert_eq!(two.admin_key(), key);
-        assert_eq!(two.delete(&format!("/api/auth?apikey={key}")).send().status, 200);
-        assert!(!one.accepts(&key));
-    }
+#[apply(both_databases!)]
+fn two_nodes_share_users_and_keys(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let settings = database.server_settings();
+    let (one, two) = (Server::start(settings.clone()), Server::start(settings));
+    let key = one.admin_key();
+    assert_eq!(two.admin_key(), key);
+    assert_eq!(two.delete(&format!("/api/auth?apikey={key}")).send().status, 200);
+    assert!(!one.accepts(&key));
+}
 
-    fn a_password_for_the_administrator_that_breaks_the_rules_is_said_at_the_start(database: TestDatabase) {
-        let fails = |variables: &[(&str, &str)]| {
-            let mut command = database.program(&[]);
-            let output = run_with_input(command.envs(variables.iter().copied()), "");
-            (output.status.code(), String::from_utf8(output.stderr).unwrap())
-        };
-        let (code, error) = fails(&[("SHOKO_AUTH_ADMIN_PASSWORD", "short")]);
-        assert!(code == Some(1) && error.contains("at least 8 characters"), "{error}");
-        let both = [("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD), ("SHOKO_AUTH_ADMIN_PASSWORD_FILE", "/nowhere")];
-        let (code, error) = fails(&both);
-        assert!(code == Some(2) && error.contains("not both"), "{error}");
-        let (code, error) = fails(&both[1..]);
-        assert!(code == Some(2) && error.contains("/nowhere"), "{error}");
-    }
+#[apply(both_databases!)]
+fn an_invalid_administrator_password_fails_the_start(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let fails = |variables: &[(&str, &str)]| {
+        let mut command = database.program(&[]);
+        let output = run_with_input(command.envs(variables.iter().copied()), "");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = fails(&[("SHOKO_AUTH_ADMIN_PASSWORD", "short")]);
+    assert!(code == Some(1) && error.contains("at least 8 characters"), "{error}");
+    let both = [
+        ("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ("SHOKO_AUTH_ADMIN_PASSWORD_FILE", "/nowhere"),
+    ];
+    let (code, error) = fails(&both);
+    assert!(code == Some(2) && error.contains("not both"), "{error}");
+    let (code, error) = fails(&both[1..]);
+    assert!(code == Some(2) && error.contains("/nowhere"), "{error}");
+}
 
-    fn a_generated_password_meets_any_least_length(database: TestDatabase) {
-        let mut settings = database.server_settings();
-        settings.first_admin.password = None;
-        settings.core.password_min_length = 100;
-        let auth = Auth::open(&settings.core).unwrap();
-        assert!(auth.create_first_admin(&settings.first_admin).unwrap().is_some());
-    }
+#[apply(both_databases!)]
+fn a_generated_password_has_the_required_length(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut settings = database.server_settings();
+    settings.first_admin.password = None;
+    settings.core.password_min_length = 100;
+    let auth = Auth::open(&settings.core).unwrap();
+    assert!(auth.create_first_admin(&settings.first_admin).unwrap().is_some());
+}
 
-    fn the_name_of_the_administrator_may_be_taken(database: TestDatabase) {
-        assert!(database.run(&["user", "add", "default", "--password-stdin"], ADMIN_PASSWORD).status.success());
-        let output = database.run(&["serve"], "");
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && error.contains("SHOKO_AUTH_ADMIN_USER"), "{error}");
-    }
+#[apply(both_databases!)]
+fn a_taken_administrator_name_fails_the_start(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    assert!(
+        database
+            .run(&["user", "add", "default", "--password-stdin"], ADMIN_PASSWORD)
+            .status
+            .success()
+    );
+    let output = database.run(&["serve"], "");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && error.contains("SHOKO_AUTH_ADMIN_USER"),
+        "{error}"
+    );
+}
 
-    fn healthcheck_tells_whether_the_server_can_serve(app: TestApp) {
-        let address = app.url.trim_start_matches("http://").to_owned();
-        let ask = |address: &str| {
-            let output = app.database.program(&["healthcheck"]).env("SHOKO_AUTH_LISTEN", address).output().unwrap();
-            (output.status.code(), String::from_utf8(output.stderr).unwrap())
-        };
-        assert_eq!(ask(&address), (Some(0), String::new()));
-        let port = address.rsplit(':').next().unwrap();
-        assert_eq!(ask(&format!("0.0.0.0:{port}")).0, Some(0));
-        let (code, error) = ask("127.0.0.1:1");
-        assert!(code == Some(1) && error.starts_with("error: http://127.0.0.1:1/health/ready"), "{error}");
-    }
+#[apply(both_databases!)]
+fn healthcheck_fails_if_the_server_is_unreachable(backend: Backend) {
+    let app = TestApp::on(backend);
+    let address = app.address().to_owned();
+    let healthcheck = |address: &str| {
+        let output = app
+            .database
+            .program(&["healthcheck"])
+            .env("SHOKO_AUTH_LISTEN", address)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(healthcheck(&address), (Some(0), String::new()));
+    let port = address.rsplit(':').next().unwrap();
+    assert_eq!(healthcheck(&format!("0.0.0.0:{port}")).0, Some(0));
+    let (code, error) = healthcheck("127.0.0.1:1");
+    assert!(
+        code == Some(1) && error.starts_with("error: http://127.0.0.1:1/health/ready"),
+        "{error}"
+    );
 }
 
 #[test]
-fn the_embedded_database_and_its_secret_are_made_for_the_owner_alone() {
+fn only_the_owner_can_read_the_embedded_database_and_its_secret() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -129,14 +184,14 @@ fn the_embedded_database_and_its_secret_are_made_for_the_owner_alone() {
         assert_eq!(
             fs::read(data.join("secret.key")).unwrap(),
             secret,
-            "the second start keeps it"
+            "the second start keeps the secret"
         );
     }
     assert_eq!(mode(&folder.path().join("new/data")), 0o700);
 }
 
 #[test]
-fn of_several_processes_that_find_no_secret_all_use_the_same() {
+fn processes_that_start_without_a_secret_agree_on_one() {
     let database = TestDatabase::create(Backend::Sqlite);
     let mut settings = database.server_settings();
     settings.core.secret_key = None;
@@ -152,11 +207,11 @@ fn of_several_processes_that_find_no_secret_all_use_the_same() {
     let files: Vec<_> = files
         .filter(|name| !name.to_string_lossy().contains("test.db"))
         .collect();
-    assert_eq!(files, ["secret.key"], "and no draft is left");
+    assert_eq!(files, ["secret.key"], "no temporary file is left");
 }
 
 #[test]
-fn postgresql_without_a_sealing_secret_is_refused_with_what_to_do() {
+fn postgresql_without_a_sealing_secret_fails_the_start() {
     let output = program(&["serve"])
         .env("DATABASE_URL", "postgres://localhost:1/none")
         .output()
@@ -169,7 +224,7 @@ fn postgresql_without_a_sealing_secret_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_database_that_is_not_there_is_an_error_without_its_password() {
+fn connection_errors_do_not_contain_the_database_password() {
     for (url, code, hint) in [
         ("postgres://me:hunter22@127.0.0.1:1/none", 1, "127.0.0.1:1/none"),
         ("postgress://me:hunter22@127.0.0.1:1/none", 2, "DATABASE_URL"),
@@ -180,7 +235,7 @@ fn a_database_that_is_not_there_is_an_error_without_its_password() {
         let mut command = program(&["user", "list"]);
         let output = command
             .env("DATABASE_URL", url)
-            .env("SHOKO_AUTH_SECRET_KEY", SECRET_KEY)
+            .env("SHOKO_AUTH_SECRET_KEY", SEALING_SECRET)
             .output()
             .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

@@ -5,21 +5,20 @@ use std::process::Command;
 use serde_json::{Value, json};
 use shoko_auth::model::SecretText;
 use tempfile::TempDir;
+use test_support::{Backend, Client, Request, Response, apply, both_databases};
 
-use crate::support::{
-    Answer, Backend, Client, RECORDED_PASSWORD as PASSWORD, Request, TestApp, on_both_databases, program,
-};
+use crate::support::{RECORDED_PASSWORD as PASSWORD, TestApp, program};
 
 const PAGE: &str = "<!doctype html><title>Shoko</title>";
 
-/// A server with a folder that holds what a built web UI does.
-struct WithWebUi {
+/// A server with a folder of files like those of a built web UI.
+struct WebUiApp {
     app: TestApp,
     folder: PathBuf,
     _around: TempDir,
 }
 
-impl WithWebUi {
+impl WebUiApp {
     fn on(backend: Backend) -> Self {
         let around = tempfile::tempdir().unwrap();
         let folder = around.path().join("ui");
@@ -40,7 +39,7 @@ impl WithWebUi {
     }
 }
 
-impl std::ops::Deref for WithWebUi {
+impl std::ops::Deref for WebUiApp {
     type Target = TestApp;
 
     fn deref(&self) -> &TestApp {
@@ -48,10 +47,10 @@ impl std::ops::Deref for WithWebUi {
     }
 }
 
-/// A browser with the web UI, which sends what was captured of the real one.
+/// A browser with the web UI, which sends requests captured from the real one.
 struct Browser<'a> {
     server: &'a Client,
-    /// Empty until somebody is logged in.
+    /// Empty until a user is logged in.
     key: String,
 }
 
@@ -78,18 +77,18 @@ impl<'a> Browser<'a> {
         }
     }
 
-    fn get(&self, path: &str) -> Answer {
+    fn get(&self, path: &str) -> Response {
         self.call("GET", path).send()
     }
 
-    fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+    fn send(&self, method: &str, path: &str, body: &str) -> Response {
         self.call(method, path)
             .header("Content-Type", "application/json")
             .body(body)
             .send()
     }
 
-    /// What the login page asks.
+    /// Sends the requests of the login page.
     fn load(&self) {
         let page = self
             .server
@@ -109,20 +108,20 @@ impl<'a> Browser<'a> {
         );
         assert_eq!(self.get("/api/v3/Init/Status").json()["State"], "Started");
         assert_eq!(self.get("/api/v3/Image/Random/Backdrop/Metadata").status, 404);
-        let refused = self.send(
+        let rejected = self.send(
             "POST",
             "/api/auth",
             r#"{"user":"Default","pass":"certainly wrong","device":"web-ui"}"#,
         );
-        refused.problem(401);
+        rejected.problem(401);
     }
 
-    /// The login, and what the pages behind it ask.
+    /// Logs in and sends the requests of the pages behind the login.
     fn log_in(&mut self, password: &str) {
         let body = format!(r#"{{"user":"Default","pass":"{password}","device":"web-ui"}}"#);
-        let answer = self.send("POST", "/api/auth", &body);
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["apikey"].as_str().unwrap().clone_into(&mut self.key);
+        let response = self.send("POST", "/api/auth", &body);
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["apikey"].as_str().unwrap().clone_into(&mut self.key);
         let settings = self.get("/api/v3/Settings").json();
         assert!(
             settings["WebUI_Settings"].is_string() && settings["AniDb"].is_object(),
@@ -180,108 +179,152 @@ impl<'a> Browser<'a> {
     }
 }
 
-on_both_databases! {
-    fn the_whole_journey_of_the_web_ui(app: WithWebUi) {
-        let mut browser = Browser::open(&app);
-        browser.load();
-        browser.log_in(PASSWORD);
-        for (body, device) in [("123", "123"), (r#""Living room TV""#, "Living room TV"), ("true", "true")] {
-            let made = browser.send("POST", "/api/auth/apikey", body);
-            assert_eq!(made.header("content-type").as_deref(), Some("text/plain; charset=utf-8"), "{body}");
-            assert!(app.accepts(&made.text()) && browser.devices().contains(&device.to_owned()), "{body}");
-            assert_eq!(browser.send("DELETE", "/api/auth", body).status, 200, "{body}");
-            assert!(!app.accepts(&made.text()) && app.accepts(&browser.key), "{body}");
-            assert_eq!(browser.devices(), ["web-ui"]);
-        }
-        let mut second = Browser::open(&app);
-        second.load();
-        second.log_in(PASSWORD);
-        assert_eq!(second.key, browser.key);
-        browser.change_password(r#"{"Password":"another long one","RevokeAPIKeys":false}"#);
-        assert!(app.accepts(&browser.key));
-        browser.change_password(r#"{"Password":"a third long one","RevokeAPIKeys":true}"#);
-        assert!(!app.accepts(&browser.key));
-        let old_key = browser.key.clone();
-        browser.log_in("a third long one");
-        assert!(browser.key != old_key && !app.accepts(&old_key));
+#[apply(both_databases!)]
+fn the_web_ui_logs_in_manages_keys_and_changes_the_password(backend: Backend) {
+    let app = WebUiApp::on(backend);
+    let mut browser = Browser::open(&app);
+    browser.load();
+    browser.log_in(PASSWORD);
+    for (body, device) in [
+        ("123", "123"),
+        (r#""Living room TV""#, "Living room TV"),
+        ("true", "true"),
+    ] {
+        let issued = browser.send("POST", "/api/auth/apikey", body);
+        assert_eq!(
+            issued.header("content-type").as_deref(),
+            Some("text/plain; charset=utf-8"),
+            "{body}"
+        );
+        assert!(
+            app.accepts(&issued.text()) && browser.devices().contains(&device.to_owned()),
+            "{body}"
+        );
+        assert_eq!(browser.send("DELETE", "/api/auth", body).status, 200, "{body}");
+        assert!(!app.accepts(&issued.text()) && app.accepts(&browser.key), "{body}");
+        assert_eq!(browser.devices(), ["web-ui"]);
     }
+    let mut second = Browser::open(&app);
+    second.load();
+    second.log_in(PASSWORD);
+    assert_eq!(second.key, browser.key);
+    browser.change_password(r#"{"Password":"another long one","RevokeAPIKeys":false}"#);
+    assert!(app.accepts(&browser.key));
+    browser.change_password(r#"{"Password":"a third long one","RevokeAPIKeys":true}"#);
+    assert!(!app.accepts(&browser.key));
+    let old_key = browser.key.clone();
+    browser.log_in("a third long one");
+    assert!(browser.key != old_key && !app.accepts(&old_key));
+}
 
-    fn pages_are_asked_for_again_and_files_have_a_case(app: WithWebUi) {
-        for path in ["/", "/webui", "/WebUI"] {
-            let answer = app.get(path).send();
-            assert_eq!((answer.status, answer.header("location").as_deref()), (302, Some("/webui/")), "{path}");
-        }
-        for path in ["/webui/", "/webui/index.html", "/webui/login", "/WEBUI/deep/down/", "/webui/assets/main-b5x.js", "/webui/assets"] {
-            let answer = app.get(path).send();
-            assert_eq!((answer.status, answer.text().as_str()), (200, PAGE), "{path}");
-            assert_eq!(answer.header("cache-control").as_deref(), Some("no-cache"), "{path}");
-            assert_eq!(answer.header("content-type").as_deref(), Some("text/html; charset=utf-8"), "{path}");
-        }
-        let file = app.get("/webui/assets/Main-B5x.js").send();
-        assert_eq!((file.text().as_str(), file.header("cache-control")), ("start()", None));
-        assert!(file.header("content-type").unwrap().starts_with("text/javascript"));
-        let tag = file.header("etag").unwrap();
-        assert_eq!(app.get("/webui/assets/Main-B5x.js").header("If-None-Match", &tag).send().status, 304);
-        let head = app.request("HEAD", "/webui/assets/Main-B5x.js").send();
-        assert_eq!((head.status, head.body.len()), (200, 0));
-        app.post("/webui/login").send().problem(405);
-        assert_eq!(app.get("/swagger/").send().status, 200, "is where it was");
+#[apply(both_databases!)]
+fn pages_are_revalidated_and_file_names_are_case_sensitive(backend: Backend) {
+    let app = WebUiApp::on(backend);
+    for path in ["/", "/webui", "/WebUI"] {
+        let response = app.get(path).send();
+        assert_eq!(
+            (response.status, response.header("location").as_deref()),
+            (302, Some("/webui/")),
+            "{path}"
+        );
     }
+    for path in [
+        "/webui/",
+        "/webui/index.html",
+        "/webui/login",
+        "/WEBUI/deep/down/",
+        "/webui/assets/main-b5x.js",
+        "/webui/assets",
+    ] {
+        let response = app.get(path).send();
+        assert_eq!((response.status, response.text().as_str()), (200, PAGE), "{path}");
+        assert_eq!(response.header("cache-control").as_deref(), Some("no-cache"), "{path}");
+        assert_eq!(
+            response.header("content-type").as_deref(),
+            Some("text/html; charset=utf-8"),
+            "{path}"
+        );
+    }
+    let file = app.get("/webui/assets/Main-B5x.js").send();
+    assert_eq!((file.text().as_str(), file.header("cache-control")), ("start()", None));
+    assert!(file.header("content-type").unwrap().starts_with("text/javascript"));
+    let tag = file.header("etag").unwrap();
+    assert_eq!(
+        app.get("/webui/assets/Main-B5x.js")
+            .header("If-None-Match", &tag)
+            .send()
+            .status,
+        304
+    );
+    let head = app.request("HEAD", "/webui/assets/Main-B5x.js").send();
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    app.post("/webui/login").send().problem(405);
+    assert_eq!(app.get("/swagger/").send().status, 200, "Swagger UI stays at its path");
+}
 
-    fn odd_files_hold_nobody_up(app: WithWebUi) {
-        let file = |name: &str| app.folder.join(name);
-        fs::write(file("empty.css"), "").unwrap();
-        for range in ["bytes=-2", "bytes=0-", "bytes=0-0"] {
-            let answer = app.get("/webui/empty.css").header("Range", range).send();
-            assert_eq!((answer.status, answer.body.len()), (200, 0), "{range}");
-        }
-        assert!(Command::new("mkfifo").arg(file("pipe.js")).status().unwrap().success());
-        assert_eq!(app.get("/webui/pipe.js").send().text(), PAGE);
-        fs::remove_file(file("index.html")).unwrap();
+#[apply(both_databases!)]
+fn special_files_do_not_block_requests(backend: Backend) {
+    let app = WebUiApp::on(backend);
+    let file = |name: &str| app.folder.join(name);
+    fs::write(file("empty.css"), "").unwrap();
+    for range in ["bytes=-2", "bytes=0-", "bytes=0-0"] {
+        let response = app.get("/webui/empty.css").header("Range", range).send();
+        assert_eq!((response.status, response.body.len()), (200, 0), "{range}");
+    }
+    assert!(Command::new("mkfifo").arg(file("pipe.js")).status().unwrap().success());
+    assert_eq!(app.get("/webui/pipe.js").send().text(), PAGE);
+    fs::remove_file(file("index.html")).unwrap();
+    app.get("/webui/").send().problem(404);
+    assert!(
+        Command::new("mkfifo")
+            .arg(file("index.html"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    for _ in 0..20 {
         app.get("/webui/").send().problem(404);
-        assert!(Command::new("mkfifo").arg(file("index.html")).status().unwrap().success());
-        for _ in 0..20 {
-            app.get("/webui/").send().problem(404);
-        }
-        fs::remove_file(file("index.html")).unwrap();
-        fs::write(file("index.html"), PAGE).unwrap();
-        assert_eq!(app.get("/webui/").send().text(), PAGE);
     }
+    fs::remove_file(file("index.html")).unwrap();
+    fs::write(file("index.html"), PAGE).unwrap();
+    assert_eq!(app.get("/webui/").send().text(), PAGE);
+}
 
-    fn no_path_leads_out_of_the_folder_or_to_a_hidden_file(app: WithWebUi) {
-        for path in [
-            "/webui/../outside.txt",
-            "/webui/%2e%2e/outside.txt",
-            "/webui/..%2foutside.txt",
-            "/webui/%252e%252e/outside.txt",
-            "/webui/assets/../../outside.txt",
-            "/webui/assets/../../../../../../etc/passwd",
-            "/webui//etc/passwd",
-            "/webui/%2fetc/passwd",
-            "/webui/.hidden",
-            "/webui/%2ehidden",
-            "/webui/%00",
-            "/webui/%ff",
-            "/webui/a%5c..%5cb",
-        ] {
-            let answer = app.get(path).send();
-            assert_eq!((answer.status, answer.text().as_str()), (200, PAGE), "{path}");
-        }
+#[apply(both_databases!)]
+fn no_path_leads_out_of_the_folder_or_to_a_hidden_file(backend: Backend) {
+    let app = WebUiApp::on(backend);
+    for path in [
+        "/webui/../outside.txt",
+        "/webui/%2e%2e/outside.txt",
+        "/webui/..%2foutside.txt",
+        "/webui/%252e%252e/outside.txt",
+        "/webui/assets/../../outside.txt",
+        "/webui/assets/../../../../../../etc/passwd",
+        "/webui//etc/passwd",
+        "/webui/%2fetc/passwd",
+        "/webui/.hidden",
+        "/webui/%2ehidden",
+        "/webui/%00",
+        "/webui/%ff",
+        "/webui/a%5c..%5cb",
+    ] {
+        let response = app.get(path).send();
+        assert_eq!((response.status, response.text().as_str()), (200, PAGE), "{path}");
     }
 }
 
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
-fn the_web_ui_is_there_while_the_database_is_away() {
-    let app = WithWebUi::on(Backend::Postgres);
-    app.database.go_away();
+fn the_web_ui_is_served_while_the_database_is_offline() {
+    let app = WebUiApp::on(Backend::Postgres);
+    app.database.take_offline();
     assert_eq!(app.get("/webui/").send().text(), PAGE);
     let browser = Browser::open(&app);
     assert_eq!(browser.get("/api/v3/Init/Status").json()["State"], "Starting");
 }
 
 #[test]
-fn a_folder_without_a_web_ui_and_a_base_path_beside_it_are_refused_at_the_start() {
+fn an_unusable_web_ui_folder_fails_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let fails = |base_path: &str| {
         let mut command = program(&["serve"]);
@@ -300,7 +343,10 @@ fn a_folder_without_a_web_ui_and_a_base_path_beside_it_are_refused_at_the_start(
     let mut list = program(&["user", "list"]);
     list.env("SHOKO_AUTH_WEBUI", folder.path())
         .env("SHOKO_AUTH_DATA_DIR", folder.path());
-    assert!(list.output().unwrap().status.success(), "only the server needs it");
+    assert!(
+        list.output().unwrap().status.success(),
+        "other commands do not need the folder"
+    );
     assert!(
         list.env("SHOKO_AUTH_WEBUI", "")
             .env("SHOKO_AUTH_V1_LOGIN", "")
@@ -310,7 +356,7 @@ fn a_folder_without_a_web_ui_and_a_base_path_beside_it_are_refused_at_the_start(
             .success()
     );
     fs::create_dir(folder.path().join("index.html")).unwrap();
-    assert_eq!(fails("/").0, Some(2), "a folder is no page");
+    assert_eq!(fails("/").0, Some(2), "index.html must be a file");
     fs::remove_dir(folder.path().join("index.html")).unwrap();
     fs::write(folder.path().join("index.html"), PAGE).unwrap();
     let (code, error) = fails("/auth");

@@ -12,7 +12,7 @@ from client import Lost
 from lab import Lab
 from model import Broken, Unavailable, Unseen
 
-# Of each experiment: its function, its measures in the short and the long form, and the defect that it must find.
+# For each experiment: its function, its parameters in the short and the long form, and the defect that it must find.
 EXPERIMENTS = {
     "kill-sqlite": (experiments.kill, {"times": (5, 100)}, "lost writes"),
     "kill-postgres": (experiments.kill, {"times": (5, 100)}, "lost writes"),
@@ -31,12 +31,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
-    parser.add_argument("--defect", action="store_true", help="plant the experiment's defect, which it must find")
+    parser.add_argument("--defect", action="store_true", help="plant a defect that the experiment must find")
     parser.add_argument("program")
     parser.add_argument("experiment", choices=EXPERIMENTS)
     options = parser.parse_args()
-    run, measures, defect = EXPERIMENTS[options.experiment]
-    measures = {what: long if options.long else short for what, (short, long) in measures.items()}
+    run, parameters, defect = EXPERIMENTS[options.experiment]
+    parameters = {name: long if options.long else short for name, (short, long) in parameters.items()}
     planted = f", with {defect}" if options.defect else ""
     print(f"{options.experiment}{planted}: seed {options.seed}", flush=True)
     start = time.monotonic()
@@ -44,19 +44,19 @@ def main():
         on_postgres = "postgres" in options.experiment
         lab = Lab(options.program, folder, on_postgres, defect if options.defect else None)
         try:
-            figures = asyncio.run(run(lab, options.seed, **measures))
+            figures = asyncio.run(run(lab, options.seed, **parameters))
         except Broken as broken:
             if not options.defect:
                 sys.exit(f"BROKEN: {broken}")
             figures = {"found:": broken}
         except Unseen as unseen:
-            sys.exit(f"UNSEEN, so nothing is proved: {unseen}")
+            sys.exit(f"UNSEEN, so the experiment proves nothing: {unseen}")
         except (Lost, Unavailable) as error:
             sys.exit(f"BROKEN: a request that must succeed failed: {error}")
         else:
             if options.defect:
-                sys.exit("UNSEEN, so nothing is proved: the defect was not found")
-    figures = ", ".join(f"{what} {figure}" for what, figure in figures.items())
+                sys.exit("UNSEEN, so the experiment proves nothing: it did not find the defect")
+    figures = ", ".join(f"{name} {figure}" for name, figure in figures.items())
     print(f"    ok in {time.monotonic() - start:.0f} s: {figures}", flush=True)
 
 

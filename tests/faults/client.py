@@ -33,8 +33,8 @@ class Client:
             head += f"apikey: {key}\r\n"
         start, status = time.monotonic(), None
         try:
-            status, answer = await asyncio.wait_for(self.exchange(head.encode() + b"\r\n" + content), TIMEOUT)
-            return status, answer
+            status, response = await asyncio.wait_for(self.exchange(head.encode() + b"\r\n" + content), TIMEOUT)
+            return status, response
         except CONNECTION_ERRORS as error:
             self.close()
             raise Lost(repr(error)) from error

@@ -1,7 +1,7 @@
-"""Deliberate defects, planted by `scripts/test-faults --defects`. Each experiment must find its own, or it proves nothing.
+"""Deliberate defects, planted by `scripts/test-faults --defects`. An experiment that misses its defect proves nothing.
 
 - `lost writes`: keys that the server has revoked come back, as on a database that loses acknowledged writes.
-- `too few connections`: the server may open few files, so slow clients take all of its connections.
+- `too few connections`: the server may open only few files, so slow clients take all of its connections.
 - `undone revocations`: triggers insert revoked keys again.
 - `lost notifications`: a node does not learn of revocations on the other, because the triggers of the change feed are gone.
 """
@@ -20,7 +20,7 @@ async def copy_keys(lab, server, storm):
     lab.sql(server, "DROP TABLE IF EXISTS old_keys; CREATE TABLE old_keys AS SELECT * FROM api_keys")
     enough = revoked(storm) + 20
     if not await storm.wait(TIMEOUT, until=lambda: revoked(storm) >= enough):
-        raise Unseen("no keys were revoked that could be lost")
+        raise Unseen("no key was revoked, so none could be lost")
 
 
 def revoked(storm):

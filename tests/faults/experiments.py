@@ -1,7 +1,7 @@
-"""The experiments. Each breaks something under load and checks that what the server acknowledged holds.
+"""The experiments. Each causes a fault under load and checks that every acknowledged change holds.
 
-An experiment returns its figures. It raises `Broken` if the server breaks a promise, and `Unseen` if the fault that it is
-about did not occur, because it has then shown nothing.
+An experiment returns its figures. It raises `Broken` if the server breaks a promise. It raises `Unseen` if the fault did
+not occur, because then the experiment proves nothing.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from storm import Storm
 RECENT = 100
 # How many seconds a fault may take to show. It is reached only if something is wrong with the experiment.
 FAULT_TIMEOUT = 60
-# How many seconds after the end of a fault the server may go on to fail: generous, because the machine may be busy.
+# How many seconds after the end of a fault requests may still fail. The limit is generous, because the machine may be busy;
 # docs/reliability.md has the figures of an idle one.
 MAX_RECOVERY = 15
-# How many seconds a login may take among slow clients, likewise.
+# How many seconds a login may take among slow clients. This limit is generous for the same reason.
 MAX_LOGIN = 10
 
 
 async def kill(lab, seed, times):
-    """Kills the server with SIGKILL while it has requests to answer, so many times."""
+    """Kills the server with SIGKILL during requests, `times` times."""
     random, slowest, kills, hits = Random(seed), 0.0, 0, 0
     with lab.server() as server:
         server.start()
@@ -44,7 +44,7 @@ async def kill(lab, seed, times):
             server.kill()
             await storm.stop()
             kills += 1
-            # A kill counts only if the server had a request to answer.
+            # A kill counts only if it interrupted a request.
             hits += any(status is None and start < killed_at for start, _, status in storm.requests)
             slowest = max(slowest, server.start())
             defects.restore_keys(lab, server)
@@ -57,8 +57,8 @@ async def kill(lab, seed, times):
 
 
 async def postgres_away(lab, seed, times, seconds):
-    """Kills PostgreSQL with SIGKILL under load and starts it again after so many seconds, so many times."""
-    longest, longest_recovery, refused = 0.0, 0.0, 0
+    """Kills PostgreSQL with SIGKILL under load and starts it again after `seconds`, `times` times."""
+    longest, longest_recovery, rejected = 0.0, 0.0, 0
     with lab.server() as server:
         server.start()
         storm = Storm(server, seed, pause=0.01)
@@ -84,25 +84,25 @@ async def postgres_away(lab, seed, times, seconds):
                 raise Broken(f"while PostgreSQL was down the responses were {dict(away)}")
             if "none" in storm.statuses():
                 raise Broken("a request had no response")
-            refused += away[503]
+            rejected += away[503]
             longest = max([longest, *(end - start for start, end, _ in storm.requests)])
             longest_recovery = max([longest_recovery, recovery(storm, up)])
             await storm.check(RECENT)
         await storm.check()
-    figures = {"outages": times, "seconds down": seconds, "refused while down": refused, **storm.counts()}
-    figures |= {"longest response": f"{longest:.2f} s", "last 503 after its return": f"{longest_recovery:.2f} s"}
+    figures = {"outages": times, "seconds down": seconds, "rejected while down": rejected, **storm.counts()}
+    figures |= {"longest response": f"{longest:.2f} s", "last 503 after the restart": f"{longest_recovery:.2f} s"}
     if longest > 20 or longest_recovery > MAX_RECOVERY:
         raise Broken(f"too slow: {figures}")
     return figures
 
 
 def recovery(storm, end):
-    """Returns how many seconds after the end of a fault the last request was sent that was refused."""
+    """Returns how many seconds after the end of a fault the last rejected request was sent."""
     return max([0.0, *(start - end for start, _, status in storm.requests if status == 503)])
 
 
 async def disk_full(lab, seed, times):
-    """Fills the file system of the database, so many times. ROOM is a small file system.
+    """Fills the file system of the database, `times` times. The environment variable ROOM names a small file system.
 
     SQLite reuses free pages and its write-ahead log. A reader that holds an old snapshot keeps it from starting the log
     again, so the log must grow, which a full file system prevents.
@@ -129,8 +129,8 @@ async def disk_full(lab, seed, times):
 
 
 async def file_limit(lab, seed, times):
-    """Prevents the server's files from growing, so many times. SQLite sees another error than on a full file system, and
-    the experiment needs none."""
+    """Prevents the server's files from growing, `times` times. SQLite reports another error than on a full file system,
+    and no small file system is needed."""
     server = lab.server()
 
     @contextmanager
@@ -145,7 +145,7 @@ async def file_limit(lab, seed, times):
 
 
 async def no_room(lab, server, seed, times, fault):
-    longest_recovery, refused = 0.0, 0
+    longest_recovery, rejected = 0.0, 0
     with server:
         server.start()
         storm = Storm(server, seed)
@@ -165,33 +165,33 @@ async def no_room(lab, server, seed, times, fault):
             await storm.wait(MAX_RECOVERY, until=lambda: storm.statuses(after=end)[200] > 0)
             await storm.stop()
             if not saw:
-                raise Unseen(f"writes went on without room: {dict(during)}")
+                raise Unseen(f"writes succeeded without room: {dict(during)}")
             if set(during) - {200, 401, 503} or not served:
                 raise Broken(f"without room the responses were {dict(during)}")
-            refused += during[503]
+            rejected += during[503]
             longest_recovery = max(longest_recovery, recovery(storm, end))
             await storm.check(RECENT)
         await storm.check()
         server.check_sqlite()
     if longest_recovery > MAX_RECOVERY:
-        raise Broken(f"requests were refused for {longest_recovery:.2f} s after there was room")
-    figures = {"times without room": times, "refused without room": refused, **storm.counts()}
+        raise Broken(f"requests were rejected for {longest_recovery:.2f} s after there was room")
+    figures = {"times without room": times, "rejected without room": rejected, **storm.counts()}
     return figures | {"last 503": f"{longest_recovery:.2f} s after there was room"}
 
 
 async def slow_clients(lab, seed, number, seconds):
-    """Connects so many clients that send almost nothing, or as many as the limit of open files allows. Meanwhile a normal
-    client logs in."""
+    """Connects `number` clients that send almost nothing, or as many as the limit of open files allows. Meanwhile a
+    normal client logs in."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     number = min(number, most - 300)
     random = Random(seed)
     head = b"POST /api/auth HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n" + b" " * 4000
-    connections, open_now, most_at_once, cut_off = 0, 0, 0, 0
+    connections, open_now, most_at_once, disconnected = 0, 0, 0, 0
 
     async def send_slowly(sent):
-        """Sends the first bytes of a request at once and then one byte every few seconds. Connects again when cut off."""
-        nonlocal connections, open_now, most_at_once, cut_off
+        """Sends the first bytes of a request at once and then one byte every few seconds. Reconnects when disconnected."""
+        nonlocal connections, open_now, most_at_once, disconnected
         while True:
             with suppress(*CONNECTION_ERRORS), closing((await server.connect())[1]) as writer:
                 connections, open_now = connections + 1, open_now + 1
@@ -204,21 +204,21 @@ async def slow_clients(lab, seed, number, seconds):
                         await writer.drain()
                 finally:
                     open_now -= 1
-                    cut_off += 1
+                    disconnected += 1
             await asyncio.sleep(0.05)
 
     with lab.server() as server:
         server.start(open_files=defects.open_files(lab))
-        # Nothing at all, half a head, or a head and the beginning of a body.
+        # The clients send nothing, half a head, or a head and the beginning of a body.
         slow = [asyncio.create_task(send_slowly((0, 40, 120)[each % 3])) for each in range(number)]
         end = time.monotonic() + FAULT_TIMEOUT
         while most_at_once < number and time.monotonic() < end:
             await asyncio.sleep(0.1)
         logins, end = [], time.monotonic() + seconds
         client = Client(server, logins)
-        # Until many clients have been cut off, which takes the server's request timeout.
-        while time.monotonic() < end or (cut_off < number // 10 and time.monotonic() < end + FAULT_TIMEOUT):
-            # Often on a new connection, as a new client has it.
+        # The loop ends once many clients have been disconnected, which takes the server's request timeout.
+        while time.monotonic() < end or (disconnected < number // 10 and time.monotonic() < end + FAULT_TIMEOUT):
+            # Each login uses a new connection, like that of a new client.
             client.close()
             body = {"user": "Default", "pass": PASSWORD, "device": "a normal client"}
             with suppress(Lost, asyncio.TimeoutError):
@@ -226,24 +226,24 @@ async def slow_clients(lab, seed, number, seconds):
             if logins[-1][2] != 200:
                 break
             await asyncio.sleep(0.1)
-        before_the_end = cut_off
+        disconnected_by_server = disconnected
         for task in slow:
             task.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
     longest = max(end - start for start, end, _ in logins)
-    figures = {"slow clients at once": most_at_once, "connections": connections, "cut off": before_the_end}
+    figures = {"slow clients at once": most_at_once, "connections": connections, "disconnected": disconnected_by_server}
     figures |= {"logins": len(logins), "longest login": f"{longest:.2f} s"}
     if {status for _, _, status in logins} != {200} or longest > MAX_LOGIN:
         raise Broken(f"a normal client could not log in: {figures}")
-    if most_at_once < number or not before_the_end:
-        raise Unseen(f"{number} slow clients were to be connected at once, and some cut off: {figures}")
+    if most_at_once < number or not disconnected_by_server:
+        raise Unseen(f"{number} slow clients must be connected at once, and some must be disconnected: {figures}")
     return figures
 
 
 async def interleavings(lab, seed, number, two_nodes=False):
-    """Revokes so many keys and passwords while other clients use them. Each key is used as soon as its revocation has been
-    acknowledged."""
-    must_see = ["overlapping uses", "refused uses"] + ["refused on the other node"] * two_nodes
+    """Revokes keys and changes passwords, `number` times together, while other clients use them. Each key is used as soon
+    as its revocation has been acknowledged."""
+    must_see = ["overlapping uses", "rejected uses"] + ["rejected on the other node"] * two_nodes
     with lab.server() as server, ExitStack() as others:
         server.start()
         defects.plant_triggers(lab, server)
@@ -268,5 +268,5 @@ async def interleavings(lab, seed, number, two_nodes=False):
 
 
 async def two_nodes(lab, seed, number):
-    """Like `interleavings`, with half of the clients on a second node, which must know revocations soon."""
+    """Runs `interleavings` with half of the clients on a second node, where revocations must take effect in time."""
     return await interleavings(lab, seed, number, two_nodes=True)

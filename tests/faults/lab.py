@@ -1,4 +1,4 @@
-"""What the experiments are made with: servers, and a PostgreSQL that can be killed."""
+"""Servers for the experiments, and a PostgreSQL that can be killed."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ USER = "shoko_auth_test"
 
 
 class Lab:
-    """Creates servers with their data in `folder`, on SQLite or PostgreSQL, and plants a defect in them if asked to."""
+    """Creates servers with their data in `folder`, on SQLite or PostgreSQL, and plants a defect in them if one is given."""
 
     def __init__(self, program, folder, on_postgres, defect=None):
         self.program, self.folder, self.defect = program, folder, defect
@@ -24,7 +24,7 @@ class Lab:
         return Server(self.program, folder or self.folder, url)
 
     def sql(self, server, statements):
-        """Runs SQL statements on a server's database, behind the server's back."""
+        """Runs SQL statements on a server's database as another program would."""
         if server.url:
             self.postgres.run("psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--command={statements}", server.url)
         else:
@@ -41,11 +41,11 @@ class Postgres:
         self.programs, self.folder = Path(os.environ["POSTGRES_PROGRAMS"]), Path(os.environ["POSTGRES_FOLDER"])
 
     def run(self, program, *arguments):
-        # As root it runs as the owner of its folder.
+        # PostgreSQL refuses to run as root, so root runs it as the owner of its folder.
         owner = self.folder.stat()
-        other = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        owner_if_root = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
         command = [self.programs / program, *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, **other)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, **owner_if_root)
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr}")
 

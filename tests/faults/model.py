@@ -1,8 +1,8 @@
-"""What the server has promised by its responses: the model that every experiment checks the server against.
+"""The model that every experiment checks the server against. It knows what the server has promised by its responses.
 
-Several clients may work on one user at once, so a response is judged by when its request was sent and when it arrived.
-What was acknowledged before a request was sent must hold for that request; what was requested before its response arrived
-may hold.
+Several clients may work on one user at once, so a response is judged by the times when its request was sent and when it
+arrived. A change that was acknowledged before a request was sent must hold for that request. A change that was requested
+before the response arrived may hold.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Unseen(Exception):
 
 
 class Unavailable(Exception):
-    """A response that says nothing about keys and passwords: 429 or 503."""
+    """The response is 429 or 503, which says nothing about keys and passwords."""
 
 
 class Key:
@@ -51,9 +51,9 @@ class User:
         # A password that may be the current one, after a change without a response.
         self.uncertain = None
         self.counts = {"logins": 0, "verifications": 0, "revocations": 0, "changes": 0, "lost": 0}
-        # How often the model has seen what the experiments with several clients need: uses of a key while it was being
-        # revoked, refused uses of revoked keys, and those of them on another node than the one that revoked the key.
-        self.seen = {"overlapping uses": 0, "refused uses": 0, "refused on the other node": 0}
+        # Events that the experiments with several clients need: uses of a key while it is being revoked, rejected uses of
+        # revoked keys, and rejected uses on another node than the one that revoked the key.
+        self.seen = {"overlapping uses": 0, "rejected uses": 0, "rejected on the other node": 0}
 
     def first_revocation_sent(self, key):
         """Returns when the first request was sent that revokes this key."""
@@ -68,7 +68,7 @@ class User:
     def revoked_at(self, key):
         return min([time for time, _ in self.revocations(key)], default=NEVER)
 
-    def must_refuse(self, key, start, server):
+    def must_reject(self, key, start, server):
         """Returns whether `server` must know that a key is revoked when a request is sent at `start`."""
         return any(time + (0 if by is server else PROPAGATION) < start for time, by in self.revocations(key))
 
@@ -80,14 +80,14 @@ class User:
     async def log_in(self, client, device):
         version, start = len(self.passwords) - 1, time.monotonic()
         body = {"user": self.name, "pass": self.passwords[version], "device": device}
-        status, answer = await self.request(client, "POST", "/api/auth", body)
+        status, response = await self.request(client, "POST", "/api/auth", body)
         if status == 401:
             if version >= len(self.changes_sent):
                 raise Broken(f"{self.name}: the correct password was rejected")
             return
         if version < len(self.changes) and self.changes[version][0] < start:
             raise Broken(f"{self.name}: a password was accepted that had been changed")
-        text = json.loads(answer)["apikey"]
+        text = json.loads(response)["apikey"]
         key = self.keys.setdefault(text, Key(text, version))
         if self.revoked_at(key) < start:
             raise Broken(f"{self.name}: a revoked key was issued")
@@ -96,18 +96,18 @@ class User:
     async def verify(self, client, key):
         start = time.monotonic()
         status, _ = await self.request(client, "GET", "/api/auth/verify", key=key.text)
-        if status == 200 and self.must_refuse(key, start, client.server):
+        if status == 200 and self.must_reject(key, start, client.server):
             late = start - self.revoked_at(key)
-            raise Broken(f"{self.name}: a key works {late:.6f} s after its revocation was acknowledged")
+            raise Broken(f"{self.name}: a key is valid {late:.6f} s after its revocation was acknowledged")
         if status == 401 and self.first_revocation_sent(key) == NEVER:
-            raise Broken(f"{self.name}: a key that was never revoked does not work")
+            raise Broken(f"{self.name}: a key that was never revoked is invalid")
         self.counts["verifications"] += 1
         if self.first_revocation_sent(key) < time.monotonic() and self.revoked_at(key) > start:
             self.seen["overlapping uses"] += 1
         if status == 401 and self.revoked_at(key) < start:
-            self.seen["refused uses"] += 1
+            self.seen["rejected uses"] += 1
             if all(server is not client.server for _, server in self.revocations(key)):
-                self.seen["refused on the other node"] += 1
+                self.seen["rejected on the other node"] += 1
 
     async def revoke(self, client, key):
         key.revocation_sent = min(key.revocation_sent, time.monotonic())
@@ -152,26 +152,26 @@ class User:
             await self.verify(client, key)
 
     async def resolve_uncertainty(self, client):
-        """After a password change without a response: checks that it took effect as a whole or not at all."""
+        """Checks that a password change without a response took effect as a whole or not at all."""
         if self.uncertain is None:
             return
         for password in (self.uncertain, self.passwords[-1]):
             body = {"user": self.name, "pass": password, "device": "after a lost change"}
-            status, answer = await self.request(client, "POST", "/api/auth", body)
+            status, response = await self.request(client, "POST", "/api/auth", body)
             if status == 200:
                 break
         else:
-            raise Broken(f"{self.name}: neither the old nor the new password works")
+            raise Broken(f"{self.name}: neither the old nor the new password is accepted")
         if password == self.uncertain:
             self.record_change(password, client.server)
         else:
             self.changes_sent.pop()
-        text = json.loads(answer)["apikey"]
+        text = json.loads(response)["apikey"]
         self.keys.setdefault(text, Key(text, len(self.passwords) - 1))
         self.uncertain = None
 
     async def check(self, client, last=None):
-        """Checks all that is known, or only the last keys, while no other client works on the user."""
+        """Checks everything that is known, or only the last keys, while no other client works on the user."""
         await self.resolve_uncertainty(client)
         await self.log_in(client, "check")
         for key in list(self.keys.values())[-last if last else 0 :]:
@@ -179,12 +179,12 @@ class User:
 
     async def request(self, client, method, path, body=None, key=None):
         try:
-            status, answer = await client.request(method, path, body, key)
+            status, response = await client.request(method, path, body, key)
         except Lost:
             self.counts["lost"] += 1
             raise
         if status in (429, 503):
             raise Unavailable(status)
         if status not in (200, 401):
-            raise Broken(f"{method} {path.split('?')[0]} is {status}: {answer[:300]!r}")
-        return status, answer
+            raise Broken(f"{method} {path.split('?')[0]} is {status}: {response[:300]!r}")
+        return status, response

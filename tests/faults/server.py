@@ -21,10 +21,10 @@ class Server:
 
     def __init__(self, program, folder, url=None):
         self.program, self.folder, self.url, self.process = program, Path(folder), url, None
-        # Known while the server runs. The system chooses it anew for each start, so that no other program can take it.
+        # Set while the server runs. The system chooses a new port for each start, so that no other program can take it.
         self.port = None
-        ours = ("SHOKO_AUTH_", "DATABASE_URL", "RUST_LOG")
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
+        own_settings = ("SHOKO_AUTH_", "DATABASE_URL", "RUST_LOG")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(own_settings)} | {
             "SHOKO_AUTH_LISTEN": "127.0.0.1:0",
             "SHOKO_AUTH_DATA_DIR": str(self.folder),
             "SHOKO_AUTH_SECRET_KEY": "c2l4dGVlbiBieXRlcywgYW5kIHNpeHRlZW4gbW9yZSE=",
@@ -32,7 +32,7 @@ class Server:
             "SHOKO_AUTH_PBKDF2_ROUNDS": "1000",
             # The experiments also log in with passwords that may be outdated.
             "SHOKO_AUTH_LOGIN_THROTTLE": "off",
-            # The second part logs the address.
+            # The second part logs the address of the server.
             "RUST_LOG": "warn,shoko_auth::cli::serve=info",
             **({"DATABASE_URL": url} if url else {}),
         }
@@ -45,11 +45,11 @@ class Server:
         return self.folder / "shoko-auth.db"
 
     def start(self, open_files=None):
-        """Starts the server and returns how many seconds that took. `open_files` limits how many files it may open."""
+        """Starts the server and returns how many seconds that took. `open_files` limits the number of open files."""
         start = time.monotonic()
         logged = self.log_size()
         limit = None if open_files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
-        # `restore_signals` would end the server at SIGXFSZ, which this program and so its child ignore.
+        # Python ignores SIGXFSZ, and the server inherits that. With `restore_signals` the signal would kill the server.
         self.process = subprocess.Popen(
             [self.program, "serve"],
             env=self.environment,
@@ -87,9 +87,9 @@ class Server:
         node.start()
         return node
 
-    def kill(self, how=signal.SIGKILL):
+    def kill(self, with_signal=signal.SIGKILL):
         self.port = None
-        self.process.send_signal(how)
+        self.process.send_signal(with_signal)
         self.process.wait()
 
     def add_user(self, name, password):

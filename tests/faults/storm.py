@@ -41,7 +41,7 @@ class Storm:
         client.close()
 
     async def wait(self, seconds, until=lambda: False):
-        """Waits so long, or until a condition holds, or until a promise is broken. Returns whether the condition holds."""
+        """Waits for `seconds`, until a condition holds, or until a promise is broken. Returns whether the condition holds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not until() and not any(task.done() for task in self.tasks):
             await asyncio.sleep(0.02)
@@ -69,6 +69,6 @@ class Storm:
         return dict(sum((Counter(user.seen) for user in self.users), Counter()))
 
     def statuses(self, after=0.0, before=float("inf")):
-        """Returns how often each status came in response to requests sent and answered between two times."""
+        """Returns how often each status occurred among requests that began and ended between two times."""
         within = [status for start, end, status in self.requests if start > after and end < before]
         return Counter(status or "none" for status in within)

@@ -1,15 +1,17 @@
+//! Generates near-valid inputs for the properties.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// What was made, or the same with one character less or another one more.
-fn nearly(made: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+/// Returns the generated texts as they are, or with one character removed or added.
+fn nearly(valid: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let change = prop_oneof![2 => Just(None), 1 => any::<(Index, Option<char>)>().prop_map(Some)];
-    (made, change).prop_map(|(made, change)| {
-        let Some((at, more)) = change else { return made };
-        let mut chars: Vec<char> = made.chars().collect();
+    (valid, change).prop_map(|(valid, change)| {
+        let Some((at, added)) = change else { return valid };
+        let mut chars: Vec<char> = valid.chars().collect();
         let at = at.index(chars.len() + 1);
-        match more {
+        match added {
             Some(c) => chars.insert(at, c),
             None => drop(chars.drain(at..(at + 1).min(chars.len()))),
         }
@@ -17,9 +19,9 @@ fn nearly(made: impl Strategy<Value = String>) -> impl Strategy<Value = String> 
     })
 }
 
-/// Several of them with something between them.
-fn joined(part: impl Strategy<Value = String>, most: usize, between: &'static str) -> impl Strategy<Value = String> {
-    vec(part, 0..=most).prop_map(move |parts| parts.join(between))
+/// Returns up to `max` texts with a separator between them.
+fn joined(part: impl Strategy<Value = String>, max: usize, separator: &'static str) -> impl Strategy<Value = String> {
+    vec(part, 0..=max).prop_map(move |parts| parts.join(separator))
 }
 
 pub fn body() -> impl Strategy<Value = String> {
@@ -77,7 +79,7 @@ pub fn keys() -> impl Strategy<Value = String> {
     let key = format!(
         r"([0-9a-fA-F]{{32}}|\({dashed}\)|\{{{dashed}\}}|\(?\{{?{dashed}\}}?\)?|{groups}|urn:uuid:{dashed}|none|)"
     );
-    // What a path may not hold is encoded.
+    // A path must not contain braces.
     let pair = string_from(&format!("([aA]pi[kK]ey|more)={key}"));
     let query = joined(pair, 3, "&").prop_map(|query| query.replace('{', "%7b").replace('}', "%7D"));
     let line = string_from(&format!(

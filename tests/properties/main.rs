@@ -1,10 +1,8 @@
-//! The properties in `fuzz/src`, for near-valid inputs and for all that is kept in `fuzz/corpus`. An input that failed
-//! is put there, too, where the fuzz targets begin with it.
+//! Checks the properties in `crates/properties` with near-valid inputs and with all stored inputs in `fuzz/corpus`. An
+//! input that fails is added there, and the fuzz targets begin with it.
 
 /// Near-valid inputs.
 mod inputs;
-#[path = "../../fuzz/src/lib.rs"]
-mod properties;
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -14,7 +12,7 @@ use properties::{body, duration, forwarded, keys, password_hash};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-/// Checks all that is kept of a target.
+/// Checks all stored inputs of a target.
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files = 0;
@@ -24,11 +22,11 @@ fn replay(target: &str, check: fn(&[u8])) {
         assert!(catch_unwind(|| check(&input)).is_ok(), "{}", path.display());
         files += 1;
     }
-    assert!(files >= 10, "most of the corpus is gone");
+    assert!(files >= 10, "most of the corpus is missing");
 }
 
 #[test]
-fn what_is_kept_holds() {
+fn every_stored_input_has_the_properties() {
     replay("body", body::check);
     replay("duration", duration::check);
     replay("forwarded", forwarded::check);
@@ -42,7 +40,7 @@ fn what_is_kept_holds() {
 /// PROPTEST_RNG_SEED=$RANDOM PROPTEST_CASES=100000 cargo test --test properties
 /// ```
 fn config() -> ProptestConfig {
-    // Reads the variables.
+    // Reads the environment variables.
     let config = ProptestConfig::default();
     let rng_seed = match config.rng_seed {
         RngSeed::Random => RngSeed::Fixed(0),
@@ -50,7 +48,7 @@ fn config() -> ProptestConfig {
     };
     ProptestConfig {
         rng_seed,
-        // A failing input is printed, and kept by hand.
+        // A failing input is printed, and stored by hand.
         failure_persistence: None,
         ..config
     }
@@ -60,27 +58,27 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn bodies(input in inputs::body()) {
+    fn bodies_have_the_properties(input in inputs::body()) {
         body::check(input.as_bytes());
     }
 
     #[test]
-    fn durations(input in inputs::duration()) {
+    fn durations_have_the_properties(input in inputs::duration()) {
         duration::check(input.as_bytes());
     }
 
     #[test]
-    fn forwarding_headers(input in inputs::forwarded()) {
+    fn forwarding_headers_have_the_properties(input in inputs::forwarded()) {
         forwarded::check(input.as_bytes());
     }
 
     #[test]
-    fn keys_in_requests(input in inputs::keys()) {
+    fn keys_in_requests_have_the_properties(input in inputs::keys()) {
         keys::check(input.as_bytes());
     }
 
     #[test]
-    fn stored_passwords(input in inputs::password_hash()) {
+    fn stored_passwords_have_the_properties(input in inputs::password_hash()) {
         password_hash::check(input.as_bytes());
     }
 }

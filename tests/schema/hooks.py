@@ -1,8 +1,8 @@
-"""What schemathesis has to know of the server: how to log in, who is there, and how the server reads what it gets.
+"""Hooks for schemathesis: they log in, create users, and describe how the server reads its input.
 
-Loaded by scripts/test-contract, which says in CONTRACT_URL where the server is and in CONTRACT_PASSWORD what the
-password of its first administrator is, who is called "keeper" here. The keeper keeps things in order and is left alone;
-all requests that are checked come from the user "caller".
+Loaded by scripts/test-contract with the server's URL in CONTRACT_URL and the password of its first administrator, "keeper",
+in CONTRACT_PASSWORD. The keeper creates the other users and is never changed. All checked requests come from the user
+"caller".
 """
 
 import base64
@@ -19,7 +19,7 @@ from schemathesis.openapi.checks import UnsupportedMethodResponse
 
 URL = os.environ["CONTRACT_URL"]
 KEEPER, KEEPER_ID = "keeper", 1
-# These three stand in schemathesis.toml, too.
+# schemathesis.toml contains these three, too.
 CALLER, PASSWORD, KEY_IN_USE = "caller", "Tr0mbone-lake", "the key in use"
 
 session = requests.Session()
@@ -27,10 +27,10 @@ numbers = itertools.count(1)
 
 
 def call(method, path, key=None, expect=(200,), **more):
-    answer = session.request(method, URL + path, headers={"apikey": key} if key else {}, timeout=30, **more)
-    if answer.status_code not in expect:
-        raise RuntimeError(f"{method} {path} answered {answer.status_code}: {answer.text}")
-    return answer
+    response = session.request(method, URL + path, headers={"apikey": key} if key else {}, timeout=30, **more)
+    if response.status_code not in expect:
+        raise RuntimeError(f"{method} {path} returned {response.status_code}: {response.text}")
+    return response
 
 
 def log_in(user, password, expect=(200,)):
@@ -41,8 +41,8 @@ def log_in(user, password, expect=(200,)):
 keeper_key = log_in(KEEPER, os.environ["CONTRACT_PASSWORD"])
 
 
-def make_user(name, admin):
-    """A new user of that name, in the place of who may have it: the id."""
+def create_user(name, admin):
+    """Creates a user in place of any user with this name, and returns the id."""
     for user in call("GET", "/api/v3/User", keeper_key).json():
         if user["Username"].lower() == name:
             call("DELETE", f"/api/v3/User/{user['ID']}", keeper_key)
@@ -50,16 +50,17 @@ def make_user(name, admin):
     return call("POST", "/api/v3/User", keeper_key, json=user).json()["ID"]
 
 
-key = None  # of the caller; None when the last call may have ended it, or changed the caller
+# The key of the caller. None after a call that may have revoked it or changed the caller.
+key = None
 
 
 def key_in_use():
-    """The key of the caller, an administrator: a new one, or of a new caller, after a call that took it away."""
+    """Returns a valid key of the caller, who is an administrator. If necessary, it logs in again or creates the caller."""
     global key
     if key is None:
         key = log_in(CALLER, PASSWORD, expect=(200, 401))
     if key is None or "admin" not in call("GET", "/api/auth/verify", key).headers["Remote-Groups"]:
-        make_user(CALLER, admin=True)
+        create_user(CALLER, admin=True)
         key = log_in(CALLER, PASSWORD)
     return key
 
@@ -68,28 +69,28 @@ other_id = KEEPER_ID + 1
 
 
 def other_user():
-    """The id of a user who exists and is not the keeper."""
+    """Returns the id of an existing user other than the keeper."""
     global other_id
     if call("GET", f"/api/v3/User/{other_id}", keeper_key, expect=(200, 404)).status_code == 404:
-        other_id = make_user("other", admin=False)
+        other_id = create_user("other", admin=False)
     return other_id
 
 
 @schemathesis.auth(refresh_interval=None)
 class Key:
     def get(self, case, context):
-        # Where both are served, every other call is a stranger's.
-        may_be_stranger = {} in context.operation.definition.raw.get("security", [])
-        return None if may_be_stranger and next(numbers) % 2 else KEY_IN_USE
+        # Where the key is optional, every second request has none.
+        is_optional = {} in context.operation.definition.raw.get("security", [])
+        return None if is_optional and next(numbers) % 2 else KEY_IN_USE
 
     def set(self, case, data, context):
-        schemes = {name for way in context.operation.definition.raw.get("security", []) for name in way}
+        schemes = {name for scheme in context.operation.definition.raw.get("security", []) for name in scheme}
         case.headers["apikey" if "ApiKey" in schemes else "Authorization"] = data
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Puts what is true now in the place of what stands for it."""
+    """Replaces placeholders by their current values."""
     in_use = key_in_use()
     for part in (case.headers, case.query, case.path_parameters, case.body):
         if not isinstance(part, MutableMapping):
@@ -99,12 +100,12 @@ def before_call(context, case, kwargs):
                 part[name] = credentials(case.operation, in_use) if name == "Authorization" else in_use
             elif name == "userID" and is_keepers(value):
                 part[name] = other_user()
-            elif name == "Username" and value in ("Rob", "Default"):  # the document's examples; each must be new
+            elif name == "Username" and value in ("Rob", "Default"):  # examples in the document; each name must be new
                 part[name] = f"{value} {next(numbers)}"
 
 
 def credentials(operation, key):
-    """What Zulip's clients send with HTTP Basic, or Zettelstore's as a Bearer token."""
+    """Returns the Authorization header of Zulip's clients, in the basic scheme, or of Zettelstore's, a bearer token."""
     if "/api/v1/" in operation.path:
         return "Basic " + base64.b64encode(f"{CALLER}:{key.replace('-', '')}".encode()).decode()
     return f"Bearer {key}"
@@ -137,13 +138,13 @@ OPERATIONS = st.fixed_dictionaries(
 
 @schemathesis.hook.apply_to(method="PATCH")
 def flatmap_body(context, body):
-    """JSON Patches: the document says no more than that they are arrays."""
+    """Generates JSON Patches. The document only says that they are arrays."""
     return st.one_of(st.just(body), st.lists(OPERATIONS, max_size=3)) if isinstance(body, list) else st.just(body)
 
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """Lets pass what clients need to be so (docs/contract.md, docs/dialects.md)."""
+    """Ignores failures that are differences on purpose (docs/contract.md, docs/dialects.md)."""
     if isinstance(failure, AcceptedNegativeData):
         return not fits_as_read(case)
     if isinstance(failure, UnsupportedMethodResponse) and case.path in ("/a", "/x"):
@@ -152,8 +153,8 @@ def filter_failure(context, failure, case, response):
 
 
 def fits_as_read(case):
-    """Whether the request fits the document in the way the server reads it: a number or a truth value is taken as text
-    where a text is due, and a parameter of the query that is empty counts as absent."""
+    """Returns whether the request matches the document as the server reads it: numbers and booleans count as text where
+    the document wants text, and empty query parameters count as absent."""
     query = case.operation.get_parameter_set(ParameterLocation.QUERY)
     sent = {name: value for name, value in case.query.items() if name in query and str(value or "").strip()}
     body = case.operation.get_body_for_media_type(case.media_type)

@@ -1,6 +1,7 @@
-"""Prints what schemathesis saw: how many valid requests of each operation were answered 2xx. None at all is a failure.
+"""Prints how many valid requests of each operation had a 2xx response. An operation with none is a failure.
 
-Called by scripts/test-contract as `report.py URL FILE`: of the OpenAPI document, and of schemathesis's report in JSON.
+Called by scripts/test-contract as `report.py URL FILE` with the URL of the OpenAPI document and the file of schemathesis's
+JSON report.
 """
 
 import json
@@ -10,8 +11,8 @@ from urllib.request import urlopen
 METHODS = {"get", "put", "post", "delete", "patch"}
 
 url, file = sys.argv[1:]
-with urlopen(url, timeout=30) as answer:
-    document = json.load(answer)
+with urlopen(url, timeout=30) as response:
+    document = json.load(response)
 with open(file) as opened:
     report = json.load(opened)
 operations = [
@@ -27,8 +28,8 @@ for operation in operations:
         never.append(operation)
 cases, failures = report["test_cases"], len(report["failures"])
 print(
-    f"{cases['generated']} requests, {failures} kinds of failures, {report['filtered'] or 0} let pass by the hooks, "
+    f"{cases['generated']} requests, {failures} kinds of failures, {report['filtered'] or 0} ignored by the hooks, "
     f"{report['running_time']:.0f} s, seed {report['seed']}"
 )
 if never:
-    sys.exit(f"never answered 2xx: {', '.join(never)}")
+    sys.exit(f"never 2xx: {', '.join(never)}")

@@ -1,6 +1,6 @@
-"""Does request by request what Zettelstore's Go client does: one login, then a renewal before every call.
+"""Sends the requests of Zettelstore's Go client: a login, then a renewal before every call.
 
-Called by scripts/test-clients as `zettelstore.py URL USER PASSWORD`. Compares a renewal with a verification.
+Called by scripts/test-clients as `zettelstore.py URL USER PASSWORD`. Compares the times of renewals and verifications.
 """
 
 import http.client
@@ -18,13 +18,13 @@ connection = http.client.HTTPConnection(urlsplit(URL).netloc, timeout=10)
 def request(method, path, body=None, headers=None):
     start = time.perf_counter()
     connection.request(method, path, body, headers or {})
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    return answer.status, text, time.perf_counter() - start
+    response = connection.getresponse()
+    text = response.read().decode()
+    return response.status, text, time.perf_counter() - start
 
 
 def token(status, text):
-    """The scheme, the token and its lifetime in seconds, as the client reads them."""
+    """Returns the scheme, the token and its lifetime in seconds, as the client reads them."""
     found = re.fullmatch(r'\("([A-Za-z]+)" "([^"\\]{4,})" (\d+)\)', text)
     assert status == 200 and found, (status, text)
     return found[1], found[2], int(found[3])

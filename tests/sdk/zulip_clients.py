@@ -1,4 +1,4 @@
-"""Drives the login of Zulip's own clients against a running server.
+"""Logs Zulip's own clients in to a running server.
 
 Called by scripts/test-clients as `zulip_clients.py URL USER PASSWORD FOLDER`, in an environment that has `zulip` and
 `zulip-term` from PyPI.
@@ -18,12 +18,12 @@ from zulipterminal.cli import run
 URL, USER, PASSWORD, FOLDER = sys.argv[1:]
 
 
-def ok(what):
-    print(f"ok      {what}")
+def ok(step):
+    print(f"ok      {step}")
 
 
-def answers(user, password):
-    """What a person types."""
+def type_answers(user, password):
+    """Answers the prompts of the client as a user would."""
     lines = iter([URL, user])
     builtins.input = lambda *_: next(lines)
     getpass.getpass = lambda *_arguments, **_options: password
@@ -39,16 +39,16 @@ def check_zuliprc(path):
 
 
 written = os.path.join(FOLDER, "zuliprc")
-answers(USER, PASSWORD)
+type_answers(USER, PASSWORD)
 run.parse_zuliprc(written)
 key = check_zuliprc(written)
 ok("zulip-term logs in and writes its zuliprc")
 
-answers(USER, "not the password")
+type_answers(USER, "not the password")
 builtins.input = lambda *_: USER
 response, login = run.get_api_key(URL)
 assert (response.status_code, login) == (401, USER), response
-ok("zulip-term is refused with a wrong password")
+ok("zulip-term reports a wrong password")
 
 typed = os.path.join(FOLDER, "typed")
 program = [os.path.join(os.path.dirname(sys.executable), "zulip-term"), "-c", typed]
@@ -60,17 +60,17 @@ subprocess.run(
     cwd=FOLDER,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
-    check=False,  # it ends when it wants messages, which are not here
+    check=False,  # the program fails when it requests messages, which this server does not have
 )
 assert check_zuliprc(typed) == key
-ok("the program itself logs in with what is typed, and gets the same key")
+ok("zulip-term logs in with a typed password and receives the same key")
 
 client = zulip.Client(config_file=written)
 profile = client.get_profile()
 assert profile["result"] == "success" and profile["full_name"] == USER, profile
-ok("zulip.Client knows who it is")
+ok("zulip.Client receives the profile of its user")
 
-made = client.call_endpoint("users/me/api_key/regenerate", method="POST")
-assert len(made["api_key"]) == 32 and made["api_key"] != key, made
+issued = client.call_endpoint("users/me/api_key/regenerate", method="POST")
+assert len(issued["api_key"]) == 32 and issued["api_key"] != key, issued
 assert client.get_profile()["code"] == "UNAUTHORIZED"
-ok("a key that was regenerated is dead, the new one another")
+ok("regenerating a key revokes it and issues another")

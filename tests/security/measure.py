@@ -1,7 +1,7 @@
-"""What strangers can do to a running server, measured: called by scripts/measure-security as `measure.py WHAT URL PASSWORD PID`.
+"""Attacks a running server and measures the effect. Called by scripts/measure-security as `measure.py ATTACK URL PASSWORD PID`.
 
-PASSWORD is that of the administrator "Default", PID the server's process. Everything on one machine: what is counted
-and compared holds elsewhere, times do not.
+PASSWORD is that of the administrator "Default", PID the server's process. Everything runs on one machine: counts and
+ratios hold elsewhere, times do not.
 """
 
 import asyncio
@@ -18,27 +18,27 @@ import time
 from collections import Counter
 from urllib.parse import urlsplit
 
-WHAT, URL, PASSWORD, PID = sys.argv[1:5]
+ATTACK, URL, PASSWORD, PID = sys.argv[1:5]
 HOST, PORT = urlsplit(URL).hostname, urlsplit(URL).port
 ADMIN = "Default"
 
 
 class Client:
-    """One connection, from an address of this machine's own."""
+    """One connection from an address of this machine."""
 
     def __init__(self, source="127.0.0.1"):
         self.source = source
         self.connection = None
 
     def request(self, method, path, body=None, headers=None):
-        """Status, headers and body; the connection is made again when the server has closed it."""
+        """Returns status, headers and body. Reconnects if the server has closed the connection."""
         for attempt in range(2):
             if self.connection is None:
                 self.connection = http.client.HTTPConnection(HOST, PORT, timeout=30, source_address=(self.source, 0))
             try:
                 self.connection.request(method, path, body, headers or {})
-                answer = self.connection.getresponse()
-                return answer.status, answer.headers, answer.read()
+                response = self.connection.getresponse()
+                return response.status, response.headers, response.read()
             except (http.client.HTTPException, OSError):
                 self.connection.close()
                 self.connection = None
@@ -62,15 +62,15 @@ def fail(message):
 
 
 def schedule(seconds):
-    """How many tries the waits allow in so many seconds: 5, and one after each wait."""
-    tries, at = 5, 0.0
-    while (at := at + min(2 ** (tries - 5), 900)) <= seconds:
-        tries += 1
-    return tries
+    """Returns how many attempts the throttle allows within `seconds`: 5, and one after each wait."""
+    attempts, at = 5, 0.0
+    while (at := at + min(2 ** (attempts - 5), 900)) <= seconds:
+        attempts += 1
+    return attempts
 
 
 def guess(owner, guesser):
-    """10,000 wrong passwords for one account; `guesser` sends the n-th. `owner` logs in before and during."""
+    """Sends 10,000 wrong passwords for one user with `guesser`. `owner` logs in before and during the attack."""
     status, _, _ = owner()
     if status != 200:
         fail(f"the owner's first login is {status}")
@@ -98,15 +98,15 @@ def guess(owner, guesser):
         worker.join()
     seconds = time.monotonic() - start
     allowed = schedule(seconds)
-    report(seconds=f"{seconds:.1f}", checked=statuses[401], allowed=allowed, answers=dict(statuses), owner=status)
+    report(seconds=f"{seconds:.1f}", checked=statuses[401], allowed=allowed, statuses=dict(statuses), owner=status)
     if statuses[401] > allowed or set(statuses) - {401, 429, 503}:
-        fail("more guesses reached the hash than the schedule allows, or something else was answered")
+        fail("more guesses reached the hash than the schedule allows, or there was an unexpected status")
     if status != 200 or not in_attack:
-        fail("the owner did not get in on the first try, during the attack")
+        fail("the first login of the owner during the attack failed")
 
 
 def guess_spoofed():
-    """From one peer that is no trusted proxy, with another spoofed address each time."""
+    """Guesses from one peer that is not a trusted proxy, with another spoofed address each time."""
     owner = Client("127.0.0.2")
     guess(
         lambda: owner.log_in(ADMIN, PASSWORD),
@@ -115,7 +115,7 @@ def guess_spoofed():
 
 
 def guess_distributed():
-    """Through a trusted proxy, from 10,000 addresses."""
+    """Guesses through a trusted proxy, from 10,000 addresses."""
     proxy = Client()
 
     def address(number):
@@ -131,7 +131,7 @@ def guess_distributed():
 
 
 def rank_test(one, other):
-    """The two-sided p of Mann and Whitney's U, by its normal approximation."""
+    """Returns the two-sided p of Mann and Whitney's U, by its normal approximation."""
     ranked = sorted([(value, 0) for value in one] + [(value, 1) for value in other])
     rank_sum = sum(rank for rank, (_, group) in enumerate(ranked, 1) if group == 0)
     n, m = len(one), len(other)
@@ -141,7 +141,7 @@ def rank_test(one, other):
 
 
 def timing():
-    """400 logins each that fail for different reasons, interleaved."""
+    """Compares the times of logins that fail for different reasons: 400 for each reason, interleaved."""
     kinds = {"known": (ADMIN, "wrong"), "unknown": ("nobody here", "wrong"), "disabled": ("disabled", "the right one")}
     client, times = Client(), {kind: [] for kind in kinds}
     for turn in range(410):
@@ -161,7 +161,7 @@ def timing():
     ranks = {f"{a}/{b}": rank_test(times[a], times[b]) for a, b in [("known", "unknown"), ("known", "disabled")]}
     report(spread=f"{spread:.2%}", **{f"p {pair}": f"{p:.3f}" for pair, p in ranks.items()})
     if spread > 0.02 or min(ranks.values()) <= 0.01:
-        fail("the reasons can be told apart")
+        fail("the times reveal the reasons")
 
 
 # --- Overload ---------------------------------------------------------------------------------------------------------
@@ -174,38 +174,38 @@ LOGIN_REQUEST = (
 ).encode()
 
 
-async def hammer_once(polite, until, answers, refusals):
-    """One connection: logins, one after the other; who is polite waits when told to."""
+async def log_in_repeatedly(polite, until, statuses, rejections):
+    """Logs in on one connection, one request after the other. A polite client waits as long as Retry-After says."""
     reader, writer = await asyncio.open_connection(HOST, PORT)
     while (start := time.monotonic()) < until:
         writer.write(LOGIN_REQUEST)
         head = await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
         status = int(head[9:12])
-        answers[status] += 1
+        statuses[status] += 1
         if status in (429, 503):
-            refusals.append(time.monotonic() - start)
+            rejections.append(time.monotonic() - start)
             if polite:
                 await asyncio.sleep(int(re.search(rb"(?i)retry-after: (\d+)", head)[1]) * (1 + random.random()))
     writer.close()
 
 
-def hammer(polite, until, results):
-    """250 connections of 500."""
+def run_logins(polite, until, results):
+    """Runs 250 of the 500 connections."""
 
-    async def all_of_them():
-        answers, refusals = Counter(), []
-        one = (hammer_once(polite, until, answers, refusals) for _ in range(250))
+    async def run_all():
+        statuses, rejections = Counter(), []
+        one = (log_in_repeatedly(polite, until, statuses, rejections) for _ in range(250))
         for outcome in await asyncio.gather(*one, return_exceptions=True):
             if outcome is not None:
-                answers[repr(outcome)] += 1
-        results.put((answers, max(refusals, default=0)))
+                statuses[repr(outcome)] += 1
+        results.put((statuses, max(rejections, default=0)))
 
-    asyncio.run(all_of_them())
+    asyncio.run(run_all())
 
 
 def verify_until(until, key, times):
-    """Asks 100 times a second whether a key works."""
+    """Verifies a key 100 times a second."""
     client, taken, others = Client(), [], []
     while time.monotonic() < until:
         start = time.perf_counter()
@@ -229,12 +229,12 @@ def memory(field):
 
 
 def overload(polite):
-    """500 connections that log in for 30 seconds; what a service that verifies a key sees meanwhile."""
+    """Logs in on 500 connections for 30 seconds and measures verifications meanwhile."""
     _, _, body = Client().log_in(ADMIN, PASSWORD)
     key = json.loads(body)["apikey"]
     results, times = multiprocessing.Queue(), multiprocessing.Queue()
     until = time.monotonic() + 30
-    storm = [multiprocessing.Process(target=hammer, args=(polite, until, results)) for _ in range(2)]
+    storm = [multiprocessing.Process(target=run_logins, args=(polite, until, results)) for _ in range(2)]
     prober = multiprocessing.Process(target=verify_until, args=(until, key, times))
     for process in [prober, *storm]:
         process.start()
@@ -242,9 +242,9 @@ def overload(polite):
     while time.monotonic() < until:
         peak = max(peak, memory("VmRSS"))
         time.sleep(0.1)
-    answers, slowest = Counter(), 0.0
+    statuses, slowest = Counter(), 0.0
     for counted, longest in [results.get() for _ in storm]:
-        answers.update(counted)
+        statuses.update(counted)
         slowest = max(slowest, longest)
     taken, others = times.get()
     taken.sort()
@@ -254,20 +254,20 @@ def overload(polite):
     time.sleep(1)
     idle = cpu_seconds() - before
     report(
-        answers=dict(answers),
+        statuses=dict(statuses),
         verifications=len(taken),
         median=f"{statistics.median(taken) * 1000:.1f} ms",
         p99=f"{p99:.1f} ms",
         memory=f"{peak:.0f} MiB",
-        slowest_refusal=f"{slowest:.2f} s",
+        slowest_rejection=f"{slowest:.2f} s",
         processor_after=f"{idle:.0%}",
     )
-    if set(answers) - {200, 401, 429, 503} or others:
-        fail("something else was answered")
+    if set(statuses) - {200, 401, 429, 503} or others:
+        fail("there was an unexpected status")
     if p99 > (20 if polite else 100):
         fail("verifications are too slow")
     if peak > 100 or slowest > 2.5 or idle > 0.05:
-        fail("too much memory, too slow a refusal, or still busy 3 s after")
+        fail("too much memory, a rejection too slow, or the server still busy after 3 s")
 
 
 {
@@ -276,4 +276,4 @@ def overload(polite):
     "timing": timing,
     "overload-polite": lambda: overload(True),
     "overload-rude": lambda: overload(False),
-}[WHAT]()
+}[ATTACK]()

@@ -1,12 +1,12 @@
-//! Requests out of the lines of an input.
+//! Requests built from the lines of an input.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::test::TestRequest;
 
-/// Names and values, in order.
+/// Names and values, in their order.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// The lines that are headers; others are left out.
+/// Parses lines as headers. Other lines are left out.
 pub fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Headers {
     let header = |line: &[u8]| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -17,7 +17,7 @@ pub fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Headers {
     lines.filter_map(header).collect()
 }
 
-/// A request with these headers, to be finished.
+/// Returns a request with these headers, for further changes.
 pub fn request(headers: &Headers) -> TestRequest {
     let add = |request: TestRequest, header: &(HeaderName, HeaderValue)| request.append_header(header.clone());
     headers.iter().fold(TestRequest::default(), add)

@@ -1,4 +1,4 @@
-//! Times as people write them: durations in settings, and when a key shall end. An input is one such text.
+//! Durations in settings, and expiry times in requests. An input is the text of one of them.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use shoko_auth::dialects::shoko::expiry::parse_at;
 use shoko_auth::model::RequestedExpiry;
 use shoko_auth::settings::ZettelstoreSettings;
 
-/// 2026-01-31 10:00:00 UTC: the end of a month, where months are counted as nowhere else.
+/// 2026-01-31 10:00:00 UTC. At the end of a month, adding months is hardest.
 const NOW: i64 = 1_769_853_600;
 
-/// Nanoseconds from which on chrono means a leap second.
+/// From this number of nanoseconds on, chrono means a leap second.
 const LEAP_SECOND: u32 = 1_000_000_000;
 
 /// Checks one text.
@@ -22,7 +22,7 @@ pub fn check(input: &[u8]) {
     check_expiry(text);
 }
 
-/// A duration in the settings is what it is when it is written again, and is within its bounds.
+/// Checks that a duration in the settings is the same after formatting it again, and that it is within its bounds.
 fn check_setting(text: &str) {
     let delay = ZettelstoreSettings::parse_login_delay(text).ok();
     let lifetime = ZettelstoreSettings::parse_token_lifetime(text).ok();
@@ -38,13 +38,13 @@ fn check_setting(text: &str) {
 }
 
 fn check_expiry(text: &str) {
-    let end = end(text, NOW);
-    assert_eq!(end, self::end(&format!("\t{text} "), NOW), "with blanks around it");
-    // A duration ends later when it begins later; a time is the same.
-    let tomorrow = self::end(text, NOW + 24 * 60 * 60);
+    let expiry = expiry_of(text, NOW);
+    assert_eq!(expiry, expiry_of(&format!("\t{text} "), NOW), "with spaces around it");
+    // A duration that begins later ends later. A time is the same.
+    let tomorrow = expiry_of(text, NOW + 24 * 60 * 60);
     assert!(
-        end.is_none() || tomorrow.is_none() || end <= tomorrow,
-        "{end:?}, but tomorrow {tomorrow:?}"
+        expiry.is_none() || tomorrow.is_none() || expiry <= tomorrow,
+        "{expiry:?}, but tomorrow {tomorrow:?}"
     );
     if let Some((number, minutes)) = short(text.trim()) {
         let number: Option<i64> = number.parse().ok();
@@ -52,27 +52,29 @@ fn check_expiry(text: &str) {
             .and_then(|number| number.checked_mul(minutes))
             .and_then(TimeDelta::try_minutes);
         let time = span.and_then(|span| now().checked_add_signed(span));
-        // Times past the year 9999 cannot be told.
-        assert_eq!(end, time.filter(|time| time.year() <= 9999));
+        // Times after the year 9999 have no format.
+        assert_eq!(expiry, time.filter(|time| time.year() <= 9999));
     }
     let parsed: Option<NaiveDateTime> = text.trim().parse().ok();
     let parsed = parsed.filter(|time| time.year() >= 1970 && time.nanosecond() < LEAP_SECOND);
-    if let (Some(end), Some(parsed)) = (end, parsed) {
-        assert_eq!(end, parsed.trunc_subsecs(6), "another library reads it otherwise");
+    if let (Some(expiry), Some(parsed)) = (expiry, parsed) {
+        assert_eq!(expiry, parsed.trunc_subsecs(6), "chrono reads another time");
     }
-    if let Some(time) = end.filter(|time| time.year() >= 0) {
+    if let Some(time) = expiry.filter(|time| time.year() >= 0) {
         for format in ["%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M:%S%.f"] {
             let written = time.format(format).to_string();
-            assert_eq!(self::end(&written, NOW), Some(time), "{written}");
+            assert_eq!(expiry_of(&written, NOW), Some(time), "{written}");
         }
     }
 }
 
-fn end(text: &str, now: i64) -> Option<NaiveDateTime> {
+fn expiry_of(text: &str, now: i64) -> Option<NaiveDateTime> {
     match parse_at(text, Timestamp::new(now, 0).unwrap()) {
         RequestedExpiry::At(time) => Some(time),
         RequestedExpiry::Invalid => None,
-        RequestedExpiry::Never | RequestedExpiry::Renewable(_) => panic!("{text} was asked for"),
+        RequestedExpiry::Never | RequestedExpiry::Renewable(_) => {
+            panic!("{text} was read as a request for another kind of expiry")
+        }
     }
 }
 
@@ -80,7 +82,7 @@ fn now() -> NaiveDateTime {
     DateTime::from_timestamp(NOW, 0).unwrap().naive_utc()
 }
 
-/// A whole number and how many minutes Shoko's letter behind it stands for.
+/// Returns a whole number and the minutes that Shoko's unit letter after it stands for.
 fn short(text: &str) -> Option<(&str, i64)> {
     let (at, unit) = text.char_indices().next_back()?;
     let minutes = match unit {

@@ -1,4 +1,4 @@
-//! Finding the key in a request. The first line of an input is a path with a query, the others are headers.
+//! Keys in requests. The first line of an input is a path with a query, the others are headers.
 
 use actix_web::http::Uri;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -8,7 +8,7 @@ use shoko_auth::web::query::Query;
 
 use super::request::{Headers, headers, request};
 
-/// More keys than this in one request are not looked at.
+/// Further keys in one request are ignored.
 const MAX_KEYS: usize = 4;
 const APIKEY: HeaderName = HeaderName::from_static("apikey");
 const NEW: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -24,10 +24,10 @@ pub fn check(input: &[u8]) {
     };
     let keys = sample.keys();
     assert!(keys.len() <= MAX_KEYS);
-    keys.iter().for_each(every_spelling_is_the_same_key);
-    sample.texts().for_each(|text| only_a_spelling_is_a_key(&text));
-    keys_are_found_in_order(&sample, &keys);
-    case_does_not_matter(&sample, &keys);
+    keys.iter().for_each(check_spellings);
+    sample.texts().for_each(|text| check_other_texts(&text));
+    check_order(&sample, &keys);
+    check_case(&sample, &keys);
 }
 
 struct Sample {
@@ -43,7 +43,7 @@ impl Sample {
         standard_keys(&request).unwrap_or_default().into_vec()
     }
 
-    /// All that could be taken for a key.
+    /// Returns all texts that could be keys.
     fn texts(&self) -> impl Iterator<Item = String> {
         let values = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
         let query = Query::parse(&self.query);
@@ -52,7 +52,7 @@ impl Sample {
     }
 }
 
-/// The spellings of a GUID in .NET: N, D, B, P, X.
+/// Returns the spellings of a GUID in .NET: N, D, B, P, X.
 fn spellings(key: &Key) -> [String; 5] {
     let (plain, dashed) = (key.expose_plain(), key.expose());
     let bytes: Vec<String> = (16..32)
@@ -64,7 +64,7 @@ fn spellings(key: &Key) -> [String; 5] {
     [format!("{{{dashed}}}"), format!("({dashed})"), plain, dashed, groups]
 }
 
-fn every_spelling_is_the_same_key(key: &Key) {
+fn check_spellings(key: &Key) {
     for spelling in spellings(key) {
         for text in [&spelling, &spelling.to_uppercase(), &format!(" {spelling}\t")] {
             assert!(Key::parse(text).as_ref() == Some(key), "{text}");
@@ -77,11 +77,11 @@ fn every_spelling_is_the_same_key(key: &Key) {
     }
 }
 
-fn only_a_spelling_is_a_key(text: &str) {
+fn check_other_texts(text: &str) {
     let Some(key) = Key::parse(text) else { return };
     let text = text.trim().to_ascii_lowercase();
     let [.., groups] = spellings(&key);
-    // In X zeros may be left out in front of a group's last digit.
+    // In X, leading zeros of a group may be missing.
     let short = |text: &str| {
         let groups = text.split("0x").map(|group| match group.trim_start_matches('0') {
             rest if rest.starts_with(|c: char| c.is_ascii_hexdigit()) || rest == group => rest.to_owned(),
@@ -96,8 +96,8 @@ fn only_a_spelling_is_a_key(text: &str) {
     );
 }
 
-/// First the header, then the query; more than four are not looked at.
-fn keys_are_found_in_order(sample: &Sample, keys: &[Key]) {
+/// Checks that keys in headers come before keys in the query, and that keys after the fourth are ignored.
+fn check_order(sample: &Sample, keys: &[Key]) {
     let new = Key::parse(NEW).unwrap();
     let mut in_front = vec![(APIKEY, HeaderValue::from_static(NEW))];
     in_front.extend(sample.headers.iter().cloned());
@@ -106,7 +106,7 @@ fn keys_are_found_in_order(sample: &Sample, keys: &[Key]) {
         headers: in_front,
     };
     let expected = [std::slice::from_ref(&new), &keys[..keys.len().min(MAX_KEYS - 1)]].concat();
-    assert!(first.keys() == expected, "a key in front");
+    assert!(first.keys() == expected, "with a key in front");
 
     let last = Sample {
         query: format!("{}&ApiKey={NEW}", sample.query),
@@ -115,10 +115,10 @@ fn keys_are_found_in_order(sample: &Sample, keys: &[Key]) {
     let mut expected = keys.to_vec();
     expected.push(new);
     expected.truncate(MAX_KEYS);
-    assert!(last.keys() == expected, "a key behind");
+    assert!(last.keys() == expected, "with a key at the end");
 }
 
-fn case_does_not_matter(sample: &Sample, keys: &[Key]) {
+fn check_case(sample: &Sample, keys: &[Key]) {
     let upper = |(name, value): &(HeaderName, HeaderValue)| {
         let value = HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase());
         (name.clone(), value.unwrap())

@@ -1,4 +1,4 @@
-//! Bodies as Shoko's clients send them. An input is a body, which is read as JSON and as a form.
+//! Request bodies. An input is a body, which is read as JSON and as a form.
 
 use actix_web::FromRequest;
 use actix_web::dev::Payload;
@@ -20,7 +20,7 @@ pub fn check(input: &[u8]) {
     let object = read_in_two(input, input.len());
     assert_eq!(object, read_in_two(input, input.len() / 2), "in two pieces");
     let Ok(text) = str::from_utf8(input) else {
-        assert_eq!(object, None, "what is no text is no object");
+        assert_eq!(object, None, "bytes that are not UTF-8 are not an object");
         return;
     };
     assert_eq!(object, read(text));
@@ -32,7 +32,7 @@ pub fn check(input: &[u8]) {
     check_form(text);
 }
 
-/// What can be asked of an object.
+/// The members of an object that are compared.
 #[derive(Debug, PartialEq)]
 struct Object {
     user: Option<String>,
@@ -59,7 +59,7 @@ fn read(text: &str) -> Option<Object> {
     parse_object::<Wire>(text).ok().map(Object::from)
 }
 
-/// The body of a request, as it comes in two pieces, the first of so many bytes.
+/// Returns the body of a request that arrives in two pieces, the first of which has `first` bytes.
 fn body(content_type: &str, bytes: &[u8], first: usize) -> Body {
     let request = TestRequest::default()
         .insert_header((CONTENT_TYPE, content_type))
@@ -75,10 +75,10 @@ fn body(content_type: &str, bytes: &[u8], first: usize) -> Body {
 
 fn read_in_two(bytes: &[u8], first: usize) -> Option<Object> {
     let read = shoko_json::object::<Wire>(body("application/json", bytes, first)).now_or_never();
-    read.expect("all of it is there").ok().map(Object::from)
+    read.expect("the whole body is there").ok().map(Object::from)
 }
 
-/// Names match in any case, the last of several wins, what is unknown is ignored.
+/// Checks that names match in any case, that the last of several members counts, and that unknown members are ignored.
 fn check_object(text: &str, object: &Object) {
     let is_strict = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     assert!(is_strict);
@@ -90,16 +90,20 @@ fn check_object(text: &str, object: &Object) {
     assert_eq!((last.user.as_deref(), last.revoke), (Some("last"), object.revoke));
     if object.user.is_some() {
         let first = format!(r#"{{"USER":{{}}{comma}{members}}}"#);
-        assert_eq!(read(&first).as_ref(), Some(object), "the first does not count");
+        assert_eq!(
+            read(&first).as_ref(),
+            Some(object),
+            "the last of several members counts"
+        );
     }
     let unknown = format!(r#"{{"user\u0000":{text},"ſuser":1{comma}{members},"userr":{text}}}"#);
-    assert_eq!(read(&unknown).as_ref(), Some(object), "what is unknown changes nothing");
+    assert_eq!(read(&unknown).as_ref(), Some(object), "unknown members are ignored");
 
     let written = json!({"User": object.user, "revokeapikeys": object.revoke}).to_string();
-    assert_eq!(read(&written).as_ref(), Some(object), "written again");
+    assert_eq!(read(&written).as_ref(), Some(object), "serialized and read again");
 }
 
-/// A password is what was sent, whatever it is; names may be trimmed.
+/// Checks that a password is kept as it was sent, and that names are trimmed.
 fn check_login(text: &str) {
     #[derive(Deserialize)]
     struct Pass {
@@ -114,25 +118,26 @@ fn check_login(text: &str) {
     let _ = parse_object::<SignInRequest>(text).and_then(SignInRequest::check);
 }
 
-/// A text by itself is read as it is in an object, and as it is when it is written again.
+/// Checks that a text alone is read as in an object, and as after serializing it again.
 fn check_scalar(text: &str) {
     let scalar = |text: &str| {
         let body = body("text/json; charset=utf-8", text.as_bytes(), 0);
-        shoko_json::scalar(body)
-            .now_or_never()
-            .expect("all of it is there")
-            .ok()
+        shoko_json::scalar(body).now_or_never().expect("the whole body is there").ok()
     };
     let Some(Some(found)) = scalar(text) else { return };
     let member = read(&format!(r#"{{"user":{text}}}"#)).and_then(|object| object.user);
     assert_eq!(member.as_ref(), Some(&found));
-    assert_eq!(scalar(&json!(found).to_string()), Some(Some(found)), "written again");
+    assert_eq!(
+        scalar(&json!(found).to_string()),
+        Some(Some(found)),
+        "serialized and read again"
+    );
 }
 
-/// The fields of a form are the same when they are written again.
+/// Checks that the fields of a form are the same after serializing them again.
 fn check_form(text: &str) {
     let form = body("application/x-www-form-urlencoded", text.as_bytes(), 0).text(is_form, "a form");
-    let form = form.now_or_never().expect("all of it is there");
+    let form = form.now_or_never().expect("the whole body is there");
     let pairs = |query: &Query| {
         query
             .pairs()
@@ -144,6 +149,6 @@ fn check_form(text: &str) {
         assert_eq!(found, pairs(&strict));
     }
     let written = Serializer::new(String::new()).extend_pairs(&found).finish();
-    let again = Query::parse_strictly(&written).expect("what is written is sound");
-    assert_eq!(found, pairs(&again), "written again");
+    let again = Query::parse_strictly(&written).expect("a serialized form is valid");
+    assert_eq!(found, pairs(&again), "serialized and read again");
 }

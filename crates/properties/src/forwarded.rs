@@ -1,6 +1,6 @@
 //! The client's address behind proxies. The first line of an input is the peer's address and the networks of trusted
-//! proxies, with blanks between them; the second is what a client put in front of what its proxies wrote, or calls the host;
-//! the others are headers.
+//! proxies, with spaces between them. The second is a text that the client put in front of the addresses that its proxies
+//! added, or the host that it sent. The other lines are headers.
 
 use std::net::IpAddr;
 
@@ -34,15 +34,15 @@ pub fn check(input: &[u8]) {
     };
     let client = sample.client();
     assert_eq!(client, client.to_canonical());
-    assert!(sample.names(client), "{client} stands nowhere");
+    assert!(sample.names(client), "{client} is not in the request");
     let peer = peer.to_canonical();
     if sample.trusts(peer) {
-        the_last_hop_is_walked_first(&sample, client, peer, spoofed);
+        check_last_hop(&sample, client, peer, spoofed);
         if !sample.trusts(client) {
-            what_stands_before_the_client_changes_nothing(&sample, client, spoofed);
+            check_text_before_client(&sample, client, spoofed);
         }
     } else {
-        assert_eq!(client, peer, "nobody vouches for more");
+        assert_eq!(client, peer, "headers of an untrusted peer are ignored");
     }
 }
 
@@ -66,7 +66,7 @@ impl Sample {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether it is the peer's address or stands in a header.
+    /// Returns whether this is the peer's address or is in a header.
     fn names(&self, address: IpAddr) -> bool {
         let is_it = |text: &str| text.parse().is_ok_and(|ip: IpAddr| ip.to_canonical() == address);
         let values = self.headers.iter().map(|(_, value)| value.as_bytes());
@@ -76,7 +76,7 @@ impl Sample {
             || texts.any(|text| is_it(text.trim()) || text.trim().rsplit_once(':').is_some_and(|(ip, _)| is_it(ip)))
     }
 
-    /// With another line for each of the two headers that it has: before the others, or behind them.
+    /// Adds a line to each of the two headers that the request has, before or after its other lines.
     fn with(&self, place: Place, hop: &str, pairs: &str) -> Self {
         let mut sample = self.clone();
         for (name, value) in [(X_FORWARDED_FOR, hop), (FORWARDED, pairs)] {
@@ -103,7 +103,7 @@ enum Place {
     Behind,
 }
 
-/// The pair that names a hop in `Forwarded`.
+/// Returns the pair that names a hop in `Forwarded`.
 fn pair(hop: IpAddr) -> String {
     match hop {
         IpAddr::V4(ip) => format!("for={ip}"),
@@ -111,12 +111,12 @@ fn pair(hop: IpAddr) -> String {
     }
 }
 
-/// Behind one more trusted proxy the client is the same; behind one that is not trusted, or tells nothing, it is that,
-/// or the proxy that wrote it.
-fn the_last_hop_is_walked_first(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
+/// Checks that the last hop counts first. Behind one more trusted proxy, the client's address is the same. Behind a
+/// proxy that is not trusted or not known, it is the address of that proxy or of the peer.
+fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
     let behind = |hop: &str, pairs: &str| sample.with(Place::Behind, hop, pairs).client();
     assert_eq!(behind(&peer.to_string(), &pair(peer)), client, "behind {peer}");
-    assert_eq!(behind("unknown", "for=unknown"), peer, "behind nobody knows what");
+    assert_eq!(behind("unknown", "for=unknown"), peer, "behind an unknown hop");
     let stranger = |ip: &IpAddr| !sample.trusts(*ip);
     let strangers = ["203.0.113.7", "2001:db8::7"].map(|text| text.parse().unwrap());
     for stranger in strangers.into_iter().filter(stranger).filter(|_| sample.is_forwarded()) {
@@ -128,8 +128,8 @@ fn the_last_hop_is_walked_first(sample: &Sample, client: IpAddr, peer: IpAddr, s
     }
 }
 
-/// How a proxy may pass on what a client calls the host: within quotes, or carelessly as it is. A comma as it is would
-/// begin another hop, which nobody could tell from a true one.
+/// Returns the forms in which a proxy may pass on the host that a client sent: in quotes, or carelessly without. A comma
+/// without quotes would begin another hop, which cannot be distinguished from a real one.
 fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     let text = str::from_utf8(spoofed).ok();
     let text = text.filter(|text| HeaderValue::from_str(text).is_ok());
@@ -139,14 +139,14 @@ fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     quoted.into_iter().chain(bare.map(ToOwned::to_owned))
 }
 
-/// Nobody can choose an address for himself: at worst he counts as one of the proxies.
-fn what_stands_before_the_client_changes_nothing(sample: &Sample, client: IpAddr, spoofed: &[u8]) {
+/// Checks that clients cannot choose their address. At worst they count as one of the proxies.
+fn check_text_before_client(sample: &Sample, client: IpAddr, spoofed: &[u8]) {
     let strangers: [IpAddr; 2] = ["198.51.100.9", "2001:db8::9"].map(|text| text.parse().unwrap());
     for spoofed in strangers {
         let now = sample
             .with(Place::InFront, &spoofed.to_string(), &pair(spoofed))
             .client();
-        assert_eq!(now, client, "before it: {spoofed}");
+        assert_eq!(now, client, "{spoofed} in front of it");
     }
     let mut sample = sample.clone();
     for name in [X_FORWARDED_FOR, FORWARDED] {

@@ -1,4 +1,4 @@
-//! Databases as Shoko makes them, version by version, with what a test wants in them.
+//! Databases of several Shoko versions, filled with the rows of a test.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use sha2::{Digest, Sha512};
 
-/// A version whose tables differ from the others'.
+/// The Shoko versions whose tables differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
     V4_2,
@@ -37,7 +37,7 @@ impl Generation {
     }
 }
 
-/// A file with Shoko's tables.
+/// An SQLite file with Shoko's tables.
 pub struct ShokoDatabase {
     pub file: PathBuf,
     generation: Generation,
@@ -66,7 +66,7 @@ impl ShokoDatabase {
         self.connection.batch_execute(sql).expect(sql);
     }
 
-    /// A row of `JMMUser`; `None` is NULL.
+    /// Inserts a row into `JMMUser`. `None` is NULL.
     pub fn user(&mut self, id: i64, name: Option<&str>, password: Option<&str>, is_admin: bool) {
         let trakt = if self.generation == Generation::V6_0 {
             ("", "")
@@ -83,7 +83,7 @@ impl ShokoDatabase {
         ));
     }
 
-    /// A row of `AuthTokens`.
+    /// Inserts a row into `AuthTokens`.
     pub fn key(&mut self, id: i64, user: i64, device: &str, token: &str) {
         let (device, token) = (literal(Some(device)), literal(Some(token)));
         self.execute(&format!(
@@ -91,7 +91,7 @@ impl ShokoDatabase {
         ));
     }
 
-    /// The same with a time in local time; 6.0 only.
+    /// Inserts a row with an expiry time, in local time, into `AuthTokens`. Only Shoko 6.0 has that column.
     pub fn expiring_key(&mut self, id: i64, user: i64, device: &str, token: &str, expires_at: &str) {
         self.key(id, user, device, token);
         self.execute(&format!(
@@ -104,7 +104,7 @@ fn literal(text: Option<&str>) -> String {
     text.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")))
 }
 
-/// What Shoko keeps of a password.
+/// Returns the hash that Shoko stores for a password.
 pub fn sha512(password: &str) -> String {
     let digest = Sha512::digest(password);
     digest
@@ -112,7 +112,7 @@ pub fn sha512(password: &str) -> String {
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"))
 }
 
-/// A key like no other.
+/// Returns the key with this number.
 pub fn key(number: u32) -> String {
     format!("{number:08x}-1f6b-4a0e-8c7d-64a2b1e0f933")
 }

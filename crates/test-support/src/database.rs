@@ -1,0 +1,218 @@
+//! An empty database for one test.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, RunQueryDsl, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::wait::wait_until;
+
+/// A sealing secret: 32 bytes in base64.
+pub const SEALING_SECRET: &str = "c2hva28tYXV0aCB0ZXN0cyB1c2UgdGhpcyBzZWNyZXQ=";
+
+/// The database that a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// An empty database, which is deleted when this is dropped.
+pub struct TestDatabase {
+    pub backend: Backend,
+    /// A temporary folder, which holds the file of an SQLite database.
+    pub folder: TempDir,
+    location: Location,
+}
+
+enum Location {
+    Sqlite(PathBuf),
+    Postgres(PostgresDatabase),
+}
+
+struct PostgresDatabase {
+    /// The URL of another database on the same server.
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl TestDatabase {
+    /// Creates a database. PostgreSQL needs the environment variable `TEST_DATABASE_URL`, the URL of a server where the
+    /// tests may create databases.
+    pub fn create(backend: Backend) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let location = match backend {
+            Backend::Sqlite => Location::Sqlite(folder.path().join("test.db")),
+            Backend::Postgres => Location::Postgres(PostgresDatabase::create()),
+        };
+        Self {
+            backend,
+            folder,
+            location,
+        }
+    }
+
+    /// Returns the value of `DATABASE_URL` for this database.
+    pub fn url(&self) -> String {
+        match &self.location {
+            Location::Sqlite(path) => format!("sqlite://{}", path.display()),
+            Location::Postgres(database) => database.url.clone(),
+        }
+    }
+
+    /// Closes all connections to a PostgreSQL database and lets it accept no new ones.
+    pub fn take_offline(&self) {
+        let database = self.postgres();
+        database.allow_connections(false);
+        database.close_connections("TRUE");
+    }
+
+    /// Lets a PostgreSQL database accept connections again.
+    pub fn bring_online(&self) {
+        self.postgres().allow_connections(true);
+    }
+
+    /// Closes all connections to a PostgreSQL database and returns how many there were. New ones are accepted.
+    pub fn close_connections(&self) -> usize {
+        self.postgres().close_connections("TRUE")
+    }
+
+    /// Waits until the database has no connections. PostgreSQL may still be working for a program that was killed.
+    pub fn wait_until_unused(&self) {
+        if let Location::Postgres(PostgresDatabase { server, name, .. }) = &self.location {
+            let connections =
+                format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE datname = '{name}'");
+            wait_until("the database has no connections", || {
+                texts_on_postgres(server, &connections).is_empty()
+            });
+        }
+    }
+
+    /// Breaks the change feed and nothing else, and returns a function that runs SQL while it is broken.
+    pub fn break_change_feed(&self) -> Box<dyn FnMut(&str) + '_> {
+        let Location::Postgres(database) = &self.location else {
+            self.execute("ALTER TABLE changes RENAME TO elsewhere");
+            return Box::new(|sql| self.execute(sql));
+        };
+        let mut connection = connect_to_postgres(&database.url);
+        database.allow_connections(false);
+        database.close_connections("application_name = 'shoko-auth change feed'");
+        Box::new(move |sql| connection.batch_execute(sql).expect(sql))
+    }
+
+    /// Repairs what [`Self::break_change_feed`] has broken.
+    pub fn repair_change_feed(&self) {
+        match &self.location {
+            Location::Postgres(database) => database.allow_connections(true),
+            Location::Sqlite(_) => self.execute("ALTER TABLE elsewhere RENAME TO changes"),
+        }
+    }
+
+    /// Runs SQL statements on a connection of their own, as another program would.
+    pub fn execute(&self, sql: &str) {
+        match &self.location {
+            Location::Postgres(database) => execute_on_postgres(&database.url, sql),
+            Location::Sqlite(path) => connect_to_sqlite(path)
+                .batch_execute(&format!("PRAGMA busy_timeout = 5000; {sql}"))
+                .expect(sql),
+        }
+    }
+
+    /// Runs a query and returns the values of its column `text`.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        match &self.location {
+            Location::Postgres(database) => texts_on_postgres(&database.url, sql),
+            Location::Sqlite(path) => {
+                let rows = diesel::sql_query(sql).load::<Row>(&mut connect_to_sqlite(path));
+                rows.expect(sql).into_iter().map(|row| row.text).collect()
+            }
+        }
+    }
+
+    fn postgres(&self) -> &PostgresDatabase {
+        match &self.location {
+            Location::Postgres(database) => database,
+            Location::Sqlite(_) => panic!("only PostgreSQL has connections that a test can close"),
+        }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Location::Postgres(PostgresDatabase { server, name, .. }) = &self.location {
+            execute_on_postgres(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
+        }
+    }
+}
+
+impl PostgresDatabase {
+    fn create() -> Self {
+        let server = env::var("TEST_DATABASE_URL")
+            .expect("TEST_DATABASE_URL must be the URL of a PostgreSQL server: run ./scripts/test, which starts one");
+        let name = format!("shoko_auth_test_{}", uuid::Uuid::new_v4().simple());
+        execute_on_postgres(&server, &format!("CREATE DATABASE {name}"));
+        let url = with_database_name(&server, &name);
+        Self { server, name, url }
+    }
+
+    fn allow_connections(&self, allow: bool) {
+        let Self { server, name, .. } = self;
+        execute_on_postgres(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allow}"));
+    }
+
+    /// Closes the connections for which `condition` holds, waits until PostgreSQL has closed them, and returns how many
+    /// there were.
+    fn close_connections(&self, condition: &str) -> usize {
+        let Self { server, name, .. } = self;
+        let terminate = format!(
+            "SELECT CAST(pid AS TEXT) AS text, pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = '{name}' AND {condition}"
+        );
+        let closed = texts_on_postgres(server, &terminate);
+        if !closed.is_empty() {
+            // The function only sends a signal.
+            let pids = closed.join(", ");
+            let open = format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE pid IN ({pids})");
+            wait_until("the connections are closed", || {
+                texts_on_postgres(server, &open).is_empty()
+            });
+        }
+        closed.len()
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Row {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+fn connect_to_sqlite(path: &Path) -> SqliteConnection {
+    SqliteConnection::establish(&path.to_string_lossy()).expect("the file can be opened")
+}
+
+fn connect_to_postgres(url: &str) -> PgConnection {
+    PgConnection::establish(url).expect("PostgreSQL runs at TEST_DATABASE_URL")
+}
+
+fn execute_on_postgres(url: &str, sql: &str) {
+    connect_to_postgres(url).batch_execute(sql).expect(sql);
+}
+
+fn texts_on_postgres(url: &str, sql: &str) -> Vec<String> {
+    let rows = diesel::sql_query(sql).load::<Row>(&mut connect_to_postgres(url));
+    rows.expect(sql).into_iter().map(|row| row.text).collect()
+}
+
+/// Returns the URL of another database on the same server.
+fn with_database_name(url: &str, name: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+    let (place, query) = rest
+        .split_once('?')
+        .map_or((rest, String::new()), |(place, query)| (place, format!("?{query}")));
+    let authority = place.split('/').next().unwrap_or_default();
+    format!("{scheme}://{authority}/{name}{query}")
+}

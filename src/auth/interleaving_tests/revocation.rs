@@ -1,0 +1,233 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use test_support::wait::{wait_for, wait_until};
+use test_support::{Backend, apply, both_databases};
+
+use super::{NEW, Nodes, OLD, admin, check_password, core_settings, log_in, revoke_all_keys, set_password, verify};
+use crate::auth::KeysAfterChange;
+use crate::error::{KeyError, ManageError, ServiceError};
+use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
+use crate::secret::key::Key;
+
+/// The longest delay before a revocation on one node takes effect on another. The delay itself is the promise under test,
+/// so there is no condition to wait for.
+const MAX_REVOCATION_DELAY: Duration = Duration::from_millis(100);
+
+fn administrator(name: &str) -> NewUser {
+    NewUser {
+        name: Name::parse(name).unwrap(),
+        email: None,
+        is_admin: true,
+        profile: ProfileChange::default(),
+    }
+}
+
+#[apply(both_databases!)]
+fn a_password_change_with_a_key_revoked_meanwhile_is_rejected(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let caller = verify(&nodes.one, &log_in(&nodes.one, OLD).unwrap()).unwrap();
+    revoke_all_keys(&nodes.two).unwrap();
+    let rejected = nodes.one.change_password(
+        (&caller).into(),
+        &UserRef::Id(caller.holder.user_id),
+        NEW,
+        KeysAfterChange::Revoked,
+    );
+    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert!(log_in(&nodes.one, OLD).is_ok());
+}
+
+#[apply(both_databases!)]
+fn a_password_change_for_another_user_by_a_demoted_administrator_is_rejected(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let other = administrator("other");
+    let other = nodes.one.create_user(Actor::Operator, &other, OLD).unwrap();
+    let caller = verify(&nodes.one, &log_in(&nodes.one, OLD).unwrap()).unwrap();
+    nodes
+        .two
+        .set_admin(Actor::Operator, &UserRef::Name(admin()), false)
+        .unwrap();
+    let rejected = nodes
+        .one
+        .change_password((&caller).into(), &UserRef::Id(other.id), NEW, KeysAfterChange::Revoked);
+    assert!(matches!(rejected, Err(ManageError::Forbidden)), "{rejected:?}");
+}
+
+#[apply(both_databases!)]
+fn one_of_two_administrators_who_demote_each_other_remains(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let second = Name::parse("second").unwrap();
+    let user = administrator("second");
+    nodes.one.create_user(Actor::Operator, &user, OLD).unwrap();
+    for _ in 0..20 {
+        let barrier = Barrier::new(2);
+        let succeeded: Vec<bool> = thread::scope(|scope| {
+            let demotions = [(&nodes.one, admin()), (&nodes.two, second.clone())].map(|(auth, name)| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    auth.set_admin(Actor::Operator, &UserRef::Name(name), false).is_ok()
+                })
+            });
+            demotions.map(|demotion| demotion.join().unwrap()).into()
+        });
+        assert_eq!(succeeded.iter().filter(|ok| **ok).count(), 1, "{succeeded:?}");
+        nodes
+            .one
+            .set_admin(Actor::Operator, &UserRef::Name(admin()), true)
+            .unwrap();
+        nodes
+            .one
+            .set_admin(Actor::Operator, &UserRef::Name(second.clone()), true)
+            .unwrap();
+    }
+}
+
+#[apply(both_databases!)]
+fn an_administrator_whose_key_is_revoked_meanwhile_creates_no_user(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let caller = verify(&nodes.one, &log_in(&nodes.one, OLD).unwrap()).unwrap();
+    let user = administrator("other");
+    revoke_all_keys(&nodes.two).unwrap();
+    let rejected = nodes.one.create_user((&caller).into(), &user, OLD);
+    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    let rejected = nodes.one.set_web_ui_settings((&caller).into(), "x");
+    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert_eq!(nodes.one.users().unwrap().len(), 1);
+}
+
+#[apply(both_databases!)]
+fn an_expired_key_is_rejected_before_it_is_deleted(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let caller = verify(&nodes.one, &log_in(&nodes.one, OLD).unwrap()).unwrap();
+    nodes
+        .database
+        .execute("UPDATE api_keys SET expires_at = '2001-01-01 00:00:00'");
+    let rejected = nodes.one.change_password(
+        (&caller).into(),
+        &UserRef::Id(caller.holder.user_id),
+        NEW,
+        KeysAfterChange::Revoked,
+    );
+    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert_eq!(nodes.one.delete_expired_keys().unwrap(), 1);
+    assert_eq!(nodes.stored_keys(), 0);
+}
+
+#[apply(both_databases!)]
+fn revoking_all_keys_waits_for_a_key_that_is_being_issued(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let credential = check_password(&nodes.one);
+    log_in(&nodes.one, OLD).unwrap();
+    let (locked, is_locked) = mpsc::channel();
+    thread::scope(|scope| {
+        let login = scope.spawn(|| {
+            nodes.one.store.write(|db| {
+                db.lock_credential(credential.user_id)?;
+                locked.send(()).unwrap();
+                nodes.wait_until_blocked(&nodes.two);
+                let other = Name::parse("other").unwrap();
+                nodes.one.find_or_issue_key(db, &credential, &other, None)
+            })
+        });
+        is_locked.recv().unwrap();
+        assert_eq!(revoke_all_keys(&nodes.two).unwrap(), 2);
+        assert!(login.join().unwrap().is_ok());
+    });
+    assert_eq!(nodes.stored_keys(), 0);
+}
+
+#[apply(both_databases!)]
+fn revoking_a_key_waits_for_a_running_change_with_it(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let key = log_in(&nodes.one, OLD).unwrap();
+    let caller = verify(&nodes.one, &key).unwrap();
+    let (checked, is_checked) = mpsc::channel();
+    let about_to_commit = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let change = scope.spawn(|| {
+            nodes.one.store.write(|db| {
+                let found = db.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
+                checked.send(()).unwrap();
+                nodes.wait_until_blocked(&nodes.two);
+                about_to_commit.store(true, Ordering::SeqCst);
+                Ok::<_, ServiceError>(found.is_some())
+            })
+        });
+        is_checked.recv().unwrap();
+        nodes.two.revoke_key(&key.expose(), &RequestContext::default()).unwrap();
+        assert!(about_to_commit.load(Ordering::SeqCst), "the revocation has waited");
+        assert!(change.join().unwrap().unwrap());
+    });
+}
+
+#[apply(both_databases!)]
+fn creating_a_user_waits_for_a_running_demotion_and_is_rejected(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let caller = verify(&nodes.one, &log_in(&nodes.one, OLD).unwrap()).unwrap();
+    let user = administrator("other");
+    let (demoted, is_demoted) = mpsc::channel();
+    thread::scope(|scope| {
+        let demotion = scope.spawn(|| {
+            nodes.two.store.write(|db| {
+                db.lock_users()?;
+                db.set_admin(caller.holder.user_id, false)?;
+                demoted.send(()).unwrap();
+                nodes.wait_until_blocked(&nodes.one);
+                Ok::<_, ServiceError>(())
+            })
+        });
+        is_demoted.recv().unwrap();
+        let rejected = nodes.one.create_user((&caller).into(), &user, OLD);
+        assert!(matches!(rejected, Err(ManageError::Forbidden)), "{rejected:?}");
+        demotion.join().unwrap().unwrap();
+    });
+    assert_eq!(nodes.one.users().unwrap().len(), 1);
+}
+
+#[apply(both_databases!)]
+fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    nodes
+        .one
+        .follow_changes(&core_settings(&nodes.database).database)
+        .unwrap();
+    wait_until("the change feed is up", || nodes.one.follows_changes());
+    for revoke in [
+        &(|key: &Key| nodes.one.revoke_key(&key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
+        &|key| {
+            nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
+            thread::sleep(MAX_REVOCATION_DELAY);
+            Ok(())
+        },
+        &|key| {
+            nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
+            let again = nodes.one.revoke_key(&key.expose(), &RequestContext::default());
+            assert!(
+                matches!(again, Err(ManageError::UnknownKey)),
+                "the key must be revoked everywhere once it is unknown"
+            );
+            Ok(())
+        },
+        &|_| set_password(&nodes.one, OLD),
+    ] {
+        let key = log_in(&nodes.one, OLD).unwrap();
+        let keys = std::slice::from_ref(&key);
+        // Nothing is cached while the feed is late, and not before it has reported the login.
+        let (found, generation) = wait_for("the key is cached", || {
+            let generation = nodes.one.key_cache.generation();
+            let found = nodes.one.store.read(|db| db.key_holder(&key.hash(), nodes.one.now()));
+            let found = found.unwrap().unwrap();
+            nodes.one.key_cache.insert(key.hash(), found.clone(), generation);
+            let cached = nodes.one.cached_caller(keys, &RequestContext::default());
+            cached.map(|_| (found, generation))
+        });
+        revoke(&key).unwrap();
+        nodes.one.key_cache.insert(key.hash(), found.clone(), generation);
+        assert!(nodes.one.cached_caller(keys, &RequestContext::default()).is_none());
+        assert!(verify(&nodes.one, &key).is_none());
+    }
+}

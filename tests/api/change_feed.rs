@@ -1,0 +1,183 @@
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use test_support::process::ServerProcess;
+use test_support::wait::wait_until;
+use test_support::{Backend, Client, TestDatabase, apply, both_databases};
+
+use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, Server, TestApp, UseDatabase};
+
+/// The longest delay before a server notices a change that another process makes to its database, however busy the
+/// machine is: a server whose change feed is late does not use its cache.
+const MAX_CHANGE_DELAY: Duration = Duration::from_millis(100);
+
+/// Waits until every server must have noticed what another process has done to its database. The delay itself is the
+/// promise under test, so there is no condition to wait for.
+pub fn wait_for_change_feed() {
+    sleep(MAX_CHANGE_DELAY);
+}
+
+/// Returns the state of the change feed as the server reports it.
+fn feed_state(server: &Client) -> String {
+    let response = server.get("/health/ready").send();
+    assert_eq!(response.status, 200, "the server is ready without the feed, too");
+    response.json()["changeFeed"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn wait_until_feed_is(server: &Client, state: &str) {
+    wait_until(&format!("the change feed is {state}"), || feed_state(server) == state);
+}
+
+fn owner_of(server: &Client, key: &str) -> Option<String> {
+    server
+        .get("/api/auth/verify")
+        .header("apikey", key)
+        .send()
+        .header("remote-user")
+}
+
+/// Statements that change the user `U` or the key of device `D`, and the user whose key it is then, if it is valid.
+const BY_HAND: &[(&str, Option<&str>)] = &[
+    ("UPDATE users SET name = 'renamed' WHERE name = 'U'", Some("renamed")),
+    ("UPDATE api_keys SET device = 'another' WHERE device = 'D'", Some("U")),
+    ("UPDATE users SET is_disabled = TRUE WHERE name = 'U'", None),
+    ("DELETE FROM users WHERE name = 'U'", None),
+    ("DELETE FROM api_keys WHERE device = 'D'", None),
+    (
+        "UPDATE api_keys SET expires_at = '2001-01-01 00:00:00' WHERE device = 'D'",
+        None,
+    ),
+    ("UPDATE api_keys SET user_id = 1 WHERE device = 'D'", Some(ADMIN)),
+    ("UPDATE api_keys SET hash = sealed WHERE device = 'D'", None),
+    ("DELETE FROM api_keys", None),
+];
+
+/// Only SQLite has `REPLACE`, which does not run triggers for the rows that it deletes.
+#[test]
+fn a_replace_statement_on_sqlite_invalidates_cached_keys() {
+    let app = TestApp::on(Backend::Sqlite);
+    app.add_user("bob", "Bassoon-hill");
+    wait_until_feed_is(&app, "up");
+    for (table, change) in [
+        ("api_keys", "expires_at = '2001-01-01 00:00:00'"),
+        ("users", "is_disabled = TRUE"),
+    ] {
+        let key = app.key("bob", "Bassoon-hill", table);
+        assert!(owner_of(&app, &key).is_some());
+        app.database.execute(&format!(
+            "CREATE TEMP TABLE changed AS SELECT * FROM {table};
+             UPDATE changed SET {change};
+             REPLACE INTO {table} SELECT * FROM changed"
+        ));
+        wait_for_change_feed();
+        assert!(owner_of(&app, &key).is_none(), "{table}");
+    }
+}
+
+#[apply(both_databases!)]
+fn sql_statements_by_hand_invalidate_cached_keys(backend: Backend) {
+    let app = TestApp::on(backend);
+    wait_until_feed_is(&app, "up");
+    for (number, (sql, owner)) in BY_HAND.iter().enumerate() {
+        let (user, device) = (format!("user {number}"), format!("device {number}"));
+        app.add_user(&user, "Bassoon-hill");
+        let key = app.key(&user, "Bassoon-hill", &device);
+        assert_eq!(owner_of(&app, &key), Some(user.clone()));
+        app.database.execute(
+            &sql.replace("'U'", &format!("'{user}'"))
+                .replace("'D'", &format!("'{device}'")),
+        );
+        wait_for_change_feed();
+        let owner = owner.map(|owner| if owner == "U" { &user } else { owner });
+        assert_eq!(owner_of(&app, &key).as_deref(), owner, "{sql}");
+    }
+}
+
+#[apply(both_databases!)]
+fn a_cached_key_costs_no_query(backend: Backend) {
+    let app = TestApp::on(backend);
+    let key = app.admin_key();
+    // While the change feed is late, as on a busy machine, nothing is cached.
+    wait_until("a key is accepted without its table", || {
+        assert!(owner_of(&app, &key).is_some());
+        app.database.execute("ALTER TABLE api_keys RENAME TO elsewhere");
+        let owner = owner_of(&app, &key);
+        app.database.execute("ALTER TABLE elsewhere RENAME TO api_keys");
+        owner.is_some()
+    });
+    assert!(owner_of(&app, &key).is_some());
+}
+
+#[apply(both_databases!)]
+fn a_revocation_on_one_node_takes_effect_on_the_other(backend: Backend) {
+    let app = TestApp::on(backend);
+    let other = Server::start(app.database.server_settings());
+    app.add_user("bob", "Bassoon-hill");
+    let admin = app.admin_key();
+    wait_until_feed_is(&app, "up");
+    wait_until_feed_is(&other, "up");
+    for revoke in [
+        &(|key: &str| app.delete(&format!("/api/auth?apikey={key}")).send().status) as &dyn Fn(&str) -> u16,
+        &|key| app.change_password(key, "Bassoon-hill").status,
+        &|_| app.delete("/api/v3/User/2").header("apikey", &admin).send().status,
+    ] {
+        let key = app.key("bob", "Bassoon-hill", DEVICE);
+        assert!(other.accepts(&key) && app.accepts(&key));
+        assert_eq!(revoke(&key), 200);
+        assert!(
+            !app.accepts(&key),
+            "the revocation takes effect at once on the node that made it"
+        );
+        wait_for_change_feed();
+        assert!(!other.accepts(&key));
+        assert!(other.accepts(&admin));
+    }
+}
+
+#[apply(both_databases!)]
+fn without_the_change_feed_every_verification_queries_the_database(backend: Backend) {
+    let app = TestApp::on(backend);
+    let key = app.admin_key();
+    wait_until_feed_is(&app, "up");
+    assert!(app.accepts(&key));
+    let mut execute = app.database.break_change_feed();
+    wait_until_feed_is(&app, "down");
+    assert!(app.accepts(&key));
+    execute("DELETE FROM api_keys");
+    assert!(!app.accepts(&key), "no cached key is used");
+    let key = app.admin_key();
+    app.database.repair_change_feed();
+    wait_until_feed_is(&app, "up");
+    assert!(app.accepts(&key) && app.accepts(&key));
+}
+
+#[apply(both_databases!)]
+fn last_used_times_are_flushed_when_the_server_stops(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut command: Command = database.program(&["serve"]);
+    command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    let mut server = ServerProcess::start(command);
+    let used = server.key(ADMIN, ADMIN_PASSWORD, "used");
+    server.key(ADMIN, ADMIN_PASSWORD, "unused");
+    let list = || {
+        let listed = database.run(&["key", "list", "--json"], "");
+        serde_json::from_slice::<Vec<Value>>(&listed.stdout).unwrap()
+    };
+    for _ in 0..3 {
+        assert!(server.accepts(&used));
+    }
+    assert!(
+        list().iter().all(|key| key["lastUsedAt"].is_null()),
+        "the flush comes later"
+    );
+    server.signal("TERM");
+    assert!(server.wait_until_exit().0.success());
+    let keys = list();
+    let of = |device: &str| keys.iter().find(|key| key["device"] == device).unwrap();
+    assert_eq!(of("used")["lastUsedFrom"], "127.0.0.1");
+    assert!(of("used")["lastUsedAt"].as_str() >= of("used")["createdAt"].as_str());
+    assert!(of("unused")["lastUsedAt"].is_null() && of("unused")["lastUsedFrom"].is_null());
+}

@@ -1,0 +1,134 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use test_support::process::Process;
+use test_support::wait::wait_until;
+use test_support::{Backend, Client, TestDatabase};
+
+use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase};
+
+/// The server's limit for any request. A request that needs an offline database must fail sooner.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+const UNKNOWN_KEY: &str = "00000000-0000-4000-8000-000000000000";
+
+/// Asserts that routes with a query are 503 and other routes work.
+fn assert_database_offline(server: &Client, key: &str) {
+    for request in [
+        server.get("/api/v3/User/Current").header("apikey", key),
+        server.get("/api/auth/verify").header("apikey", key),
+        server.delete(&format!("/api/auth?apikey={key}")),
+        server.get("/health/ready"),
+    ] {
+        let start = Instant::now();
+        let response = request.send();
+        let problem = response.problem(503);
+        assert_eq!(problem["title"], "Service Unavailable");
+        assert!(response.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        assert!(
+            !response.text().contains("shoko_auth_test"),
+            "the response contains an error message of the database"
+        );
+        assert!(start.elapsed() < CALL_TIMEOUT, "{:?}", start.elapsed());
+    }
+    server.log_in(ADMIN, ADMIN_PASSWORD, DEVICE).problem(503);
+    assert_eq!(server.get("/health/live").send().status, 200);
+    assert_eq!(server.get("/swagger/").send().status, 200);
+    server.get("/api/v3/User/Current").send().problem(401);
+    server
+        .post("/api/auth")
+        .json(&serde_json::json!({}))
+        .send()
+        .problem(400);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn an_offline_database_is_503_until_it_is_online_again() {
+    let app = TestApp::on(Backend::Postgres);
+    let key = app.admin_key();
+    app.database.take_offline();
+    assert_database_offline(&app, &key);
+    app.database.bring_online();
+    wait_until("the server is ready again", || {
+        app.get("/health/ready").send().status == 200
+    });
+    assert!(app.accepts(&key));
+    assert_eq!(app.admin_key(), key);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn closed_database_connections_are_replaced_without_an_error() {
+    let app = TestApp::on(Backend::Postgres);
+    let key = app.admin_key();
+    for _ in 0..10 {
+        app.database.close_connections();
+        assert!(app.accepts(&key));
+        app.database.close_connections();
+        assert_eq!(app.log_in(ADMIN, ADMIN_PASSWORD, "another device").status, 200);
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn each_database_connection_closed_under_load_costs_at_most_one_request() {
+    let app = TestApp::on(Backend::Postgres);
+    let key = app.admin_key();
+    let answered: [AtomicU32; 4] = Default::default();
+    thread::scope(|scope| {
+        // Dropped when all connections have been closed, or when the test fails.
+        let running = Arc::new(());
+        let clients: Vec<_> = (0..)
+            .zip(&answered)
+            .map(|(number, answered)| {
+                let (app, key, running) = (&app, &key, Arc::downgrade(&running));
+                scope.spawn(move || {
+                    let mut unavailable = 0;
+                    while running.strong_count() > 0 {
+                        // Half of them read, half of them write.
+                        let response = match number % 2 {
+                            0 => app.get("/api/v3/User/Current").header("apikey", key).send(),
+                            _ => app.delete(&format!("/api/auth?apikey={UNKNOWN_KEY}")).send(),
+                        };
+                        match response.status {
+                            200 => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                            503 => unavailable += 1,
+                            other => panic!("{other}: {}", response.text()),
+                        }
+                    }
+                    unavailable
+                })
+            })
+            .collect();
+        let mut closed = 0;
+        for _ in 0..5 {
+            let before = answered.each_ref().map(|count| count.load(Ordering::Relaxed));
+            wait_until("every client sends further requests", || {
+                let mut counts = answered.iter().zip(before);
+                counts.all(|(count, before)| count.load(Ordering::Relaxed) > before + 10)
+            });
+            closed += app.database.close_connections();
+        }
+        drop(running);
+        let unavailable: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(unavailable <= closed, "{unavailable} for {closed} connections");
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn the_server_waits_for_an_offline_database_at_the_start() {
+    let database = TestDatabase::create(Backend::Postgres);
+    database.take_offline();
+    let mut command = database.program(&["serve"]);
+    command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    let process = Process::spawn(command);
+    process.wait_for_log("retrying");
+    assert!(!process.has_logged("listening on"));
+    database.bring_online();
+    let server = process.wait_until_listening();
+    assert_eq!(server.get("/health/ready").send().status, 200);
+}
