@@ -95,7 +95,7 @@ pub enum LoginError {
     /// The password is correct, but the requested expiry cannot be parsed or is less than a minute ahead.
     #[error(transparent)]
     BadExpiry(#[from] BadExpiry),
-    #[error(transparent)]
+    #[error("{0}")]
     Service(#[from] ServiceError),
 }
 
@@ -112,7 +112,7 @@ pub enum KeyError {
     Required,
     #[error("The API key is unknown, expired or revoked.")]
     Invalid,
-    #[error(transparent)]
+    #[error("{0}")]
     Service(#[from] ServiceError),
 }
 
@@ -125,7 +125,7 @@ pub enum IssueError {
     SessionExpires,
     #[error("A key that expires cannot issue one that expires later.")]
     BeyondSession,
-    #[error(transparent)]
+    #[error("{0}")]
     Key(#[from] KeyError),
 }
 
@@ -156,7 +156,7 @@ pub enum ManageError {
     #[error(transparent)]
     BadPassword(#[from] PasswordError),
     /// The actor's key was revoked or expired while the operation ran.
-    #[error(transparent)]
+    #[error("{0}")]
     Key(#[from] KeyError),
 }
 
@@ -166,58 +166,9 @@ impl From<ServiceError> for ManageError {
     }
 }
 
-/// The error of an operation that uses the database, which may always fail because of the service.
-pub trait OperationError: From<ServiceError> {
-    /// Returns the error of the service if that is the reason.
-    fn service_error(&self) -> Option<&ServiceError>;
-}
-
-impl OperationError for ServiceError {
-    fn service_error(&self) -> Option<&ServiceError> {
-        Some(self)
-    }
-}
-
-impl OperationError for LoginError {
-    fn service_error(&self) -> Option<&ServiceError> {
-        match self {
-            Self::Service(error) => Some(error),
-            Self::WrongCredentials | Self::Disabled | Self::Throttled(_) | Self::BadExpiry(_) => None,
-        }
-    }
-}
-
-impl OperationError for KeyError {
-    fn service_error(&self) -> Option<&ServiceError> {
-        match self {
-            Self::Service(error) => Some(error),
-            Self::Required | Self::Invalid => None,
-        }
-    }
-}
-
-impl OperationError for IssueError {
-    fn service_error(&self) -> Option<&ServiceError> {
-        match self {
-            Self::Key(error) => error.service_error(),
-            Self::BadExpiry(_) | Self::SessionExpires | Self::BeyondSession => None,
-        }
-    }
-}
-
-impl OperationError for ManageError {
-    fn service_error(&self) -> Option<&ServiceError> {
-        match self {
-            Self::Key(error) => error.service_error(),
-            Self::Forbidden
-            | Self::AdminOnly(_)
-            | Self::UnknownUser
-            | Self::UnknownKey
-            | Self::NameTaken
-            | Self::LastAdmin
-            | Self::BadPassword(_) => None,
-        }
-    }
+/// Returns the service's error if that is the reason of an operation's error.
+pub fn service_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ServiceError> {
+    error.downcast_ref().or_else(|| service_error(error.source()?))
 }
 
 /// The result of an operation that nothing in the request can make fail, unless it names another error.

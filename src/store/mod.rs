@@ -14,6 +14,7 @@ mod throttle;
 mod users;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub use keys::{KeyOwner, StoredKey};
 pub use throttle::Failures;
 pub use users::Credential;
 
-use crate::error::{OperationError, Result, ServiceError};
+use crate::error::{Result, ServiceError, service_error};
 use crate::settings::Database;
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -110,7 +111,10 @@ impl Store {
     }
 
     /// Runs queries that read. Runs them again if the server closed the connection during the first run.
-    pub fn read<T, E: OperationError>(&self, queries: impl Fn(&mut Reader) -> Result<T, E>) -> Result<T, E> {
+    pub fn read<T, E: From<ServiceError> + Error + 'static>(
+        &self,
+        queries: impl Fn(&mut Reader) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut connection = self.connection()?;
         let result = match queries(connection.reader()) {
             Err(error) if is_unavailable(&error) && !connection.is_alive() => {
@@ -126,7 +130,10 @@ impl Store {
     }
 
     /// Runs queries in a transaction, which is committed if they return `Ok` and rolled back otherwise.
-    pub fn write<T, E: OperationError>(&self, queries: impl FnOnce(&mut Transaction) -> Result<T, E>) -> Result<T, E> {
+    pub fn write<T, E: From<ServiceError> + Error + 'static>(
+        &self,
+        queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
         match self.write_unless(|tx| queries(tx).map(Ok::<T, Infallible>))? {
             Ok(value) => Ok(value),
             Err(never) => match never {},
@@ -134,7 +141,7 @@ impl Store {
     }
 
     /// Runs queries in a transaction, which is also rolled back if they return `Ok(Err(reason))`.
-    pub fn write_unless<T, R, E: OperationError>(
+    pub fn write_unless<T, R, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl FnOnce(&mut Transaction) -> Result<Result<T, R>, E>,
     ) -> Result<Result<T, R>, E> {
@@ -166,7 +173,7 @@ impl Store {
     }
 
     /// Runs the migrations and then `queries`, in one transaction and under a lock: several nodes may start at once.
-    pub fn migrate<T, E: OperationError>(
+    pub fn migrate<T, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -230,12 +237,12 @@ fn migrate(tx: &mut Transaction) -> Result<()> {
     .map_err(|e| ServiceError::internal(format!("migrating the database: {e}")))
 }
 
-fn is_unavailable(error: &impl OperationError) -> bool {
-    matches!(error.service_error(), Some(ServiceError::Unavailable(_)))
+fn is_unavailable(error: &(impl Error + 'static)) -> bool {
+    matches!(service_error(error), Some(ServiceError::Unavailable(_)))
 }
 
-fn log_failure(error: &impl OperationError) {
-    if let Some(ServiceError::Unavailable(cause)) = error.service_error() {
+fn log_failure(error: &(impl Error + 'static)) {
+    if let Some(ServiceError::Unavailable(cause)) = service_error(error) {
         log::warn!("a database query failed: {cause}");
     }
 }

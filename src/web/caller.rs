@@ -32,7 +32,7 @@ pub type Keys = SmallVec<[Key; MAX_KEYS]>;
 
 /// How a wire protocol presents keys and reports errors.
 pub trait Dialect: 'static {
-    type Error: ResponseError + From<KeyError> + From<ManageError> + 'static;
+    type Error: ResponseError + From<KeyError> + 'static;
 
     /// Returns the keys that a request presents; none if it does not try to authenticate. Fails if it tries to, but
     /// presents nothing that could be a key.
@@ -157,7 +157,7 @@ impl<'a, D> From<&'a Admin<D>> for Actor<'a> {
     }
 }
 
-impl<D: Dialect> FromRequest for Admin<D> {
+impl<D: Dialect<Error: From<ManageError>>> FromRequest for Admin<D> {
     type Error = D::Error;
     type Future = LocalBoxFuture<'static, Result<Self, D::Error>>;
 

@@ -122,7 +122,10 @@ fn check_login(text: &str) {
 fn check_scalar(text: &str) {
     let scalar = |text: &str| {
         let body = body("text/json; charset=utf-8", text.as_bytes(), 0);
-        shoko_json::scalar(body).now_or_never().expect("the whole body is there").ok()
+        shoko_json::scalar(body)
+            .now_or_never()
+            .expect("the whole body is there")
+            .ok()
     };
     let Some(Some(found)) = scalar(text) else { return };
     let member = read(&format!(r#"{{"user":{text}}}"#)).and_then(|object| object.user);

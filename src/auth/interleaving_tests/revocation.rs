@@ -36,7 +36,10 @@ fn a_password_change_with_a_key_revoked_meanwhile_is_rejected(backend: Backend) 
         NEW,
         KeysAfterChange::Revoked,
     );
-    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert!(
+        matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
+        "{rejected:?}"
+    );
     assert!(log_in(&nodes.one, OLD).is_ok());
 }
 
@@ -93,9 +96,15 @@ fn an_administrator_whose_key_is_revoked_meanwhile_creates_no_user(backend: Back
     let user = administrator("other");
     revoke_all_keys(&nodes.two).unwrap();
     let rejected = nodes.one.create_user((&caller).into(), &user, OLD);
-    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert!(
+        matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
+        "{rejected:?}"
+    );
     let rejected = nodes.one.set_web_ui_settings((&caller).into(), "x");
-    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert!(
+        matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
+        "{rejected:?}"
+    );
     assert_eq!(nodes.one.users().unwrap().len(), 1);
 }
 
@@ -112,7 +121,10 @@ fn an_expired_key_is_rejected_before_it_is_deleted(backend: Backend) {
         NEW,
         KeysAfterChange::Revoked,
     );
-    assert!(matches!(rejected, Err(ManageError::Key(KeyError::Invalid))), "{rejected:?}");
+    assert!(
+        matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
+        "{rejected:?}"
+    );
     assert_eq!(nodes.one.delete_expired_keys().unwrap(), 1);
     assert_eq!(nodes.stored_keys(), 0);
 }

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
-use crate::error::{Cause, KeyError, LoginError, ManageError, ServiceError, whole_seconds};
+use crate::error::{Cause, KeyError, LoginError, ServiceError, whole_seconds};
 use crate::web::body::BodyError;
 use crate::web::middleware::InternalCause;
 
@@ -108,15 +108,6 @@ impl From<KeyError> for ZettelstoreError {
         match error {
             KeyError::Required | KeyError::Invalid => Self::new(StatusCode::BAD_REQUEST, "Not authenticated"),
             KeyError::Service(error) => error.into(),
-        }
-    }
-}
-
-impl From<ManageError> for ZettelstoreError {
-    fn from(error: ManageError) -> Self {
-        match error {
-            ManageError::Key(error) => error.into(),
-            refused => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
         }
     }
 }
