@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for anything. This only keeps a failing test from hanging; a passing one, even on a busy
 /// machine, needs a small part of it.
-pub const MAX_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Polls until `condition` returns true. Panics with `description` after [`MAX_WAIT`].
