@@ -39,7 +39,7 @@ impl FromRequest for Body {
 }
 
 impl Body {
-    /// Raises the limit to [`MAX_LARGE_BYTES`].
+    /// Raises the limit to 2 MiB.
     #[must_use]
     pub fn large(self) -> Self {
         Self {
