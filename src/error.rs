@@ -63,7 +63,7 @@ pub enum ServiceError {
     #[error("The client has disconnected.")]
     ClientDisconnected,
     /// The database is unreachable, busy or full. A later attempt may succeed.
-    #[error("The database cannot be used now: {0}")]
+    #[error("The database is unavailable: {0}")]
     Unavailable(#[source] Cause),
     /// A bug or a broken invariant. The cause is for the log, not for clients.
     #[error("Internal error: {0}")]

@@ -28,7 +28,7 @@ pub struct Settings {
     /// The server's URL for responses that must contain it; `None` takes it from the request.
     pub public_url: Option<PublicUrl>,
     pub dialects: Dialects,
-    /// How long the server reports that it is not ready, but still serves, before it stops.
+    /// How long the server keeps serving, while it reports that it is not ready, before it stops.
     pub shutdown_grace: Duration,
     pub core: CoreSettings,
     pub first_admin: FirstAdmin,
@@ -50,7 +50,7 @@ pub struct ZulipSettings {
 
 #[derive(Clone, Copy, Debug)]
 pub struct ZettelstoreSettings {
-    /// The delay of the response to a login.
+    /// How long the response to a login is delayed.
     pub login_delay: Duration,
     pub token_lifetime: TimeDelta,
     pub auth: ZettelstoreAuth,

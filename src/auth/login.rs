@@ -248,8 +248,8 @@ impl Auth {
         slot.run(context, move || passwords.hash(password.expose()))?
     }
 
-    /// Returns the key of a device whose user has just proved their password. A password change in the meantime wins: no
-    /// key is issued for a credential that is not the current one.
+    /// Returns the key of a device whose user has just proved that they know the password. Issues no key if the password
+    /// has changed since.
     pub(super) fn key_for(
         &self,
         credential: &Credential,

@@ -108,7 +108,8 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
     }
 }
 
-/// Creates the database file, if it does not exist, for its owner only. SQLite would let every user read it.
+/// Creates the database file, if it does not exist, so that only its owner can read it. SQLite would make it readable for
+/// every user of the machine.
 fn create_private_file(path: &Path) -> Result<(), OpenError> {
     let created = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     created.map(drop).map_err(|source| OpenError::File {

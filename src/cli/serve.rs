@@ -64,7 +64,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("listening on {url}/");
         server.await?;
         if let Err(error) = auth.flush_last_used() {
-            log::warn!("writing when keys were last used failed; the last minute is lost: {error}");
+            log::warn!("writing last-used times failed; those of the last minute are lost: {error}");
         }
         log::info!("stopped");
         Ok(())
@@ -116,7 +116,7 @@ fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
         let is_remote = matches!(settings.core.database, Database::Postgres(_));
         match opened {
             Err(error) if is_remote && is_unavailable(&error) && start.elapsed() < max_wait => {
-                log::warn!("{error}; retrying");
+                log::warn!("opening the database failed, retrying: {error}");
                 sleep(DATABASE_RETRY_INTERVAL);
             }
             opened => return opened,

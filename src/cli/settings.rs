@@ -113,7 +113,7 @@ pub struct Flags {
         value_name = "DIALECTS"
     )]
     dialects: Vec<Dialect>,
-    /// Zulip: issue every user's key without a password. For development; possible only on loopback
+    /// Zulip: issue any user's key without a password. For development; possible only on loopback
     #[arg(
         long,
         global = true,

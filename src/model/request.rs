@@ -1,4 +1,4 @@
-//! Requests: their clients, their context and who makes them.
+//! What is known about a request: its client, its context and its caller.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha512};
 use crate::error::{PasswordError, Result, ServiceError};
 use crate::model::normalize;
 
-/// The most common passwords in lower case, one per line. The comment at its top names source and licence.
+/// The most common passwords in lower case, one per line. The comment at its top names source and license.
 const COMMON: &str = include_str!("common-passwords.txt");
 
 /// The prefix of the PHC string of an imported password. What was hashed is not the password but Shoko's hash of it: its
@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns how long this thread has run on a processor.
+    /// Returns the processor time that this thread has used.
     fn processor_time() -> Duration {
         clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
     }

@@ -229,7 +229,7 @@ impl Reader {
             .load(self.connection())?)
     }
 
-    /// Returns the keys that have not expired, of one user or of all, ordered by user, device and age.
+    /// Returns the unexpired keys of one user or of all users, ordered by user, device and age.
     pub fn keys(&mut self, user_id: Option<i32>, now: NaiveDateTime) -> Result<Vec<KeyInfo>> {
         // A range that covers all ids replaces a boxed query, which diesel cannot run on two databases.
         let (min, max) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));

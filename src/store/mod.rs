@@ -37,7 +37,7 @@ use crate::settings::Database;
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// An arbitrary number that no other program locks in this database.
+/// Takes the migration lock. Its number is arbitrary; no other program locks it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
 /// How long a request waits for a connection.
@@ -247,8 +247,8 @@ fn log_failure(error: &(impl Error + 'static)) {
     }
 }
 
-/// A query that cannot be built or read, or that violates a constraint, is a bug. Every other error is the state of the
-/// database.
+/// A query that cannot be built or read, or that violates a constraint, is a bug. Every other error comes from the
+/// state of the database.
 impl From<diesel::result::Error> for ServiceError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind as Kind, Error};

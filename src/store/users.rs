@@ -127,7 +127,7 @@ impl Reader {
         Ok(rows.into_iter().map(summary).collect())
     }
 
-    /// Returns the ids of the users that cannot log in before a password is set.
+    /// Returns the ids of the users who cannot log in until a password is set.
     pub fn users_without_password(&mut self) -> Result<Vec<i32>> {
         Ok(users::table
             .filter(users::password.eq(NO_PASSWORD))
@@ -209,7 +209,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Inserts a user with this id, or the next one. The caller ensures that the id and the names are free.
+    /// Inserts a user with this id, or with the next free one if it is `None`. The caller ensures that the id and the names are free.
     pub fn insert_user(&mut self, id: Option<i32>, user: &NewUser, password: &str, now: NaiveDateTime) -> Result<User> {
         diesel::insert_into(users::table)
             .values((

@@ -1,7 +1,7 @@
 //! The context of a request, above all the client's address.
 //!
 //! The client is the peer, unless the peer is a trusted proxy. Then the proxies' headers are followed from the last hop
-//! backwards to the first hop that is not a trusted proxy. Everything before that hop may be forged.
+//! backward to the first hop that is not a trusted proxy. Everything before that hop may be forged.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -160,12 +160,12 @@ impl From<ServiceError> for Problem {
             ServiceError::Busy { retry_after } => {
                 Self::retry_later(StatusCode::SERVICE_UNAVAILABLE, &retry_after, text)
             }
-            // Only a client that half-closed its connection sees this response.
+            // Only a client that has half-closed its connection sees this response.
             ServiceError::ClientDisconnected => Self::new(StatusCode::SERVICE_UNAVAILABLE),
             // The store has logged the cause.
             ServiceError::Unavailable(_) => Self::with_detail(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The database cannot be used now. Try again later.",
+                "The database is unavailable. Try again later.",
             ),
             ServiceError::Internal(cause) => Self {
                 cause: Some(cause),
@@ -329,8 +329,8 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
     }
 }
 
-/// Returns `application/problem+json`, or plain JSON for clients that accept only that: SDKs generated from Shoko's own
-/// document reject any other type, and parameters, on a 400 or 401.
+/// Returns `application/problem+json`, or plain JSON for clients that accept only that. SDKs generated from Shoko's own
+/// document accept no other media type, and no parameter of it, in a 400 or 401.
 fn media_type(request: &HttpRequest) -> &'static str {
     let accept = Accept::parse(request).map(|accept| accept.0).unwrap_or_default();
     let mut named = None;

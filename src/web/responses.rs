@@ -50,8 +50,8 @@ problems! {
         Some(("Retry-After", "The number of seconds to wait before trying again."));
     InternalError: StatusCode::INTERNAL_SERVER_ERROR, "An error in the server. Its log has the cause, under the trace id.",
         json!({}), None;
-    Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database cannot be used now, or the server is busy.",
-        json!({"detail": "The database cannot be used now. Try again later."}),
+    Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database is unavailable, or the server is busy.",
+        json!({"detail": "The database is unavailable. Try again later."}),
         Some(("Retry-After", "The number of seconds to wait before trying again."));
 }
 

@@ -22,7 +22,7 @@ mod cors;
 mod desktop;
 /// The cases in `tests/contract/cases-zulip-zettelstore.json`.
 mod dialect_cases;
-/// Behaviour that the dialects share.
+/// Behavior that the dialects share.
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;

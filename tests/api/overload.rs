@@ -33,7 +33,7 @@ fn logins_without_room_in_the_queue_are_rejected_and_abandoned_ones_are_not_hash
         throttling(settings);
         settings.core.pbkdf2_rounds = SLOW;
     });
-    // The throttle records each attempt before its password is checked, and settles it afterwards.
+    // The throttle records each attempt before its password is checked, and settles it afterward.
     let count = |condition: &str| {
         let sql = format!("SELECT account AS text FROM login_failures WHERE account LIKE 'name %' AND {condition}");
         app.database.texts(&sql).len()

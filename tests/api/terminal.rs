@@ -82,8 +82,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Returns the same command with its standard input as controlling terminal, where the program reads passwords. Only
-/// `setsid` can set that without unsafe code.
+/// Wraps a command so that its standard input becomes its controlling terminal, from which the program reads passwords.
+/// Without unsafe code, only `setsid` can do this.
 fn with_controlling_terminal(program: &Command) -> Command {
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]);

@@ -63,7 +63,7 @@ impl TestDatabase {
         }
     }
 
-    /// Closes all connections to a PostgreSQL database and lets it accept no new ones.
+    /// Closes all connections to a PostgreSQL database and makes it reject new ones.
     pub fn take_offline(&self) {
         let database = self.postgres();
         database.allow_connections(false);

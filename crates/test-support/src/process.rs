@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crate::client::Client;
 use crate::wait::wait_for;
 
-/// Returns a command without the settings of `shoko-auth` that the environment of the test may contain.
+/// Returns a command whose environment contains no settings of `shoko-auth`.
 pub fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);

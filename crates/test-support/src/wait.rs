@@ -1,4 +1,4 @@
-//! Waits for a condition instead of sleeping for a time that a busy machine may exceed.
+//! Waits for a condition instead of sleeping for a fixed time, which may be too short on a busy machine.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

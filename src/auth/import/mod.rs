@@ -37,7 +37,7 @@ const NO_HASH: &str = "dry run";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportMode {
     Write,
-    /// Writes nothing and returns the same report.
+    /// Writes nothing, but reports what an import would do.
     DryRun,
 }
 

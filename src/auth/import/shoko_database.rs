@@ -28,7 +28,9 @@ pub enum ShokoError {
     )]
     NotShoko(PathBuf),
     /// Two users, or two keys, have one id.
-    #[error("{0}: two rows have the same id, so Shoko did not write this file")]
+    #[error(
+        "{0}: two rows have the same id, which never happens in a file that Shoko has written. Copy the file from Shoko again"
+    )]
     AmbiguousId(PathBuf),
     #[error("{path}: {source}{}", hint(path))]
     Sqlite {
@@ -46,7 +48,7 @@ fn hint(path: &Path) -> &'static str {
     }
 }
 
-/// Returns the path of SQLite's file with this suffix.
+/// Returns the path of the file that SQLite keeps beside the database, with this suffix (such as `-wal`).
 fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()))
 }

@@ -6,7 +6,7 @@
 //! own count, and all other networks share one, so strangers cannot lock the owner out. Names without a user are counted
 //! like any other.
 //!
-//! Each attempt is recorded before its password is checked and settled afterwards. Concurrent attempts therefore cannot
+//! Each attempt is recorded before its password is checked and settled afterward. Concurrent attempts therefore cannot
 //! exceed the limit: the surplus waits for earlier ones to finish.
 
 mod policy;
@@ -27,7 +27,8 @@ use policy::{FORGET_ACCOUNT_AFTER, Verdict, blocked_until, current, verdict};
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
 /// A known network is stored again only when its last login was longer ago than this.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
-/// How often a waiting attempt checks for attempts that another node has settled. Those of this node wake it up.
+/// How often a waiting attempt checks whether another node has settled earlier ones. Attempts that this node settles wake
+/// it directly.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an attempt waits for earlier ones to be settled.
 const MAX_SETTLE_WAIT: Duration = Duration::from_secs(2);
@@ -74,7 +75,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Returns the (account, network) pairs whose failures it counts towards, in the order of the table.
+    /// Returns the (account, network) pairs whose failures it counts toward, in the order of the table.
     fn counts(&self) -> [(&str, &str); 2] {
         let network = if self.is_known { self.network.as_str() } else { "" };
         [("", &self.network), (&self.account, network)]

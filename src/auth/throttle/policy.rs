@@ -11,7 +11,7 @@ pub const NETWORK_FAILURES: i32 = 20;
 pub const NETWORK_WINDOW: TimeDelta = TimeDelta::minutes(10);
 /// How often an account may fail in a row without a wait.
 pub const ACCOUNT_FAILURES: i32 = 5;
-/// The longest wait of an account.
+/// The longest time that an account has to wait.
 pub const MAX_BACKOFF: TimeDelta = TimeDelta::minutes(15);
 /// An account's count starts again after this time without a failure.
 pub const FORGET_ACCOUNT_AFTER: TimeDelta = TimeDelta::days(1);
@@ -27,7 +27,7 @@ pub enum Verdict {
     Reject(ThrottleScope, NaiveDateTime),
 }
 
-/// Returns a count as of now: without failures that have lapsed, and with abandoned attempts as failures.
+/// Returns the count as of `now`: lapsed failures are dropped, and abandoned attempts count as failures.
 pub fn current(mut row: Failures, now: NaiveDateTime) -> Failures {
     // Times in the future come from a clock that was wrong, and must not extend a wait.
     row.first_at = row.first_at.min(now);

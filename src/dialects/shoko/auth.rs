@@ -55,7 +55,7 @@ pub async fn revoke(
             })
             .await
         }
-        // The response does not tell whether there was such a key.
+        // The response does not reveal whether the key existed.
         (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &context)).await {
             Err(ManageError::UnknownKey) => Ok(()),
             revoked => revoked,
@@ -69,7 +69,7 @@ pub async fn revoke(
 /// Change a password and revoke all keys of the user, the presented key included.
 #[utoipa::path(post, path = "/api/auth/ChangePassword", tag = "Auth",
     params(("userID" = Option<i32>, Query, example = 1,
-        description = "The user, by default the caller. Only administrators may name other users.")),
+        description = "The user; the caller by default. Only administrators may specify another user.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
     responses((status = 200, description = "The password is changed, and all keys of the user are revoked."),

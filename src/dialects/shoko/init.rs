@@ -114,7 +114,7 @@ fn versions() -> Value {
     })
 }
 
-/// Tell whether the server is in use by others, which is always false.
+/// Tell whether others are using the server. Always false.
 #[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
     responses((status = 200, description = "Always `false`.", body = bool, content_type = "application/json", example = json!(false))), security(()))]
 pub async fn in_use() -> impl Responder {

@@ -78,7 +78,7 @@ pub async fn invalidate(
 /// Change a password and revoke all keys of the user, the presented key included.
 #[utoipa::path(post, path = "/api/v3/Auth/ChangePassword", tag = "Auth",
     params(("userID" = Option<i32>, Query, example = 1,
-        description = "The user, by default the caller. Only administrators may name other users.")),
+        description = "The user; the caller by default. Only administrators may specify another user.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
     responses((status = 200, description = "The password is changed, and all keys of the user are revoked."),

@@ -90,7 +90,7 @@ pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
 #[utoipa::path(post, path = "/v1/User/{name}", tag = "Desktop",
     params(("name" = String, Path, description = "The user's name, with `+` for a blank.", example = "Default")),
     request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The password is right.", body = JMMUser, example = json!(JMMUser::example())),
+    responses((status = 200, description = "The password is correct.", body = JMMUser, example = json!(JMMUser::example())),
         (status = 204, description = "The password or the user name is wrong."),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)), security(()))]
 pub async fn log_in(

@@ -66,7 +66,7 @@ pub fn routes(config: &mut ServiceConfig, settings: ZettelstoreSettings) {
 #[openapi(
     info(
         title = "shoko-auth: Zettelstore",
-        description = "Zettelstore's login: gets a token that is valid for some minutes."
+        description = "Zettelstore's login: returns a token that is valid for some minutes."
     ),
     paths(log_in, renew, command)
 )]
@@ -84,7 +84,7 @@ pub struct Document;
         (status = 403, description = "Authentication is not active."),
         (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many failed logins."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn log_in(
     auth: Data<Auth>,
     settings: Data<ZettelstoreSettings>,
@@ -124,7 +124,7 @@ async fn log_in(
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
         (status = 400, description = "The token is missing or invalid."),
         (status = 403, description = "Authentication is not active."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn renew(
     auth: Data<Auth>,
     settings: Data<ZettelstoreSettings>,
@@ -149,7 +149,7 @@ async fn renew(
         (status = 204, description = "The token is valid."),
         (status = 400, description = "There is no such command."),
         (status = 401, description = "The token is missing or invalid."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn command(
     settings: Data<ZettelstoreSettings>,
     request: HttpRequest,

@@ -72,7 +72,7 @@ pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: O
 #[openapi(
     info(
         title = "shoko-auth: Zulip",
-        description = "Zulip's login: gets a user's key for Zulip's clients."
+        description = "Zulip's login: returns a user's key to Zulip's clients."
     ),
     paths(fetch_api_key, dev_fetch_api_key, server_settings, own_user, regenerate)
 )]
@@ -90,7 +90,7 @@ pub struct Document;
         (status = 401, description = "The user name or the password is wrong, or the user is disabled."),
         (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many failed logins."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn fetch_api_key(
     auth: Data<Auth>,
     context: RequestContext,
@@ -126,7 +126,7 @@ async fn fetch_api_key(
         (status = 400, description = "A parameter is missing, or the route is not available here."),
         (status = 401, description = "There is no such user, or the user is disabled."),
         (status = 413, description = "The form is too long."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn dev_fetch_api_key(
     auth: Data<Auth>,
     state: Data<ZulipState>,
@@ -168,9 +168,9 @@ async fn server_settings(state: Data<ZulipState>, request: HttpRequest) -> impl 
 #[utoipa::path(get, path = "/api/v1/users/me", operation_id = "ownUser", tag = "Zulip", security(("Basic" = [])),
     responses(
         (status = 200, description = "The user.", body = Success<OwnUser>, content_type = "application/json"),
-        (status = 400, description = "The credentials are not HTTP Basic."),
+        (status = 400, description = "The request does not use HTTP Basic."),
         (status = 401, description = "The key is missing or invalid."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn own_user(caller: ZulipCaller) -> impl Responder {
     Success::of(OwnUser::from(caller.user))
 }
@@ -180,9 +180,9 @@ async fn own_user(caller: ZulipCaller) -> impl Responder {
     security(("Basic" = [])),
     responses(
         (status = 200, description = "The new key.", body = Success<NewKey>, content_type = "application/json"),
-        (status = 400, description = "The credentials are not HTTP Basic."),
+        (status = 400, description = "The request does not use HTTP Basic."),
         (status = 401, description = "The key is missing or invalid."),
-        (status = 503, description = "The service cannot do this now.")))]
+        (status = 503, description = "The service is unavailable.")))]
 async fn regenerate(auth: Data<Auth>, caller: ZulipCaller) -> Result<impl Responder, ZulipError> {
     let issued = call(&auth, move |auth| auth.replace_key(&caller.caller, &device())).await?;
     let api_key = issued.key.expose_plain();
