@@ -5,7 +5,8 @@
 //! curl http://127.0.0.1:8200/ -H "apikey: $KEY"
 //! ```
 //!
-//! Behind a reverse proxy the proxy does this instead (nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`).
+//! Behind a reverse proxy the proxy does this instead (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
+//! `forward_auth`).
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ die() {
   exit 1
 }
 
-# at_exit FUNCTION: calls it when the script ends for any reason. A second signal does not interrupt it.
+# at_exit FUNCTION: calls it when the script exits for any reason. A second signal does not interrupt it.
 at_exit() {
   # shellcheck disable=SC2064 # expanded now on purpose
   trap "trap '' HUP INT TERM; $1" EXIT
@@ -21,7 +21,7 @@ at_exit() {
 
 need_rust() {
   command -v cargo >/dev/null || die 'cargo is missing: install Rust, for example with rustup'
-  command -v cc >/dev/null || die 'a C compiler is missing: install one that answers to "cc", on Debian the packages gcc and libc6-dev'
+  command -v cc >/dev/null || die 'a C compiler is missing: install one that provides "cc", on Debian the packages gcc and libc6-dev'
 }
 
 as_root() {
@@ -44,7 +44,7 @@ install() {
 
 # --- Jobs ------------------------------------------------------------------------------------------------------------
 
-# start COMMAND...: runs it in the background, in its own process group, so that stop_jobs also ends its children.
+# start COMMAND...: runs it in the background, in its own process group, so that stop_jobs also stops its children.
 start() {
   set -m
   "$@" </dev/null &
@@ -67,19 +67,19 @@ stop_jobs() {
 
 # --- The server ------------------------------------------------------------------------------------------------------
 
-# start_server LOG [NAME=VALUE...]: starts "$program" with these settings on a port that the system chooses, so that no other
-# program can take it, and waits until it listens. Sets `server` to its process and `url` to its address, and exports the
-# address for commands such as `healthcheck`.
+# start_server LOG [NAME=VALUE...]: starts "$program" with these settings on a port that the system chooses, so that no
+# other program can take it, and waits until it listens. Sets `server` to its process and `url` to its address, and
+# exports the address for commands such as `healthcheck`.
 start_server() {
   local log=$1 address
   shift
   # The address is logged at `info`. The caller's settings come last and win.
   start env SHOKO_AUTH_LISTEN=127.0.0.1:0 RUST_LOG=info "$@" "$program" serve &>"$log"
   server=$!
-  # The limit only ends a server that hangs.
+  # The limit only stops the wait for a server that hangs.
   SECONDS=0
   until address=$(sed -nE 's|.*listening on http://([0-9.]+:[0-9]+)/.*|\1|p' "$log") && [[ -n $address ]]; do
-    kill -0 "$server" 2>/dev/null || fail_with_log "$log" 'the server ended before it listened'
+    kill -0 "$server" 2>/dev/null || fail_with_log "$log" 'the server exited before it listened'
     ((SECONDS < 120)) || fail_with_log "$log" 'the server does not listen after two minutes'
     sleep 0.05
   done
@@ -92,7 +92,7 @@ stop_server() {
   wait "$server" || true
 }
 
-# fail_with_log LOG SENTENCE
+# fail_with_log LOG SENTENCE: prints the end of the server's log and dies with SENTENCE.
 fail_with_log() {
   tail -n 200 "$1" >&2
   die "$2; the end of the server's log is above"
@@ -112,11 +112,11 @@ install_postgres() (
   may_install || die "$1"
   folder=/etc/postgresql-common/createcluster.d
   # shellcheck disable=SC2317 # called by at_exit
-  forget() {
+  remove_config() {
     as_root rm -f "$folder/shoko-auth-test.conf"
     as_root rmdir -p --ignore-fail-on-non-empty "$folder"
   }
-  at_exit forget
+  at_exit remove_config
   as_root mkdir -p "$folder"
   as_root tee "$folder/shoko-auth-test.conf" <<<'create_main_cluster = false' >/dev/null
   install "$1" postgresql
@@ -140,7 +140,7 @@ full_page_writes = off'
 # TEST_DATABASE_URL. SETTINGS are lines of its configuration. Call find_postgres first.
 start_postgres() {
   local settings=${1-$no_durability}
-  # Not in TMPDIR, because a socket's path may have at most 107 bytes and the server's user must be able to reach it.
+  # Not in TMPDIR: the path of a socket may have at most 107 bytes, and the server's user must be able to reach it.
   postgres_dir=$(TMPDIR=/tmp mktemp -d)
   if ((EUID == 0)); then
     postgres_user=$(id -un postgres 2>/dev/null || echo nobody)

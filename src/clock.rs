@@ -1,16 +1,16 @@
-//! Where the service reads the time.
+//! The clock from which the service reads the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
 
-/// A source of the current time, which tests can set by hand. Clones show the same time.
+/// A source of the current time that tests can set by hand. All clones show one time.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(TimeBase);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum TimeBase {
     System,
     /// Microseconds since the Unix epoch.
     Manual(Arc<AtomicI64>),
@@ -20,13 +20,13 @@ impl Clock {
     /// Returns the clock of the machine.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(TimeBase::System)
     }
 
     /// Returns a clock that stands still at the current time until [`Self::advance`] moves it.
     #[must_use]
     pub fn manual() -> Self {
-        Self(Source::Manual(Arc::new(Utc::now().timestamp_micros().into())))
+        Self(TimeBase::Manual(Arc::new(Utc::now().timestamp_micros().into())))
     }
 
     /// Moves a manual clock and all its clones.
@@ -35,7 +35,7 @@ impl Clock {
     ///
     /// Panics if this is the system's clock.
     pub fn advance(&self, time: TimeDelta) {
-        let Source::Manual(now) = &self.0 else {
+        let TimeBase::Manual(now) = &self.0 else {
             panic!("the system's clock cannot be moved");
         };
         now.fetch_add(time.num_microseconds().unwrap_or(i64::MAX), Ordering::SeqCst);
@@ -45,8 +45,8 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> NaiveDateTime {
         let now = match &self.0 {
-            Source::System => Utc::now(),
-            Source::Manual(now) => DateTime::from_timestamp_micros(now.load(Ordering::SeqCst)).unwrap_or_default(),
+            TimeBase::System => Utc::now(),
+            TimeBase::Manual(now) => DateTime::from_timestamp_micros(now.load(Ordering::SeqCst)).unwrap_or_default(),
         };
         now.naive_utc().trunc_subsecs(6)
     }

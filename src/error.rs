@@ -1,7 +1,7 @@
-//! The errors of the service, in no dialect's words and without HTTP.
+//! The errors of the service, independent of any dialect and of HTTP.
 //!
-//! Each kind of operation has an error type of its own, so a dialect handles only what can happen. Dialects match
-//! exhaustively: a new error breaks the build wherever it needs a response.
+//! Each kind of operation has an error type of its own, so a dialect does not handle the errors of other kinds. Dialects
+//! match exhaustively: a new error breaks the build wherever it needs a response.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -9,31 +9,31 @@ use std::time::Duration;
 
 use crate::model::Attribute;
 
-/// The reason why a text cannot be a new password.
+/// The reason why a text is rejected as a new password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     #[error("The password must not be empty.")]
     Empty,
     #[error("The password must have at least {min} characters.")]
     TooShort { min: usize },
-    /// Bounds how much is hashed.
+    /// Limits the amount of text that is hashed.
     #[error("The password may have at most {max} bytes.")]
     TooLong { max: usize },
     /// HMAC, and so PBKDF2, cannot distinguish a password from the same one with NULs appended.
     #[error("The password must not contain the NUL character.")]
     Nul,
-    #[error("The password is one of the most common ones and would be guessed at once.")]
+    #[error("The password is one of the most common ones and would be guessed at once. Choose another one.")]
     Common,
     #[error("The password must not be the user's name.")]
     UserName,
 }
 
-/// What a login limit counts.
+/// The kind of failures that a login limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThrottleScope {
     /// Failures from one client network.
     Network,
-    /// Failures in a row for one account.
+    /// Failures in a row for one user name.
     Account,
 }
 
@@ -53,7 +53,7 @@ pub fn whole_seconds(time: &Duration) -> u64 {
 /// The underlying cause of an error. Shared, because one failed query may fail many requests.
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
-/// The service itself is the reason why an operation failed, not the request.
+/// An operation failed because of the service itself, not because of the request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
     /// Too many requests are waiting for the same resource.
@@ -116,15 +116,15 @@ pub enum KeyError {
     Service(#[from] ServiceError),
 }
 
-/// The reason why the holder of a key got no other key.
+/// The reason why no key was issued to the holder of another key.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum IssueError {
     #[error(transparent)]
     BadExpiry(#[from] BadExpiry),
-    #[error("A key that expires cannot issue one that does not.")]
-    SessionExpires,
-    #[error("A key that expires cannot issue one that expires later.")]
-    BeyondSession,
+    #[error("A key that expires cannot be used to get one that does not.")]
+    WouldNeverExpire,
+    #[error("A key that expires cannot be used to get one that expires later.")]
+    WouldOutliveCaller,
     #[error("{0}")]
     Key(#[from] KeyError),
 }
@@ -166,10 +166,10 @@ impl From<ServiceError> for ManageError {
     }
 }
 
-/// Returns the service's error if that is the reason of an operation's error.
+/// Returns the first [`ServiceError`] among `error` and its sources.
 pub fn service_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ServiceError> {
     error.downcast_ref().or_else(|| service_error(error.source()?))
 }
 
-/// The result of an operation that nothing in the request can make fail, unless it names another error.
+/// The result of an operation. With the default error type, the request itself cannot cause a failure.
 pub type Result<T, E = ServiceError> = std::result::Result<T, E>;

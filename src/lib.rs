@@ -13,11 +13,12 @@
 //! A module uses only modules to its left, which `tests/api/architecture.rs` enforces:
 //!
 //! ```text
-//! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects, gateway  <  openapi  <  server  <  cli  <  main
+//! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects, gateway  <  openapi  <  server  <
+//! cli  <  main
 //! ```
 //!
-//! Only `store` knows diesel; only `web`, `dialects`, `openapi`, `server` and `cli::serve` know actix; only `cli`
-//! reads arguments and the environment. The core, up to `auth`, is synchronous.
+//! Only `store` and `auth::import::shoko_database` use diesel. Only `web`, `dialects`, `gateway`, `openapi`, `server`
+//! and `cli::serve` use actix. Only `cli` reads arguments and the environment. The core, up to `auth`, is synchronous.
 
 pub mod auth;
 pub mod cli;

@@ -57,7 +57,7 @@ pub struct ZettelstoreSettings {
 }
 
 impl ZettelstoreSettings {
-    /// A waiting client holds a connection, and no client needs more.
+    /// The maximum login delay. A waiting client holds a connection, and no client needs a longer delay.
     const MAX_LOGIN_DELAY: Duration = Duration::from_secs(10);
 
     /// Parses a login delay of at most ten seconds.
@@ -149,8 +149,8 @@ pub enum Database {
 impl FromStr for Database {
     type Err = &'static str;
 
-    /// Errors never contain the URL, which may hold a password. A URL of which libpq would quote parts in its errors is
-    /// rejected.
+    /// Parses the URL of a database. Errors never contain the URL, which may hold a password. Rejects a URL of which
+    /// libpq would quote parts in its errors.
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         match url.strip_prefix("sqlite://") {
             Some("" | ":memory:") => return Err("sqlite:// needs the path of a file"),
@@ -230,7 +230,7 @@ impl FromStr for BasePath {
     }
 }
 
-/// The foreign web pages that may call this server from a browser.
+/// The origins of other web pages that may call this server from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CorsOrigins {
     #[default]

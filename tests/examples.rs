@@ -1,5 +1,5 @@
-//! Runs the programs in `examples/` against a server. `cargo test` builds them first; `cargo test --test examples` alone
-//! does not, and needs `cargo build --examples`.
+//! Runs the programs in `examples/` against a server. `cargo test` builds them first; `cargo test --test examples`
+//! alone does not, and needs `cargo build --examples`.
 
 use std::env;
 use std::path::{Path, PathBuf};

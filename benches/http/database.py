@@ -9,7 +9,8 @@ import uuid
 
 PASSWORD = "the right one"
 ROUNDS = 600_000
-# user0 has one key, user1 as many as OF_THOUSAND says; the others share the rest evenly. LOGINS of them have a password.
+# user0 has one key, user1 as many as OF_THOUSAND says; the others share the rest evenly. LOGINS of them have a
+# password.
 OF_THOUSAND = 1000
 USERS = 1000
 FIRST_LOGIN, LOGINS = 2, 96

@@ -1,8 +1,8 @@
-//! The audit log: one line for each security event, under its own target. fail2ban reads it, and so do people who
+//! The audit log: one line for each security event, under its own target. It is written for fail2ban and for people who
 //! investigate an incident.
 //!
-//! The address comes before all text that a client chooses, so that no name can pass for an address. A line never holds a
-//! key, a password or a query.
+//! The address comes before all text that a client chooses, so that no name can pass for an address. A line never holds
+//! a key, a password or a query.
 
 use crate::model::{Actor, Caller, RequestContext};
 
@@ -50,7 +50,7 @@ impl Event {
     }
 }
 
-/// The origin of an event.
+/// The request or command line that caused an event.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     /// `None` for the command line.
@@ -89,7 +89,7 @@ impl<'a> From<Actor<'a>> for Source<'a> {
     }
 }
 
-/// Logs an event about `user` and the keys of `device`. Either is empty where the event does not concern one.
+/// Logs an event about `user` and the keys of `device`. Either is empty if the event does not concern one.
 pub(super) fn log<'a>(event: Event, user: &str, device: &str, source: impl Into<Source<'a>>) {
     let source = source.into();
     let address = source.context.and_then(|context| context.address);

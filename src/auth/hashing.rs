@@ -1,5 +1,5 @@
-//! The hashing pool: threads that hash passwords, one for each core, at a lower priority than everything else and with a
-//! bounded queue. A storm of logins therefore does not slow down the verification of keys.
+//! The hashing pool: threads that hash passwords, one for each core, at a lower priority than everything else and with
+//! a bounded queue. A storm of logins therefore does not slow down the verification of keys.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use crate::error::{Result, ServiceError};
 use crate::model::RequestContext;
 
-/// The size of the queue, however fast the machine is.
+/// The maximum size of the queue, however fast the machine is.
 const MAX_QUEUE_SLOTS: usize = 256;
-/// A request that would have to wait longer is rejected.
+/// The longest expected wait in the queue. A request that would have to wait longer is rejected.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// The assumed cost of a PBKDF2 round until a hash has been measured.
 const INITIAL_ROUND_COST: Duration = Duration::from_nanos(100);
@@ -68,7 +68,7 @@ impl Shared {
                 return;
             };
             let start = Instant::now();
-            // A panic drops the job's sender, which its request notices.
+            // A panic drops the job's sender, so the waiting request fails.
             drop(catch_unwind(AssertUnwindSafe(job.run)));
             let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
             let cost = self.cost.load(Ordering::Relaxed);
@@ -99,11 +99,12 @@ impl HashingPool {
         Self { shared }
     }
 
-    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the queue is full or the wait would be too long.
+    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the queue is full or the wait would be too
+    /// long.
     pub fn reserve(&self) -> Result<QueueSlot> {
         let shared = &self.shared;
         let before = shared.slots_in_use.fetch_add(1, Ordering::Relaxed);
-        // Dropping the slot returns it, also when the request is rejected below.
+        // Dropping the slot returns it, even if the request is rejected below.
         let slot = QueueSlot { shared: shared.clone() };
         let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
         let wait = shared.cost().saturating_mul(rounds);
@@ -127,7 +128,7 @@ impl Drop for HashingPool {
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICE) {
-        log::debug!("the hashing threads keep the normal priority: {error}");
+        log::debug!("lowering the priority of a hashing thread failed: {error}");
     }
 }
 
@@ -137,8 +138,8 @@ pub(super) struct QueueSlot {
 }
 
 impl QueueSlot {
-    /// Runs `job` in the pool and waits for its result. If the client disconnects while the job is still queued, the job is
-    /// withdrawn; a job that has started runs to its end.
+    /// Runs `job` in the pool and waits for its result. If the client disconnects while the job is still queued, the
+    /// job is withdrawn; a job that has started runs to its end.
     pub fn run<T: Send + 'static>(
         &self,
         context: &RequestContext,

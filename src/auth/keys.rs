@@ -55,17 +55,17 @@ impl Auth {
         self.store.write(|tx| tx.delete_expired_keys(self.now()))
     }
 
-    /// Revokes the key `text`. To know a key is proof enough of the right to revoke it.
+    /// Revokes the key `text`. Knowing a key is sufficient proof of the right to revoke it.
     pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<(), ManageError> {
         let hash = Key::parse(text).ok_or(ManageError::UnknownKey)?.hash();
-        // A read first: strangers who try keys must not occupy SQLite's only writer.
+        // Reads first, because strangers who try keys must not occupy SQLite's only writer.
         let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
         let revoked = if is_known {
             self.store.write(|tx| tx.delete_key(&hash))?
         } else {
             None
         };
-        // Another process may have revoked it just now. Once this call has said that it is unknown, it must not work.
+        // Another process may have just revoked the key. Once this call has reported it as unknown, it must not work.
         self.key_cache.invalidate_key(&hash);
         self.finish_revocation(&revoked.ok_or(ManageError::UnknownKey)?, context);
         Ok(())

@@ -35,7 +35,6 @@ pub struct IssuedKey {
     pub expires_at: Option<NaiveDateTime>,
 }
 
-/// A device's key.
 pub(super) struct DeviceKey {
     pub key: Key,
     is_new: bool,
@@ -52,8 +51,8 @@ impl DeviceKey {
 }
 
 impl Auth {
-    /// Checks the password and returns the device's lasting key, or a new one if it has none. A key that expires is always
-    /// new.
+    /// Checks the password and returns the device's lasting key, or a new one if it has none. A key that expires is
+    /// always new.
     pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey, LoginError> {
         let credential = self.check_password(&login.user, &login.password, context)?;
         audit::log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
@@ -88,19 +87,19 @@ impl Auth {
         })
     }
 
-    /// Issues a key for another device of the caller. A key that expires issues none that outlives it.
+    /// Issues a key for another device of the caller. If the caller's key expires, the new key must not outlive it.
     pub fn issue_key(&self, caller: &Caller, device: &Name, expiry: RequestedExpiry) -> Result<IssuedKey, IssueError> {
         let expiration = self.resolve(expiry)?;
         match (caller.holder.expiration, expiration) {
-            (Some(_), None) => return Err(IssueError::SessionExpires),
-            (Some(own), Some(wanted)) if wanted.at > own.at => return Err(IssueError::BeyondSession),
+            (Some(_), None) => return Err(IssueError::WouldNeverExpire),
+            (Some(own), Some(wanted)) if wanted.at > own.at => return Err(IssueError::WouldOutliveCaller),
             _ => {}
         }
         Ok(self.issue_key_after(caller, device, expiration, |_| Ok(Vec::new()))?)
     }
 
-    /// Checks in a transaction that the caller's key is still valid, runs `revoke`, which returns the devices whose keys it
-    /// has revoked, and issues a key.
+    /// Checks in a transaction that the caller's key is still valid, runs `revoke`, which returns the devices whose
+    /// keys it has revoked, and issues a key.
     fn issue_key_after(
         &self,
         caller: &Caller,
@@ -156,9 +155,9 @@ impl Auth {
         })
     }
 
-    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. `key`, which the caller has
-    /// presented, stays valid until its own expiry. It is returned instead while three quarters of `lifetime` remain of
-    /// it, and if it was issued as not renewable, because no key may outlive that one.
+    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. `key`, which the caller
+    /// has presented, stays valid until its own expiry. Returns `key` itself while more than three quarters of
+    /// `lifetime` remain. Also returns it if it was issued as not renewable, because no key may outlive that one.
     pub fn renew_key(
         &self,
         caller: &Caller,
@@ -181,7 +180,7 @@ impl Auth {
     pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey, IssueError> {
         let holder = &caller.holder;
         if holder.expiration.is_some() {
-            return Err(IssueError::SessionExpires);
+            return Err(IssueError::WouldNeverExpire);
         }
         let issued = self.issue_key_after(caller, device, None, |tx| {
             let presented = tx.delete_key_by_id(holder.key_id)?.map(|owner| owner.device);
@@ -201,9 +200,9 @@ impl Auth {
         }
     }
 
-    /// Verifies a password and returns the credential it belongs to. Failures take the same time whatever the reason. The
-    /// hashing queue comes first, so that a request rejected for lack of room costs nothing; then the throttle; then the
-    /// hash.
+    /// Verifies a password and returns the credential it belongs to. Failures take the same time whatever the reason.
+    /// The hashing queue comes first, so that a request rejected for lack of room costs nothing; then the throttle;
+    /// then the hash.
     pub(super) fn check_password(
         &self,
         user: &Name,
@@ -220,11 +219,12 @@ impl Auth {
         })?;
         let stored = credential.as_ref().map(|credential| credential.password.clone());
         let (passwords, password) = (self.passwords.clone(), password.clone());
-        let checked = slot.run(context, move || passwords.verify(password.expose(), stored.as_deref()));
+        let checked = slot.run(context, move || passwords.check(password.expose(), stored.as_deref()));
         let enabled = credential.filter(|credential| !credential.is_disabled);
         let outcome = match (&checked, &enabled) {
             (Ok(true), Some(_)) => Outcome::Success,
-            // The right password of a disabled user fails too, or the throttle would tell that it is right.
+            // The correct password of a disabled user is a failure too. Otherwise the throttle would reveal that it is
+            // correct.
             (Ok(_), _) => Outcome::Failure,
             (Err(_), _) => Outcome::Cancelled,
         };
@@ -248,8 +248,8 @@ impl Auth {
         slot.run(context, move || passwords.hash(password.expose()))?
     }
 
-    /// Returns the key of a device whose user has just proved that they know the password. Issues no key if the password
-    /// has changed since.
+    /// Returns the key of a device whose user has just proved their password. A password change in the meantime wins:
+    /// no key is issued for a credential that is not the current one.
     pub(super) fn key_for(
         &self,
         credential: &Credential,
@@ -274,8 +274,8 @@ impl Auth {
         Ok(device_key.log_issued(&credential.name, device, context))
     }
 
-    /// Returns the device's lasting key, or issues one. The user's row must be locked, so that the second of two first
-    /// logins finds the key of the other.
+    /// Returns the device's lasting key, or issues one. The user's row must be locked, so that of two concurrent first
+    /// logins, the second finds the key of the first.
     pub(super) fn find_or_issue_key(
         &self,
         tx: &mut Transaction,
@@ -329,7 +329,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Returns when a key with the requested expiry expires. That must be at least a minute ahead.
+    /// Returns the expiration of a key with the requested expiry, which must be at least a minute ahead.
     fn resolve(&self, expiry: RequestedExpiry) -> Result<Option<Expiration>, BadExpiry> {
         match expiry {
             RequestedExpiry::Never => Ok(None),
@@ -343,7 +343,7 @@ impl Auth {
     }
 
     fn renewable(&self, lifetime: TimeDelta) -> Expiration {
-        // The operator has set the lifetime. One that ends after the calendar does never ends.
+        // The operator has set the lifetime. A key that would expire after the last possible date never expires.
         let at = self.now().checked_add_signed(lifetime).unwrap_or(NaiveDateTime::MAX);
         Expiration { at, is_renewable: true }
     }

@@ -1,6 +1,6 @@
 //! The operations of the service: [`Auth`] is the one handle that every dialect and the command line use.
 //!
-//! Synchronous and without HTTP. The methods are in the files of this folder, one subject each.
+//! The module is synchronous and without HTTP. Each file of this folder has the methods for one subject.
 
 mod audit;
 mod hashing;
@@ -37,7 +37,7 @@ use hashing::HashingPool;
 use throttle::Throttle;
 use verification::{KeyCache, LastUsedBuffer, Lookups};
 
-/// The service.
+/// The service: all operations that dialects and the command line can run.
 pub struct Auth {
     clock: Clock,
     store: Store,
@@ -61,7 +61,7 @@ impl Auth {
         self.clock.now()
     }
 
-    /// Checks that the database answers, on the pool's connections and on the lookup thread's.
+    /// Checks that the database responds, on the pool's connections and on the lookup thread's.
     pub fn ping(&self) -> Result<()> {
         self.store.ping()?;
         // No key has this hash.

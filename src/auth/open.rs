@@ -18,7 +18,7 @@ use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
 use crate::store::Store;
 
-/// The reason why the service cannot be opened, for the person at the terminal.
+/// The reason why the service cannot be opened, for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// PostgreSQL is shared by several nodes, and so the secret must be.
@@ -29,7 +29,7 @@ pub enum OpenError {
     SecretNeeded,
     #[error("The sealing secret ({place}) cannot be used: {reason}")]
     BadSecret {
-        /// The setting or file that it comes from.
+        /// The setting or file that the secret comes from.
         place: String,
         reason: String,
     },
@@ -64,8 +64,8 @@ impl Auth {
     }
 }
 
-/// Reads the sealing secret from the settings or, with the embedded database, from the data folder, where it is created if
-/// it does not exist. The secret is never in the database.
+/// Reads the sealing secret from the settings or, with the embedded database, from the data folder, where it is created
+/// if it does not exist. The secret is never in the database.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     let (place, text) = match (&settings.secret_key, &settings.database) {
         (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.expose().to_owned()),
@@ -78,8 +78,8 @@ fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     Sealer::from_base64(&text).map_err(|reason| OpenError::BadSecret { place, reason })
 }
 
-/// Reads the secret, or creates it. Two processes may start at once: the first to put its file in place wins, and the other
-/// reads that file. A file appears only when it is complete.
+/// Reads the secret, or creates it. Two processes may start at once: the first to put its file in place wins, and the
+/// other reads that file. A file appears only when it is complete.
 fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
     let failed = |source| OpenError::File {
         path: path.to_owned(),
@@ -96,7 +96,7 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
         }
     }
     let secret = Sealer::generate_secret()?;
-    // Only its owner can read it.
+    // Only the file's owner can read it.
     let mut draft = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     writeln!(draft, "{secret}")
         .and_then(|()| draft.as_file().sync_all())

@@ -1,14 +1,14 @@
-//! Who may do what: the one place that checks permissions.
+//! Permissions: checks whether an actor may perform an operation.
 
 use super::Auth;
 use crate::error::{KeyError, ManageError, Result};
 use crate::model::{Actor, UserRef};
 use crate::store::Transaction;
 
-/// Something that not every actor may do.
+/// An operation that not every actor may perform.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Permission {
-    /// To create, change and delete any user, or the settings of all.
+    /// To create, change and delete any user, or to change the settings that all users share.
     Administer,
     /// To change this user: administrators may change every user, other users themselves.
     ChangeUser(i32),
@@ -22,19 +22,19 @@ pub(super) enum Authority {
 }
 
 impl Auth {
-    /// Checks that `actor` still has `permission`, whatever has changed since the request was authenticated. The actor's
-    /// key and rights then cannot change until the transaction ends, so a revocation either prevents the operation or
-    /// follows it.
+    /// Checks that `actor` still has `permission`, whatever has changed since the request was authenticated. The
+    /// actor's key and rights then cannot change until the transaction ends, so a revocation either prevents the
+    /// operation or follows it.
     pub(super) fn authorize(
         &self,
-        transaction: &mut Transaction,
+        tx: &mut Transaction,
         actor: Actor<'_>,
         permission: Permission,
     ) -> Result<Authority, ManageError> {
         let Actor::Caller(caller) = actor else {
             return Ok(Authority::Administrator);
         };
-        let holder = transaction
+        let holder = tx
             .lock_key_holder(caller.holder.key_id, self.now())?
             .ok_or(KeyError::Invalid)?;
         match permission {
@@ -45,7 +45,8 @@ impl Auth {
     }
 }
 
-/// Rejects early what [`Auth::authorize`] would reject, so that it costs neither a hash nor tells which users exist.
+/// Rejects early whatever [`Auth::authorize`] would reject, so that a rejection costs no hash and does not reveal which
+/// users exist.
 pub(super) fn may_change(actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
     match actor {
         Actor::Caller(caller) if !caller.holder.is_admin && *user != UserRef::Id(caller.holder.user_id) => {

@@ -13,11 +13,11 @@ use crate::secret::generated::readable_password;
 use crate::settings::FirstAdmin;
 use crate::store::{Reader, Transaction};
 
-/// What a password change does to the user's keys.
+/// The effect of a password change on the user's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeysAfterChange {
     Revoked,
-    /// Only where the caller asked for it, on the one route where Shoko allows that.
+    /// Used only if the request says so, on the one route where Shoko allows it.
     Kept,
 }
 
@@ -66,7 +66,8 @@ impl Auth {
         self.passwords.check_new(password, user.name.as_typed())?;
         let hash = self.hash(password, &actor.context())?;
         let created = self.store.write(|tx| {
-            // Before the permission check, so that the permission cannot be revoked between the two.
+            // The lock comes before the permission check, so that the permission cannot be revoked between the check
+            // and the change.
             tx.lock_users()?;
             self.authorize(tx, actor, Permission::Administer)?;
             insert_user(tx, user, &hash, self.now())
@@ -136,7 +137,8 @@ impl Auth {
         Ok(Ok(after))
     }
 
-    /// Changes a user's password. Revokes all keys of the user, the caller's own included, unless they are to be kept.
+    /// Changes a user's password. With [`KeysAfterChange::Revoked`], revokes all keys of the user, the caller's own
+    /// included.
     pub fn change_password(
         &self,
         actor: Actor<'_>,
@@ -149,7 +151,7 @@ impl Auth {
         self.passwords.check_new(password, &user.name)?;
         let hash = self.hash(password, &actor.context())?;
         self.store.write(|tx| {
-            // The user's row first: its lock orders this change against logins.
+            // The user's row comes first, because its lock orders this change against logins.
             if !tx.set_password(user.id, &hash)? {
                 return Err(ManageError::UnknownUser);
             }
@@ -204,7 +206,7 @@ impl Auth {
         })
     }
 
-    /// Clears the failed logins of a user, who can then log in at once.
+    /// Clears the failed logins of a user, so that the user can log in at once.
     pub fn unlock(&self, actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
         self.administer_user(actor, Event::UserUnlocked, user, |tx, user| {
             Ok(tx.delete_failures_of(&normalize(&user.name))?)
@@ -226,7 +228,8 @@ impl Auth {
             change(tx, &user)?;
             Ok(user)
         });
-        // Another process may have deleted the user. Once this call has said so, no key of theirs may work here.
+        // Another process may have deleted the user. Once this call has reported that, none of the user's keys may work
+        // here.
         if let UserRef::Id(user_id) = user {
             self.key_cache.invalidate_user(*user_id);
         }
@@ -261,7 +264,7 @@ fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User,
     tx.user(user.id)?.ok_or(ManageError::UnknownUser)
 }
 
-/// Fails if `change` touches what only administrators may change about a user.
+/// Fails if `change` touches an attribute of a user that only administrators may change.
 fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<(), ManageError> {
     let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
     let profile = &change.profile;

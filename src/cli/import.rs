@@ -26,7 +26,8 @@ pub enum Command {
     },
 }
 
-/// Reads the file first, so that problems with it are reported before the database is opened or created.
+/// Runs the command. Reads the file first, so that problems with it are reported before the database is opened or
+/// created.
 pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> Result<String, CliError> {
     let Command::Shoko { file, dry_run, json } = command;
     let data = ShokoDatabase::read(&file).map_err(|error| CliError::Other(error.to_string()))?;
@@ -52,12 +53,12 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     report.for_people()
 }
 
-/// Returns what must precede a name that looks like an option.
+/// Returns `-- ` for a name that looks like an option, and otherwise an empty text.
 fn end_of_options(name: &str) -> &'static str {
     if name.starts_with('-') { "-- " } else { "" }
 }
 
-/// The report as JSON.
+/// An import report as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
@@ -154,7 +155,7 @@ impl<'a> Report<'a> {
         }
         if !self.added_administrators.is_empty() {
             lines.push(format!(
-                "Administrators were added: {}.",
+                "Added administrators: {}.",
                 self.added_administrators.join(", ")
             ));
         }

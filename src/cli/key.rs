@@ -57,7 +57,7 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
                     device,
                 },
                 (None, Some(id)) => KeySelection::Id(id),
-                (None, None) => return Err(CliError::Other("name the keys by --user or by --id".to_owned())),
+                (None, None) => return Err(CliError::Other("select the keys with --user or --id".to_owned())),
             };
             let revoked = auth.revoke_keys(Actor::Operator, &selection);
             let revoked = revoked.map_err(|error| explain_key_error(error, user.as_ref()))?;

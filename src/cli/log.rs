@@ -15,8 +15,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The default of `RUST_LOG` for the server. Leaves out what the HTTP library logs about its start and about every malformed
-/// request.
+/// The default of `RUST_LOG` for the server. Leaves out what the HTTP library logs about its start and about every
+/// malformed request.
 const SERVER_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
 /// The default of `RUST_LOG` for commands, which print what they have done.

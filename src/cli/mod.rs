@@ -34,14 +34,14 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// Describes the settings without a flag.
+/// The help text about the settings without a flag.
 const SECRETS: &str = "Secrets are read from the environment, or from a file named by NAME_FILE:
   SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
           Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
           Password of the administrator that `serve` creates if there is none
   RUST_LOG
-          What is logged [default: info]";
+          Filter of log lines [default: info]";
 
 #[derive(Subcommand)]
 enum Command {
@@ -111,7 +111,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Makes empty environment variables count as absent, because Compose and unit files often set them.
+/// Treats empty environment variables as absent, because Compose and unit files often set them.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| {
         let is_empty = argument

@@ -1,5 +1,5 @@
-//! The command `serve`: opens the database, the port, the first administrator and the server, in this order. The port is
-//! open only when there is something to serve, and a start that fails creates no administrator.
+//! The command `serve`: opens the database, the port, the first administrator and the server, in this order. The port
+//! is open only when there is something to serve, and a start that fails creates no administrator.
 
 use std::env;
 use std::fs::File;
@@ -26,8 +26,8 @@ use crate::settings::{BasePath, Database, Settings};
 /// How long the start waits for a database that is unreachable.
 const MAX_DATABASE_WAIT: Duration = Duration::from_secs(30);
 const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How many connections may wait to be accepted, if the system allows it. The standard library's 128 fill up when thousands
-/// of clients reconnect at once, and a client that finds no room retries only after a second.
+/// How many connections may wait to be accepted, if the system allows it. The standard library's 128 fill up when
+/// thousands of clients reconnect at once, and a client that finds no room retries only after a second.
 const MAX_BACKLOG: i32 = 4096;
 
 /// Runs until the process receives SIGTERM or SIGINT.
@@ -64,7 +64,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("listening on {url}/");
         server.await?;
         if let Err(error) = auth.flush_last_used() {
-            log::warn!("writing last-used times failed; those of the last minute are lost: {error}");
+            log::warn!("writing the last-used times of keys failed; the last minute is lost: {error}");
         }
         log::info!("stopped");
         Ok(())
@@ -104,8 +104,8 @@ fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
     Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {reason}")))
 }
 
-/// Opens the database and runs the migrations. Waits up to `max_wait` for a PostgreSQL that is unreachable, because after a
-/// power cut everything starts at once.
+/// Opens the database and runs the migrations. Waits up to `max_wait` for a PostgreSQL that is unreachable, because
+/// after a power cut everything starts at once.
 fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
     let start = Instant::now();
     loop {
@@ -116,7 +116,7 @@ fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
         let is_remote = matches!(settings.core.database, Database::Postgres(_));
         match opened {
             Err(error) if is_remote && is_unavailable(&error) && start.elapsed() < max_wait => {
-                log::warn!("opening the database failed, retrying: {error}");
+                log::warn!("retrying to open the database: {error}");
                 sleep(DATABASE_RETRY_INTERVAL);
             }
             opened => return opened,
@@ -145,7 +145,7 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
     })
 }
 
-/// Returns what a person needs to know after the first start, so that it stands out between log lines.
+/// Returns the text about the first start, framed so that it stands out between log lines.
 fn greeting(created: &CreatedAdmin, url: &str) -> String {
     let name = &created.user.name;
     let (shown, password) = match &created.generated_password {

@@ -112,8 +112,8 @@ pub struct Flags {
         value_delimiter = ',',
         value_name = "DIALECTS"
     )]
-    dialects: Vec<Dialect>,
-    /// Zulip: issue any user's key without a password. For development; possible only on loopback
+    dialects: Vec<DialectName>,
+    /// Zulip: issue every user's key without a password. For development; possible only on loopback
     #[arg(
         long,
         global = true,
@@ -132,7 +132,8 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", default_value = "10m",
           value_name = "DURATION", value_parser = ZettelstoreSettings::parse_token_lifetime)]
     zettelstore_token_lifetime: TimeDelta,
-    /// Zettelstore authentication: `on`, `off` (every client gets a placeholder token) or `refuse` (all logins are rejected)
+    /// Zettelstore authentication: `on`, `off` (every client gets a placeholder token) or `refuse` (all logins are
+    /// rejected)
     #[arg(
         long,
         global = true,
@@ -141,11 +142,11 @@ pub struct Flags {
         value_name = "MODE"
     )]
     zettelstore_auth: AuthMode,
-    /// How long the server reports that it is not ready, but still serves, before it stops. Lets a proxy notice
+    /// How long the server reports that it is not ready, but still serves, before it stops, so that a proxy can react
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
-    /// Format of log lines. `RUST_LOG` sets what is logged
+    /// Format of log lines. `RUST_LOG` sets the filter
     #[arg(
         long,
         global = true,
@@ -165,7 +166,7 @@ pub struct Flags {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Dialect {
+enum DialectName {
     Shoko,
     Zulip,
     Zettelstore,
@@ -190,9 +191,9 @@ impl Flags {
             ));
         }
         Ok(Dialects {
-            shoko: speaks(Dialect::Shoko),
-            zulip: speaks(Dialect::Zulip).then_some(ZulipSettings { dev_login }),
-            zettelstore: speaks(Dialect::Zettelstore).then_some(ZettelstoreSettings {
+            shoko: speaks(DialectName::Shoko),
+            zulip: speaks(DialectName::Zulip).then_some(ZulipSettings { dev_login }),
+            zettelstore: speaks(DialectName::Zettelstore).then_some(ZettelstoreSettings {
                 login_delay: self.zettelstore_login_delay,
                 token_lifetime: self.zettelstore_token_lifetime,
                 auth: match self.zettelstore_auth {

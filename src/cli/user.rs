@@ -45,11 +45,11 @@ pub enum Command {
     Enable(Named),
     /// Delete a user and all of the user's keys.
     Delete(Named),
-    /// Let a user who has to wait after too many failed logins log in at once.
+    /// Clear a user's failed logins, so that the user can log in at once.
     Unlock(Named),
     /// Make a user an administrator.
     GrantAdmin(Named),
-    /// Take administrator rights away from a user.
+    /// Revoke a user's administrator rights.
     RevokeAdmin(Named),
 }
 
@@ -68,7 +68,7 @@ impl Named {
 
 #[derive(Args)]
 pub struct PasswordFrom {
-    /// Read the password from standard input instead of asking for it.
+    /// Read the password from standard input instead of prompting for it.
     #[arg(long)]
     password_stdin: bool,
 }
@@ -164,7 +164,8 @@ struct Row<'a> {
     is_admin: bool,
     is_disabled: bool,
     created_at: String,
-    /// Until when another login has to wait, at least from networks that the user has not logged in from before.
+    /// The time until which another login has to wait, at least from networks from which the user has not logged in
+    /// before.
     throttled_until: Option<String>,
 }
 

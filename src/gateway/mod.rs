@@ -15,7 +15,7 @@ use crate::web::problem::Problem;
 /// The characters to encode in a header value. The percent sign is one of them, so that the encoding can be reversed.
 const ENCODED_CHARACTERS: &AsciiSet = &CONTROLS.add(b'%');
 
-/// How reverse proxies present the keys of their clients.
+/// The protocol of reverse proxies, which pass on the keys of their clients.
 pub struct Gateway;
 
 impl Dialect for Gateway {
@@ -36,8 +36,8 @@ pub struct Document;
 
 /// Verify a key and return its owner.
 ///
-/// For a reverse proxy, before it passes a request on. Names are in UTF-8, percent-encoded where they are not printable
-/// ASCII.
+/// A reverse proxy calls this before it passes a request on. Names are in UTF-8, percent-encoded where they are not
+/// printable ASCII.
 #[utoipa::path(get, path = "/api/auth/verify", tag = "Gateway",
     responses((status = 200, description = "The key is valid.", headers(
         ("Remote-User" = String, description = "The user's name."),

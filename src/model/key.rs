@@ -1,4 +1,4 @@
-//! API keys as the database and the key cache know them: everything but the key itself.
+//! API keys as the database and the key cache store them: everything but the key itself.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ pub struct KeyHolder {
     pub expiration: Option<Expiration>,
 }
 
-/// When a key expires.
+/// The time at which a key expires, and whether its holder can renew it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiration {
     /// The key stops working at this time.
@@ -33,7 +33,7 @@ pub struct Expiration {
 pub enum RequestedExpiry {
     Never,
     At(NaiveDateTime),
-    /// After a time that the operator has set, so it may be short; the holder may renew the key.
+    /// After a lifetime set by the operator, which may be short. The holder may renew the key.
     Renewable(TimeDelta),
     /// The client sent an expiry that cannot be parsed. It is reported only after the password check, so that a wrong
     /// password is always reported first.
@@ -55,7 +55,7 @@ pub struct KeyInfo {
     pub expires_at: Option<NaiveDateTime>,
     /// When the key was last used, accurate to a minute.
     pub last_used_at: Option<NaiveDateTime>,
-    /// The address it was last used from.
+    /// The client's address at that use.
     pub last_used_from: Option<String>,
 }
 

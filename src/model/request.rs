@@ -1,4 +1,4 @@
-//! What is known about a request: its client, its context and its caller.
+//! Requests: their callers, their context and the networks of their clients.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub struct Caller {
     pub context: RequestContext,
 }
 
-/// The initiator of an operation, whose permissions decide.
+/// The initiator of an operation. The initiator's permissions decide whether it is allowed.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'a> {
     /// The command line, which may do everything.

@@ -1,4 +1,4 @@
-//! Users and what can be changed about them.
+//! Users and changes to them.
 
 use chrono::NaiveDateTime;
 
@@ -31,7 +31,7 @@ pub struct UserSummary {
     pub is_admin: bool,
 }
 
-/// Names one user of a request or command.
+/// Identifies the user that a request or command concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserRef {
     Id(i32),

@@ -15,8 +15,8 @@ use uuid::{Builder, Uuid};
 use super::random;
 use crate::error::{Result, ServiceError};
 
-/// An API key: a random UUID, Shoko's form. 122 random bits, so a plain hash of it is enough
-/// (NIST SP 800-63B-4, section 3.1.2.2).
+/// An API key: a random UUID, as in Shoko. It has 122 random bits, so a plain hash of it is enough (NIST SP 800-63B-4,
+/// section 3.1.2.2).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Uuid);
 
@@ -28,8 +28,8 @@ impl Key {
         Ok(Self(Builder::from_random_bytes(random()?).into_uuid()))
     }
 
-    /// Parses a key in one of the formats of .NET's `Guid` (N, D, B, P or X), in upper or lower case, with optional white
-    /// space around it.
+    /// Parses a key in one of the formats of .NET's `Guid` (N, D, B, P or X), in upper or lower case, with optional
+    /// white space around it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();

@@ -1,7 +1,7 @@
 //! Passwords: PBKDF2-HMAC-SHA256 as PHC strings, and the rules for new ones.
 //!
-//! A failed check costs the same whatever the reason, so the time of a 401 does not tell which users exist. Where there is
-//! no hash to check against, or one with fewer rounds, the missing rounds are run anyway.
+//! A failed check costs the same whatever the reason, so the time of a 401 does not reveal which users exist. If there
+//! is no hash to check against, or one with fewer rounds, the missing rounds are run anyway.
 
 use std::fmt;
 use std::hint::black_box;
@@ -15,11 +15,11 @@ use sha2::{Digest, Sha512};
 use crate::error::{PasswordError, Result, ServiceError};
 use crate::model::normalize;
 
-/// The most common passwords in lower case, one per line. The comment at its top names source and license.
+/// The most common passwords in lower case, one per line. The comment at its top names the source and the license.
 const COMMON: &str = include_str!("common-passwords.txt");
 
-/// The prefix of the PHC string of an imported password. What was hashed is not the password but Shoko's hash of it: its
-/// unsalted SHA-512 in upper-case hex. The first login replaces it by a hash of the password.
+/// The prefix of the PHC string of an imported password. The hashed text is not the password but Shoko's hash of it:
+/// its unsalted SHA-512 in upper-case hex. The first login replaces it with a hash of the password.
 const SHOKO_PREFIX: &str = "$shoko-sha512";
 /// The salt and hash that the password of an unknown user is checked against.
 const DUMMY_SALT: &str = "bm9ib2R5J3Mgc2FsdC4uLg";
@@ -33,8 +33,8 @@ pub struct Passwords {
     hasher: Pbkdf2,
     rounds: u32,
     min_length: usize,
-    /// The most rounds that any check has needed, and so the cost of a failure. Exceeds `rounds` only if the setting has been
-    /// lowered, from the first check of an older hash.
+    /// The most rounds that any check has needed, which is the cost of a failure. Exceeds `rounds` only if the setting
+    /// has been lowered: then from the first check of an older hash on.
     max_rounds: AtomicU32,
 }
 
@@ -44,7 +44,8 @@ impl Passwords {
     /// The minimum of the rounds setting.
     pub const MIN_ROUNDS: u32 = Params::MIN_ROUNDS;
 
-    /// `rounds` applies to new hashes and must be at least [`Self::MIN_ROUNDS`]; `min_length` is in characters.
+    /// Creates a hasher. `rounds` applies to new hashes and must be at least [`Self::MIN_ROUNDS`]; `min_length` is in
+    /// characters.
     pub fn new(rounds: u32, min_length: usize) -> Result<Self> {
         let params = Params::new(rounds).map_err(|e| ServiceError::internal(format!("PBKDF2 rounds: {e}")))?;
         Ok(Self {
@@ -95,9 +96,10 @@ impl Passwords {
         self.hash(&stored.0).map(|hash| format!("{SHOKO_PREFIX}{hash}"))
     }
 
-    /// Returns whether `password` matches the hash `stored`. Every `false` takes the same time, also when there is no hash.
+    /// Returns whether `password` matches the hash `stored`. Every `false` takes the same time, even if there is no
+    /// hash.
     #[must_use]
-    pub fn verify(&self, password: &str, stored: Option<&str>) -> bool {
+    pub fn check(&self, password: &str, stored: Option<&str>) -> bool {
         let stored = stored.and_then(Stored::parse);
         let possible = password.len() <= Self::MAX_BYTES && !password.contains('\0');
         let stored = stored.filter(|_| possible);
@@ -109,8 +111,9 @@ impl Passwords {
         false
     }
 
-    /// Shoko hashed some passwords as typed and some trimmed. Trying both takes twice as long, which reveals only that the
-    /// user was imported and has not logged in since.
+    /// Returns whether `password` matches `stored`. Shoko hashed some passwords as typed and some trimmed, so both
+    /// forms are tried. This takes twice as long, which reveals only that the user was imported and has not logged in
+    /// since.
     fn matches(&self, password: &str, stored: &Stored) -> bool {
         let matches = |text: &str| self.hasher.verify_password(text.as_bytes(), &stored.hash).is_ok();
         if !stored.is_of_shoko {
@@ -120,9 +123,9 @@ impl Passwords {
         matches(&ShokoHash::of(password).0) || (trimmed != password && matches(&ShokoHash::of(trimmed).0))
     }
 
-    /// Runs `rounds` rounds only for the time that they take. It uses the code of a real check, because another call into
-    /// the library may be compiled differently and differ by half a percent. The library runs at least
-    /// [`Self::MIN_ROUNDS`], a fraction of a millisecond.
+    /// Runs `rounds` rounds to spend the time that they take. It uses the code of a real check, because another call
+    /// into the library may be compiled differently and differ by half a percent. The library runs at least
+    /// [`Self::MIN_ROUNDS`], which takes a fraction of a millisecond.
     fn burn_rounds(&self, rounds: u32) {
         if rounds == 0 {
             return;
@@ -182,7 +185,8 @@ impl Stored {
 pub struct ShokoHash(String);
 
 impl ShokoHash {
-    /// Parses a hash from Shoko's database. As in Shoko, neither lower-case hex nor the hash of the empty password counts.
+    /// Parses a hash from Shoko's database. As in Shoko, neither lower-case hex nor the hash of the empty password
+    /// counts.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
@@ -228,9 +232,9 @@ mod tests {
         let passwords = Passwords::new(1000, 8).unwrap();
         let hash = passwords.hash(" Trömbone ").unwrap();
         assert!(hash.starts_with("$pbkdf2-sha256$i=1000,l=32$"), "{hash}");
-        assert!(passwords.verify(" Trömbone ", Some(&hash)));
-        assert!(!passwords.verify("Trömbone", Some(&hash)));
-        assert!(!passwords.verify(" Trömbone ", None));
+        assert!(passwords.check(" Trömbone ", Some(&hash)));
+        assert!(!passwords.check("Trömbone", Some(&hash)));
+        assert!(!passwords.check(" Trömbone ", None));
         assert_ne!(hash, passwords.hash(" Trömbone ").unwrap(), "the salt is fresh");
     }
 
@@ -238,7 +242,7 @@ mod tests {
     fn a_hash_with_fewer_rounds_is_accepted_and_needs_a_rehash() {
         let hash = Passwords::new(1000, 8).unwrap().hash("Trombone").unwrap();
         let passwords = Passwords::new(2000, 8).unwrap();
-        assert!(passwords.verify("Trombone", Some(&hash)));
+        assert!(passwords.check("Trombone", Some(&hash)));
         assert!(passwords.needs_rehash(&hash));
         assert!(!passwords.needs_rehash(&passwords.hash("Trombone").unwrap()));
     }
@@ -251,7 +255,7 @@ mod tests {
             "Trombone",
             "$pbkdf2-sha512$i=1000,l=32$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAA",
         ] {
-            assert!(!passwords.verify("Trombone", Some(stored)), "{stored}");
+            assert!(!passwords.check("Trombone", Some(stored)), "{stored}");
         }
     }
 
@@ -264,10 +268,10 @@ mod tests {
         let hash = passwords.wrap(&ShokoHash::parse(sha512).unwrap()).unwrap();
         assert!(!hash.contains(sha512) && passwords.needs_rehash(&hash), "{hash}");
         for password in ["password", " password\t"] {
-            assert!(passwords.verify(password, Some(&hash)), "{password}");
+            assert!(passwords.check(password, Some(&hash)), "{password}");
         }
         for password in ["", " ", "Password", sha512] {
-            assert!(!passwords.verify(password, Some(&hash)), "{password}");
+            assert!(!passwords.check(password, Some(&hash)), "{password}");
         }
         for text in [
             "",
@@ -279,7 +283,7 @@ mod tests {
         ] {
             assert!(ShokoHash::parse(text).is_none(), "{text}");
         }
-        assert!(!passwords.verify("password", Some(NO_PASSWORD)) && !passwords.verify(NO_PASSWORD, Some(NO_PASSWORD)));
+        assert!(!passwords.check("password", Some(NO_PASSWORD)) && !passwords.check(NO_PASSWORD, Some(NO_PASSWORD)));
     }
 
     #[test]
@@ -287,7 +291,7 @@ mod tests {
         let passwords = Passwords::new(1000, 8).unwrap();
         let long = "x".repeat(Passwords::MAX_BYTES + 1);
         let hash = passwords.hash(&long).unwrap();
-        assert!(!passwords.verify(&long, Some(&hash)));
+        assert!(!passwords.check(&long, Some(&hash)));
     }
 
     #[test]
@@ -312,7 +316,7 @@ mod tests {
             "from now on an unknown user costs as much"
         );
         let costly = Passwords::new(9000, 8).unwrap().hash("Trombone").unwrap();
-        assert!(!passwords.verify("wrong", Some(&costly)) && passwords.rounds_left(0) == 9000);
+        assert!(!passwords.check("wrong", Some(&costly)) && passwords.rounds_left(0) == 9000);
         assert!(!passwords.needs_rehash(&costly), "a hash never gets fewer rounds");
     }
 
@@ -334,17 +338,18 @@ mod tests {
             (&*long, Some(&*hash)),
             (&*long, None),
         ];
-        // In turn, so that a change of the processor's speed affects all. Its time does not count what other programs do.
+        // The checks run in turn, so that a change of the processor's speed affects all of them. Processor time
+        // excludes other programs.
         let mut times = [Duration::MAX; 5];
         for _ in 0..5 {
             for (time, (password, stored)) in times.iter_mut().zip(checks) {
                 let start = processor_time();
-                assert!(!passwords.verify(password, stored));
+                assert!(!passwords.check(password, stored));
                 *time = processor_time().saturating_sub(start).min(*time);
             }
         }
         let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
-        // Without the additional rounds it is a factor of 50.
+        // Without the additional rounds, the factor would be 50.
         assert!(*most < *least * 3, "{times:?}");
     }
 
@@ -352,7 +357,7 @@ mod tests {
     fn appended_nuls_make_another_password() {
         let passwords = Passwords::new(1000, 8).unwrap();
         let hash = passwords.hash("Trombone").unwrap();
-        assert!(!passwords.verify("Trombone\0", Some(&hash)) && !passwords.verify("Trombone\0\0", Some(&hash)));
+        assert!(!passwords.check("Trombone\0", Some(&hash)) && !passwords.check("Trombone\0\0", Some(&hash)));
         for password in ["Tr0mbone-lake\0", "password\0", "\0\0\0\0\0\0\0\0"] {
             assert_eq!(passwords.check_new(password, "Default"), Err(PasswordError::Nul));
         }

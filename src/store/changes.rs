@@ -1,5 +1,5 @@
-//! The change feed: reports changes to keys and users in this database. Triggers write it, so it includes changes made by
-//! other nodes, the command line and manual SQL.
+//! The change feed: reports changes to keys and users in this database. Database triggers record the changes, so the
+//! feed includes those made by other nodes, the command line and manual SQL.
 //!
 //! PostgreSQL sends notifications. On SQLite the triggers number the changes, and the feed polls the table.
 
@@ -21,7 +21,7 @@ use crate::settings::Database;
 const CHANNEL: &str = "shoko_auth_changes";
 /// The prefix of a channel on which this node sends one notification to itself.
 const ECHO_CHANNEL: &str = "shoko_auth_echo";
-/// How long that notification may take.
+/// How long a notification from this node to itself may take.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 /// The name of the connection in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "shoko-auth change feed";
@@ -63,7 +63,7 @@ impl ChangeFeed {
         })
     }
 
-    /// Returns the changes since the last call, and the time up to which they are known to be complete.
+    /// Returns the changes since the last call, and the time up to which the changes are known to be complete.
     pub fn poll(&mut self) -> Result<(Vec<Change>, Instant)> {
         let start = Instant::now();
         match &mut self.connection {
@@ -103,8 +103,8 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Starts listening and checks that notifications reach an idle connection. Behind a transaction-mode pooler they would be
-/// silently lost.
+/// Starts listening and checks that notifications reach an idle connection. Behind a transaction-mode pooler they would
+/// be silently lost.
 fn listen(connection: &mut PgConnection, another: impl FnOnce() -> Result<DbConnection>) -> Result<()> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!(

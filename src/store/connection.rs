@@ -45,7 +45,7 @@ impl DbConnection {
         }
     }
 
-    /// Checks that the database answers.
+    /// Checks that the database responds.
     pub(super) fn ping(&mut self) -> QueryResult<()> {
         diesel::sql_query("SELECT 1").execute(self).map(drop)
     }
@@ -64,7 +64,7 @@ const ASSUME_ALIVE_FOR: Duration = Duration::from_secs(1);
 /// A connection in the pool.
 pub(super) struct Pooled {
     transaction: Transaction,
-    /// When it last worked.
+    /// When the connection last worked.
     worked_at: Option<Instant>,
 }
 
@@ -150,8 +150,9 @@ pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2:
     }
 }
 
-/// The timeouts in the URL detect a server that vanishes without closing its connections. The URL's own settings come last
-/// and win. The timeouts of the session bound how long a request waits for another.
+/// Opens a connection to PostgreSQL. The timeouts in the URL detect a server that vanishes without closing its
+/// connections. The URL's own settings come last and win. The timeouts of the session limit how long one request waits
+/// for another.
 fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
     const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=1500&keepalives_idle=5&keepalives_interval=2";
     let url = match url.split_once('?') {
@@ -165,8 +166,8 @@ fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
     Ok(DbConnection::Postgres(connection))
 }
 
-/// `busy_timeout` comes first, because switching to WAL may have to wait for another process; `synchronous = FULL`
-/// because an acknowledged revocation must survive a power cut.
+/// Opens an SQLite file. `busy_timeout` comes first, because switching to WAL may have to wait for another process.
+/// `synchronous = FULL` is set because an acknowledged revocation must survive a power cut.
 fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
     // `rw` does not create the file: one that has been deleted must not come back empty.
     let url = sqlite_url(path, "mode=rw");

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::model::{Expiration, KeyHolder, KeyInfo, Name};
 use crate::secret::key::KeyHash;
 
-/// A key to be stored.
+/// A key to store, with its owner and its device.
 #[derive(Debug)]
 pub struct StoredKey<'a> {
     pub user_id: i32,
@@ -25,7 +25,7 @@ pub struct StoredKey<'a> {
     pub expiration: Option<Expiration>,
 }
 
-/// How many rows one statement handles.
+/// The maximum number of rows in one statement.
 const MAX_BATCH: usize = 500;
 
 #[derive(Insertable)]
@@ -175,7 +175,7 @@ impl Reader {
         Ok(found > 0)
     }
 
-    /// Returns the sealed key of this device, unless the credential is no longer current.
+    /// Returns the sealed key of this device, or `None` if the credential is no longer current.
     pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
         let sealed: Option<Option<Vec<u8>>> = api_keys::table
             .inner_join(users::table)
@@ -190,7 +190,7 @@ impl Reader {
         Ok(sealed.flatten())
     }
 
-    /// Returns the ids of the users of those keys that exist.
+    /// Returns the owner's id for each of these keys that exists.
     pub fn owners_of_keys(&mut self, hashes: &[KeyHash]) -> Result<HashMap<KeyHash, i32>> {
         let mut owners = HashMap::new();
         for batch in hashes.chunks(MAX_BATCH) {

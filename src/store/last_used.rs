@@ -8,7 +8,7 @@ use super::{DbConnection, Store, Transaction};
 use crate::error::Result;
 use crate::model::KeyUse;
 
-/// How many keys one transaction updates. On SQLite, other writers wait for it.
+/// The maximum number of keys that one transaction updates. On SQLite, other writers wait for it.
 const MAX_BATCH: usize = 500;
 
 /// Skips keys that another transaction has locked to revoke them, because the two could deadlock.

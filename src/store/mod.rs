@@ -1,8 +1,8 @@
 //! The database: the connection pool, transactions and migrations. The queries are in the files of this folder, one for
-//! each table, and no other module knows diesel.
+//! each table. Only the import of Shoko's databases also uses diesel.
 //!
-//! `auth` decides which queries run in which order: [`Store`] runs a closure on a [`Reader`] or in a [`Transaction`], whose
-//! methods are the queries.
+//! `auth` decides which queries run in which order: [`Store`] runs a closure on a [`Reader`] or in a [`Transaction`],
+//! whose methods are the queries.
 
 mod changes;
 mod connection;
@@ -42,14 +42,15 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
 /// How long a request waits for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it waits while the database is unreachable. Requests that all waited longer would pile up.
+/// How long a request waits for a connection while the database is unreachable. If all requests waited longer, they
+/// would pile up.
 const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
-/// The longest pause between attempts to reach a database that is down. The pool uses half of its connection timeout, which
-/// has no other effect here.
+/// The longest pause between attempts to reach a database that is down. The pool uses half of its connection timeout,
+/// which has no other effect here.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 const POOL_SIZE: u32 = 10;
 
-/// Queries that only read. Outside a transaction, each sees the database as of its own start.
+/// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
 pub struct Reader {
     connection: DbConnection,
 }
@@ -60,7 +61,7 @@ impl Reader {
     }
 }
 
-/// Queries that write or lock, and all that read, in one transaction.
+/// A transaction, for queries that write or lock and for all queries of a [`Reader`].
 pub struct Transaction {
     reader: Reader,
 }
@@ -147,7 +148,7 @@ impl Store {
     ) -> Result<Result<T, R>, E> {
         let mut connection = self.begin_write().inspect_err(log_failure)?;
         let result = queries(connection.transaction());
-        let ended = if let Ok(Ok(_)) = &result {
+        let finished = if let Ok(Ok(_)) = &result {
             connection.commit().map_err(|error| E::from(error.into()))
         } else {
             if let Err(e) = connection.rollback() {
@@ -155,8 +156,8 @@ impl Store {
             }
             Ok(())
         };
-        connection.record_use(ended.is_ok());
-        ended.and(result).inspect_err(log_failure)
+        connection.record_use(finished.is_ok());
+        finished.and(result).inspect_err(log_failure)
     }
 
     fn begin_write(&self) -> Result<PooledConnection<Manager>> {
@@ -183,7 +184,7 @@ impl Store {
         })
     }
 
-    /// Checks that the database answers and has the service's tables.
+    /// Checks that the database responds and has the service's tables.
     pub fn ping(&self) -> Result<()> {
         self.read(Reader::has_admin).map(drop)
     }
@@ -195,7 +196,7 @@ impl Store {
         state.connections - state.idle_connections
     }
 
-    /// Returns a connection that has just answered. When the server has closed one connection, it has closed all.
+    /// Returns a connection that has just responded. If the server has closed one connection, it has closed all.
     fn live_connection(&self) -> Result<PooledConnection<Manager>> {
         for _ in 0..self.pool.max_size() {
             let mut connection = self.connection()?;
@@ -247,8 +248,8 @@ fn log_failure(error: &(impl Error + 'static)) {
     }
 }
 
-/// A query that cannot be built or read, or that violates a constraint, is a bug. Every other error comes from the
-/// state of the database.
+/// Classifies an error of diesel. A query that cannot be built or read, or that violates a constraint, is a bug. Every
+/// other error is due to the state of the database.
 impl From<diesel::result::Error> for ServiceError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind as Kind, Error};

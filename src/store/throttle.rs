@@ -51,7 +51,7 @@ impl Reader {
             .load(self.connection())?)
     }
 
-    /// Returns whether the user has logged in from this network since.
+    /// Returns whether the user has logged in from this network at or after `since`.
     pub fn is_known_network(&mut self, user_id: i32, network: &str, since: NaiveDateTime) -> Result<bool> {
         let found: i64 = known_networks::table
             .filter(known_networks::user_id.eq(user_id))
@@ -96,8 +96,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes rows of networks that have not changed since. Not in one transaction with those of accounts, because an
-    /// attempt locks a row of each kind.
+    /// Deletes rows of networks that have not changed since `since`. Do not call it in one transaction with
+    /// [`Self::delete_old_failures_of_accounts`], because an attempt locks a row of each kind.
     pub fn delete_old_failures_of_networks(&mut self, since: NaiveDateTime) -> Result<()> {
         let of_networks = login_failures::account.eq("");
         let old = login_failures::last_at
@@ -107,7 +107,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes rows of accounts that have not changed since.
+    /// Deletes rows of accounts that have not changed since `since`.
     pub fn delete_old_failures_of_accounts(&mut self, since: NaiveDateTime) -> Result<()> {
         let of_accounts = login_failures::account.ne("");
         let old = login_failures::last_at
@@ -144,7 +144,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes networks from which the users have not logged in since.
+    /// Deletes networks from which the users have not logged in since `since`.
     pub fn delete_old_networks(&mut self, since: NaiveDateTime) -> Result<()> {
         diesel::delete(known_networks::table.filter(known_networks::last_login_at.lt(since)))
             .execute(self.connection())?;

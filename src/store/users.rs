@@ -324,7 +324,7 @@ impl Transaction {
         Ok(changed > 0)
     }
 
-    /// Replaces the hash `old` by another one of the same password, unless the password has changed meanwhile.
+    /// Replaces the hash `old` with another one of the same password, unless the password has changed meanwhile.
     pub fn replace_hash(&mut self, user_id: i32, old: &str, new: &str) -> Result<()> {
         diesel::update(users::table.find(user_id).filter(users::password.eq(old)))
             .set(users::password.eq(new))

@@ -1,7 +1,7 @@
 //! The context of a request, above all the client's address.
 //!
-//! The client is the peer, unless the peer is a trusted proxy. Then the proxies' headers are followed from the last hop
-//! backward to the first hop that is not a trusted proxy. Everything before that hop may be forged.
+//! The client is the peer, unless the peer is a trusted proxy. In that case the proxies' headers are followed from the
+//! last hop backward to the first hop that is not a trusted proxy. Everything before that hop may be forged.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -49,9 +49,9 @@ impl TrustedProxies {
             let any = forwarded.is_some() || forwarded_for.is_some();
             if any && !self.warned.swap(true, Ordering::Relaxed) {
                 log::warn!(
-                    "a request from {peer} has a header for a forwarded address, which is ignored. If that is your proxy, \
+                    "ignoring the forwarded address in a request from the untrusted peer {peer}. If it is your proxy, \
                      add it to SHOKO_AUTH_TRUSTED_PROXIES: until then all users behind it count as one client, and \
-                     when one of them guesses passwords, all of them have to wait"
+                     if one of them guesses passwords, all of them have to wait"
                 );
             }
             return peer;
@@ -114,9 +114,9 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     )
 }
 
-/// Returns a header that the parser reads as RFC 7239 means it, or `None` if there is no such form. The parser splits quoted
-/// strings, where a client may have put commas and semicolons, and takes the last of several `for`. It also rejects a
-/// blank after a semicolon, which is removed.
+/// Returns the header in a form that the parser reads as RFC 7239 specifies, or `None` if there is no such form. The
+/// parser splits quoted strings, where a client may have put commas and semicolons, and takes the last of several
+/// `for`. It also rejects a blank after a semicolon, which is removed.
 fn unambiguous(line: &str) -> Option<String> {
     let mut quoted = line.split('"').skip(1).step_by(2);
     let is_even = line.matches('"').count().is_multiple_of(2);

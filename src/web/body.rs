@@ -1,4 +1,4 @@
-//! Request bodies, read only when a handler asks for them.
+//! Request bodies, read only when a handler needs them.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -48,8 +48,8 @@ impl Body {
         }
     }
 
-    /// Reads the text of a body of an accepted type. `types` names these for the problem of any other type. The type of
-    /// an empty body does not matter.
+    /// Reads the text of a body of an accepted type. `types` describes the accepted types in the error about any other
+    /// type. The type of an empty body does not matter.
     pub async fn text(self, is_accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
         let mime = self.content_type();
         let text = decode(self.bytes().await?)?;
@@ -97,7 +97,7 @@ impl Body {
     }
 }
 
-/// Returns whether `mime` is a form in a body.
+/// Returns whether `mime` is the type of a form in a body.
 #[must_use]
 pub fn is_form(mime: &Mime) -> bool {
     mime.essence_str() == mime::APPLICATION_WWW_FORM_URLENCODED

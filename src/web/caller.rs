@@ -1,4 +1,4 @@
-//! Extractors for the caller of a request, so that the right that a route needs stands in its signature.
+//! Extractors for the caller of a request. The signature of a handler shows the right that its route requires.
 //!
 //! Each wire protocol implements [`Dialect`], and its handlers take [`Caller`], [`Admin`] or [`MaybeCaller`] of it. A
 //! cached key costs no query and no wait.
@@ -24,7 +24,7 @@ use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{self, Actor};
 use crate::secret::key::Key;
 
-/// How many keys of one request are tried.
+/// The maximum number of keys of one request that are tried.
 const MAX_KEYS: usize = 4;
 
 /// Keys in the order in which they are tried.
@@ -38,7 +38,7 @@ pub trait Dialect: 'static {
     /// presents nothing that could be a key.
     fn presented_keys(request: &HttpRequest) -> Result<Keys, Self::Error>;
 
-    /// Returns the error for keys of which none is valid.
+    /// Returns the error for a request that presents keys, none of which is valid.
     #[must_use]
     fn rejection(_auth: &Data<Auth>, _keys: Keys) -> impl Future<Output = Self::Error> {
         async { KeyError::Invalid.into() }
@@ -93,7 +93,9 @@ async fn find_caller(request: &HttpRequest, keys: &Keys) -> Result<Option<model:
 }
 
 fn auth(request: &HttpRequest) -> &Data<Auth> {
-    request.app_data().expect("the server gives every route the service")
+    request
+        .app_data()
+        .expect("the server registers the service for every route")
 }
 
 /// The caller, on a route that requires a valid key.

@@ -57,7 +57,7 @@ pub async fn request_middleware(
     Ok(response)
 }
 
-/// Logs a line for a request, under the trace id that its problem shows, and before it the cause of an internal error.
+/// Logs a line for a request, with the trace id that its problem shows. The cause of an internal error is logged first.
 /// Never logs the query, which may hold a key.
 fn log_request(response: &ServiceResponse, start: Instant, trace: TraceId) {
     let request = response.request();
@@ -75,8 +75,8 @@ fn log_request(response: &ServiceResponse, start: Instant, trace: TraceId) {
     );
 }
 
-/// Adds a body to problems and to responses from outside the handlers (no such route, wrong method), which have none. The
-/// error responses of other dialects are complete.
+/// Adds a body to problems and to responses from outside the handlers (no such route, wrong method), which have none.
+/// The error responses of other dialects are complete.
 fn with_problem(response: ServiceResponse, trace: TraceId) -> ServiceResponse {
     let problem = match response.response().error() {
         None if response.headers().contains_key(CONTENT_TYPE) => None,

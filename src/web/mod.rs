@@ -1,4 +1,5 @@
-//! The HTTP parts that all dialects share. Knows no dialect.
+//! The HTTP parts that all dialects share, and the problems that Shoko's dialect, the gateway and the health routes send.
+//! Knows no dialect's routes.
 
 pub mod address;
 pub mod basic;
@@ -24,7 +25,8 @@ use actix_web::{FromRequest, Handler, Resource, Responder};
 use crate::auth::Auth;
 use crate::error::ServiceError;
 
-/// The longest time that a client waits for a call. A database that hangs does not report an error.
+/// The longest time that a client waits for a call. It is needed because a database that hangs
+/// does not report an error.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -45,7 +47,7 @@ where
     }
 }
 
-/// Checks that the database answers, for clients that do not wait long.
+/// Checks that the database responds, for clients that do not wait long.
 pub async fn ping(auth: &Data<Auth>) -> Result<(), ServiceError> {
     let late = |_| ServiceError::unavailable(format!("it took longer than {PING_TIMEOUT:?}"));
     timeout(PING_TIMEOUT, call(auth, Auth::ping)).await.map_err(late)?

@@ -3,7 +3,7 @@
 use actix_web::dev::ServiceRequest;
 use actix_web::http::uri::{PathAndQuery, Uri};
 
-/// Below this path are files, whose names are case-sensitive.
+/// The path of the files, whose names are case-sensitive.
 const FILES: &str = "/webui/";
 
 /// Rewrites the path of the request to its normalized form.

@@ -24,7 +24,8 @@ use crate::model::TraceId;
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
 /// The `Retry-After` of problems without one of their own, in seconds.
 const DEFAULT_RETRY_AFTER: u64 = 1;
-/// RFC 6750, section 3: no error code unless a key was presented. Never Basic, or browsers would open their own dialog.
+/// The challenge for a request without a key. It has no error code unless a key was presented (RFC 6750, section 3),
+/// and is never Basic, because browsers would open their own dialog.
 const CHALLENGE: &str = r#"Bearer realm="shoko-auth""#;
 const INVALID_KEY_CHALLENGE: &str = r#"Bearer realm="shoko-auth", error="invalid_token""#;
 
@@ -35,7 +36,7 @@ pub struct Problem {
     detail: Option<String>,
     errors: Errors,
     challenge: Option<&'static str>,
-    /// In seconds.
+    /// The seconds to wait.
     retry_after: Option<u64>,
     throttled: Option<ThrottleScope>,
     cause: Option<Cause>,
@@ -55,7 +56,7 @@ impl Problem {
         }
     }
 
-    /// Creates a problem with a sentence for the person who reads it.
+    /// Creates a problem with an explanation for people.
     #[must_use]
     pub fn with_detail(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -86,8 +87,8 @@ impl Problem {
         }
     }
 
-    /// Gives the response of this problem its body: with the trace id of the request, in a media type that the client
-    /// accepts.
+    /// Adds the body of this problem to its response, with the trace id of the request and in a media type that the
+    /// client accepts.
     #[must_use]
     pub fn complete(&self, response: ServiceResponse, trace: TraceId) -> ServiceResponse {
         let body = serde_json::to_string(&self.details(trace)).unwrap_or_default();
@@ -179,7 +180,7 @@ impl From<LoginError> for Problem {
     fn from(error: LoginError) -> Self {
         let text = error.to_string();
         match error {
-            // Nothing here tells that the password of a disabled user is right.
+            // The response must not reveal that the password of a disabled user is correct.
             LoginError::WrongCredentials | LoginError::Disabled => {
                 Self::unauthorized(CHALLENGE, LoginError::WrongCredentials.to_string())
             }
@@ -206,7 +207,7 @@ impl From<KeyError> for Problem {
 impl From<IssueError> for Problem {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::BadExpiry(_) | IssueError::SessionExpires | IssueError::BeyondSession => {
+            IssueError::BadExpiry(_) | IssueError::WouldNeverExpire | IssueError::WouldOutliveCaller => {
                 Self::invalid("", error.to_string())
             }
             IssueError::Key(error) => error.into(),
@@ -226,8 +227,8 @@ impl From<ManageError> for Problem {
     }
 }
 
-/// Returns the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a limit that has
-/// been reached and rejects logins for `seconds`.
+/// Returns the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a limit that
+/// has been reached and rejects logins for `seconds`.
 #[must_use]
 fn rate_limit(scope: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
     let policies = format!(
@@ -246,7 +247,7 @@ fn rate_limit(scope: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
     ]
 }
 
-/// What is wrong with each member of a request; `""` stands for the request as a whole.
+/// The errors of each member of a request; `""` stands for the request as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Errors(BTreeMap<(usize, String), Vec<String>>);
 
@@ -273,7 +274,7 @@ impl Serialize for Errors {
 /// The reason why a request failed (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub struct MvcProblemDetails {
-    /// What is wrong with each member of the request; `""` stands for the request as a whole.
+    /// The errors of each member of the request; `""` stands for the request as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Vec<String>>>, nullable = false)]
     errors: Option<Errors>,

@@ -27,8 +27,8 @@ impl Query {
         Self(pairs.map(web::Query::into_inner).unwrap_or_default())
     }
 
-    /// Parses `application/x-www-form-urlencoded` text, or returns `None` if a percent sign does not start an encoded byte
-    /// or the decoded bytes are not UTF-8.
+    /// Parses `application/x-www-form-urlencoded` text, or returns `None` if a percent sign does not start an encoded
+    /// byte or the decoded bytes are not UTF-8.
     #[must_use]
     pub fn parse_strictly(text: &str) -> Option<Self> {
         let is_valid = |text: &str| {
@@ -53,7 +53,7 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Returns the value of `name`. A blank one counts as absent; more than one is a problem.
+    /// Returns the value of `name`. A blank value counts as absent. Fails if there are several values.
     pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, Problem> {
         let mut values = self.all(name);
         let value = values.next().filter(|value| !value.trim().is_empty());

@@ -7,8 +7,8 @@ use utoipa::{OpenApi, ToResponse, ToSchema};
 
 use super::problem::{MvcProblemDetails, title, type_url};
 
-/// Defines a type for each problem from its status, its description, the members of its example other than `type`, `title`
-/// and `status`, and its header.
+/// Defines a type for each problem from its status, its description, the members of its example other than `type`,
+/// `title` and `status`, and its header.
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident: $status:expr, $description:literal, $more:expr, $header:expr;)*) => {
         $(
@@ -34,7 +34,7 @@ problems! {
         json!({"errors": {"user": ["Username is required"]}}), None;
     Unauthorized: StatusCode::UNAUTHORIZED, "The password or the key is missing or wrong.",
         json!({"detail": "The user name or the password is wrong."}),
-        Some(("WWW-Authenticate", "How to authenticate (RFC 6750)."));
+        Some(("WWW-Authenticate", "The authentication challenge (RFC 6750)."));
     Forbidden: StatusCode::FORBIDDEN, "The caller is not permitted to do this.",
         json!({"detail": "Only an administrator may do this."}), None;
     NotFound: StatusCode::NOT_FOUND, "There is no such route or user.",

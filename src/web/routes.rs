@@ -1,7 +1,7 @@
 //! One list for routes and documentation.
 
-/// Defines a function that registers handlers and a type that documents them, from one list. The paths are in lower case,
-/// because the request middleware has lower-cased those of requests.
+/// Defines a function that registers handlers and a type that documents them, from one list. The paths are in lower
+/// case, because the request middleware has lower-cased those of requests.
 ///
 /// ```ignore
 /// routes! {

@@ -25,7 +25,7 @@ fn everything(database: &TestDatabase) -> Vec<u8> {
     }
 }
 
-fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
@@ -39,7 +39,7 @@ fn the_database_contains_no_key_password_or_secret(backend: Backend) {
     let key = app.admin_key();
     let kept = everything(&app.database);
     assert!(
-        holds(&kept, b"$pbkdf2-sha256$") && holds(&kept, b"web-ui"),
+        contains(&kept, b"$pbkdf2-sha256$") && contains(&kept, b"web-ui"),
         "the test reads the right place"
     );
     let id = uuid::Uuid::parse_str(&key).unwrap();
@@ -60,7 +60,7 @@ fn the_database_contains_no_key_password_or_secret(backend: Backend) {
         &hex,
     ];
     for text in texts {
-        assert!(!holds(&kept, text.as_bytes()));
+        assert!(!contains(&kept, text.as_bytes()));
     }
-    assert!(!holds(&kept, id.as_bytes()) && !holds(&kept, &secret));
+    assert!(!contains(&kept, id.as_bytes()) && !contains(&kept, &secret));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use shoko_auth::clock::Clock;
-use test_support::shoko_database::{Generation, ShokoDatabase};
+use test_support::shoko_database::{ShokoDatabase, ShokoVersion};
 use test_support::{Backend, Request, Response, apply, both_databases};
 
 use crate::support::{TestApp, UseDatabase};
@@ -42,8 +42,8 @@ fn every_case_passes(backend: Backend) {
     assert!(run > 0 && run + elsewhere == file["cases"].as_array().unwrap().len());
 }
 
-/// The lifetime of imported keys. The file's `expires_in_s` is for runners that have to sleep until then; on a busy machine
-/// the import itself may take that long.
+/// The lifetime of imported keys. The file's `expires_in_s` is for runners that have to sleep until then; on a busy
+/// machine the import itself may take that long.
 const IMPORTED_LIFETIME: TimeDelta = TimeDelta::hours(1);
 
 /// The server of one case, and the values that the texts of the case refer to.
@@ -95,7 +95,7 @@ impl World {
 
     fn import(&mut self, rows: &Value) {
         assert_eq!(rows["generation"], "v6");
-        let mut shoko = ShokoDatabase::create(self.app.database.folder.path(), Generation::V6_0);
+        let mut shoko = ShokoDatabase::create(self.app.database.folder.path(), ShokoVersion::V6_0);
         for user in rows["users"].as_array().unwrap() {
             let id = user["id"].as_i64().unwrap();
             shoko.user(
@@ -151,12 +151,12 @@ impl World {
 
     /// Sends one request, and repeats it within the time that the step allows until the response is as expected.
     fn play_step(&self, step: &Value) -> Result<(), String> {
-        let patience = Duration::from_millis(step["within_ms"].as_u64().unwrap_or(0));
+        let max_wait = Duration::from_millis(step["within_ms"].as_u64().unwrap_or(0));
         let start = Instant::now();
         loop {
             let response = self.request(&step["request"]).send();
             match check(&response, &self.fill_in(&step["expect"])) {
-                Err(_) if start.elapsed() < patience => sleep(Duration::from_millis(50)),
+                Err(_) if start.elapsed() < max_wait => sleep(Duration::from_millis(50)),
                 checked => {
                     return checked.map_err(|failure| {
                         let request = &step["request"];

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use test_support::process::ServerProcess;
-use test_support::shoko_database::{Generation, ShokoDatabase, key, sha512};
+use test_support::shoko_database::{ShokoDatabase, ShokoVersion, key, sha512};
 use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use crate::start::generated_password;
@@ -97,7 +97,7 @@ pub fn insert_rows(shoko: &mut ShokoDatabase) {
 
 #[apply(both_databases!)]
 fn users_and_keys_of_every_shoko_version_are_imported(backend: Backend) {
-    for generation in Generation::ALL {
+    for generation in ShokoVersion::ALL {
         let app = TestApp::on(backend);
         let mut shoko = ShokoDatabase::create(app.database.folder.path(), generation);
         insert_rows(&mut shoko);
@@ -157,7 +157,7 @@ fn users_and_keys_of_every_shoko_version_are_imported(backend: Backend) {
 #[apply(both_databases!)]
 fn each_unusual_row_is_reported_with_outcome_and_reason(backend: Backend) {
     let app = TestApp::on(backend);
-    let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V5_3);
+    let mut shoko = ShokoDatabase::create(app.database.folder.path(), ShokoVersion::V5_3);
     insert_rows(&mut shoko);
     let dry = import(&app.database, &shoko, &["--dry-run"]);
     assert_eq!(
@@ -221,7 +221,7 @@ fn each_unusual_row_is_reported_with_outcome_and_reason(backend: Backend) {
 #[apply(both_databases!)]
 fn an_import_after_the_first_start_replaces_the_generated_administrator(backend: Backend) {
     let database = TestDatabase::create(backend);
-    let mut shoko = ShokoDatabase::create(database.folder.path(), Generation::V5_3);
+    let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V5_3);
     shoko.user(1, Some("Default"), Some(""), true);
     shoko.user(2, Some("Family Friendly"), Some(""), true);
     shoko.key(1, 1, "web-ui", &key(1));
@@ -275,7 +275,7 @@ fn an_administrator_who_has_logged_in_stays_and_receives_the_imported_keys(backe
     let app = TestApp::on(backend);
     let (own, mut shoko) = (
         app.admin_key(),
-        ShokoDatabase::create(app.database.folder.path(), Generation::V6_0),
+        ShokoDatabase::create(app.database.folder.path(), ShokoVersion::V6_0),
     );
     app.add_user("bob", "bobs long password");
     assert!(
@@ -316,7 +316,7 @@ fn an_administrator_who_has_logged_in_stays_and_receives_the_imported_keys(backe
 #[apply(both_databases!)]
 fn names_that_are_equal_only_after_normalization_grant_no_rights(backend: Backend) {
     let app = TestApp::on(backend);
-    let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V5_3);
+    let mut shoko = ShokoDatabase::create(app.database.folder.path(), ShokoVersion::V5_3);
     app.add_user("helper", "helpers long password");
     assert!(
         app.database
@@ -345,7 +345,7 @@ fn names_that_are_equal_only_after_normalization_grant_no_rights(backend: Backen
 #[apply(both_databases!)]
 fn unusual_values_are_read_as_shoko_reads_them(backend: Backend) {
     let app = TestApp::on(backend);
-    let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V6_0);
+    let mut shoko = ShokoDatabase::create(app.database.folder.path(), ShokoVersion::V6_0);
     shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
     shoko.user(2, Some("two"), Some(&sha512("")), true);
     shoko.execute("UPDATE JMMUser SET IsAdmin = 2, PlexUsers = 'a' || char(0) || 'b' WHERE JMMUserID = 2");

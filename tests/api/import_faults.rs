@@ -3,7 +3,7 @@ use std::thread::sleep;
 use std::time::Instant;
 
 use serde_json::Value;
-use test_support::shoko_database::{Generation, ShokoDatabase};
+use test_support::shoko_database::{ShokoDatabase, ShokoVersion};
 use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use crate::import::{import, insert_rows};
@@ -12,7 +12,7 @@ use crate::support::{TestApp, UseDatabase};
 #[apply(both_databases!)]
 fn logins_succeed_during_an_import(backend: Backend) {
     let app = TestApp::on(backend);
-    let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V5_3);
+    let mut shoko = ShokoDatabase::create(app.database.folder.path(), ShokoVersion::V5_3);
     insert_rows(&mut shoko);
     app.add_user("bob", "bobs long password");
     let mut command = app.database.program(&[
@@ -39,7 +39,7 @@ fn logins_succeed_during_an_import(backend: Backend) {
 #[apply(both_databases!)]
 fn a_killed_import_writes_everything_or_nothing(backend: Backend) {
     let folder = tempfile::tempdir().unwrap();
-    let mut shoko = ShokoDatabase::create(folder.path(), Generation::V5_3);
+    let mut shoko = ShokoDatabase::create(folder.path(), ShokoVersion::V5_3);
     insert_rows(&mut shoko);
     let start = Instant::now();
     import(&TestDatabase::create(backend), &shoko, &[]);

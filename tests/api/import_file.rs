@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use serde_json::Value;
-use test_support::shoko_database::{Generation, ShokoDatabase, key, sha512};
+use test_support::shoko_database::{ShokoDatabase, ShokoVersion, key, sha512};
 use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use crate::import::{import, row};
@@ -14,7 +14,7 @@ const PASSWORD: &str = "correct horse battery";
 #[apply(both_databases!)]
 fn expiry_times_are_imported_from_local_time(backend: Backend) {
     let app = TestApp::on(backend);
-    let mut shoko = ShokoDatabase::create(app.database.folder.path(), Generation::V6_0);
+    let mut shoko = ShokoDatabase::create(app.database.folder.path(), ShokoVersion::V6_0);
     shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
     shoko.expiring_key(1, 1, "tv", &key(1), "2099-07-01 12:00:00.9194606");
     shoko.expiring_key(2, 1, "tv", &key(2), "2099-01-01T12:00:00");
@@ -49,7 +49,7 @@ fn expiry_times_are_imported_from_local_time(backend: Backend) {
 fn a_database_that_shoko_has_open_is_read_without_writing_any_file(backend: Backend) {
     let database = TestDatabase::create(backend);
     let folder = tempfile::tempdir().unwrap();
-    let mut shoko = ShokoDatabase::create(folder.path(), Generation::V5_3);
+    let mut shoko = ShokoDatabase::create(folder.path(), ShokoVersion::V5_3);
     shoko.execute("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
     shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
     let look = || {
@@ -113,7 +113,7 @@ fn a_file_that_is_not_a_shoko_database_is_rejected_with_the_reason(backend: Back
     let path = |name: &str| database.folder.path().join(name);
     fs::write(path("text"), "some text that is longer than the head of a database is").unwrap();
     fs::write(path("empty"), "").unwrap();
-    let mut other = ShokoDatabase::create(database.folder.path(), Generation::V6_0);
+    let mut other = ShokoDatabase::create(database.folder.path(), ShokoVersion::V6_0);
     other.execute("DROP TABLE AuthTokens");
     for (name, hint) in [
         ("nothing", "No such file"),

@@ -95,7 +95,7 @@ fn an_expiring_key_cannot_issue_a_key_that_outlives_it(backend: Backend) {
 fn a_key_for_another_device_is_issued_once(backend: Backend) {
     let app = TestApp::on(backend);
     let key = app.admin_key();
-    let make = |body: &str, accept: &str| {
+    let issue = |body: &str, accept: &str| {
         let headers = [
             ("apikey", key.as_str()),
             ("Content-Type", "application/json"),
@@ -108,15 +108,15 @@ fn a_key_for_another_device_is_issued_once(backend: Backend) {
         );
         (response.header("content-type").unwrap(), response.text())
     };
-    let (media_type, issued) = make("\"my script\"", "application/json, text/plain, */*");
+    let (media_type, issued) = issue("\"my script\"", "application/json, text/plain, */*");
     assert_eq!(media_type, "text/plain; charset=utf-8");
     assert!(app.accepts(&issued) && issued != key);
-    assert_eq!(make("\" MY SCRIPT \"", "*/*").1, issued);
+    assert_eq!(issue("\" MY SCRIPT \"", "*/*").1, issued);
     let quoted = ("application/json; charset=utf-8".to_owned(), format!("\"{issued}\""));
-    assert_eq!(make("\"my script\"", "application/json"), quoted);
+    assert_eq!(issue("\"my script\"", "application/json"), quoted);
     assert_eq!(app.key(ADMIN, ADMIN_PASSWORD, "my script"), issued);
-    assert_ne!(make("1.50", "*/*").1, issued);
-    assert_eq!(app.key(ADMIN, ADMIN_PASSWORD, "1.50"), make("1.50", "*/*").1);
+    assert_ne!(issue("1.50", "*/*").1, issued);
+    assert_eq!(app.key(ADMIN, ADMIN_PASSWORD, "1.50"), issue("1.50", "*/*").1);
 }
 
 #[apply(both_databases!)]

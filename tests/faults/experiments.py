@@ -20,12 +20,12 @@ from storm import Storm
 
 # How many of the latest keys of a user are checked after each round. The end of an experiment checks all.
 RECENT = 100
-# How many seconds a fault may take to show. It is reached only if something is wrong with the experiment.
+# How many seconds a fault may take to show. The limit is reached only if something is wrong with the experiment.
 FAULT_TIMEOUT = 60
-# How many seconds after the end of a fault requests may still fail. The limit is generous, because the machine may be busy;
-# docs/reliability.md has the figures of an idle one.
+# How many seconds after the end of a fault requests may still fail. The limit is generous, because the machine may be
+# busy; docs/reliability.md has the figures of an idle one.
 MAX_RECOVERY = 15
-# How many seconds a login may take among slow clients. This limit is generous for the same reason.
+# How many seconds a login may take among slow clients. The limit is generous, because the machine may be busy.
 MAX_LOGIN = 10
 
 

@@ -65,5 +65,5 @@ class Postgres:
             time.sleep(0.01)
 
     def start(self):
-        """Returns when it accepts connections."""
+        """Starts the server and returns when it accepts connections."""
         self.run("pg_ctl", "start", "--wait", "--pgdata=data", "--log=log")

@@ -51,8 +51,8 @@ class User:
         # A password that may be the current one, after a change without a response.
         self.uncertain = None
         self.counts = {"logins": 0, "verifications": 0, "revocations": 0, "changes": 0, "lost": 0}
-        # Events that the experiments with several clients need: uses of a key while it is being revoked, rejected uses of
-        # revoked keys, and rejected uses on another node than the one that revoked the key.
+        # Events that the experiments with several clients need: uses of a key while it is being revoked, rejected uses
+        # of revoked keys, and rejected uses on another node than the one that revoked the key.
         self.seen = {"overlapping uses": 0, "rejected uses": 0, "rejected on the other node": 0}
 
     def first_revocation_sent(self, key):

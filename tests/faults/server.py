@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 PASSWORD = "the first password"
-# In seconds. It only ends a run that hangs.
+# In seconds. The limit only stops a run that hangs.
 START_TIMEOUT = 120
 
 

@@ -48,7 +48,7 @@ class Storm:
         return until()
 
     async def stop(self):
-        """Stops each client after its current request. Raises the broken promise that a client has found."""
+        """Stops each client after its current request. Raises `Broken` if a client has found a broken promise."""
         self.stopping = True
         await asyncio.gather(*self.tasks)
 

@@ -118,7 +118,8 @@ fn check_login(text: &str) {
     let _ = parse_object::<SignInRequest>(text).and_then(SignInRequest::check);
 }
 
-/// Checks that a text alone is read as in an object, and as after serializing it again.
+/// Checks that a text is read like a member of an object, and that serializing it and reading it again gives an equal
+/// text.
 fn check_scalar(text: &str) {
     let scalar = |text: &str| {
         let body = body("text/json; charset=utf-8", text.as_bytes(), 0);
@@ -137,7 +138,7 @@ fn check_scalar(text: &str) {
     );
 }
 
-/// Checks that the fields of a form are the same after serializing them again.
+/// Checks that the fields of a form do not change when they are serialized and read again.
 fn check_form(text: &str) {
     let form = body("application/x-www-form-urlencoded", text.as_bytes(), 0).text(is_form, "a form");
     let form = form.now_or_never().expect("the whole body is there");

@@ -12,7 +12,7 @@ use shoko_auth::settings::ZettelstoreSettings;
 /// 2026-01-31 10:00:00 UTC. At the end of a month, adding months is hardest.
 const NOW: i64 = 1_769_853_600;
 
-/// From this number of nanoseconds on, chrono means a leap second.
+/// The number of nanoseconds from which on chrono means a leap second.
 const LEAP_SECOND: u32 = 1_000_000_000;
 
 /// Checks one text.
@@ -22,7 +22,8 @@ pub fn check(input: &[u8]) {
     check_expiry(text);
 }
 
-/// Checks that a duration in the settings is the same after formatting it again, and that it is within its bounds.
+/// Checks that a duration in the settings does not change when it is formatted and parsed again, and that it is within
+/// its bounds.
 fn check_setting(text: &str) {
     let delay = ZettelstoreSettings::parse_login_delay(text).ok();
     let lifetime = ZettelstoreSettings::parse_token_lifetime(text).ok();
@@ -40,7 +41,7 @@ fn check_setting(text: &str) {
 fn check_expiry(text: &str) {
     let expiry = expiry_of(text, NOW);
     assert_eq!(expiry, expiry_of(&format!("\t{text} "), NOW), "with spaces around it");
-    // A duration that begins later ends later. A time is the same.
+    // A duration that begins later expires later. A time does not depend on `now`.
     let tomorrow = expiry_of(text, NOW + 24 * 60 * 60);
     assert!(
         expiry.is_none() || tomorrow.is_none() || expiry <= tomorrow,
@@ -82,7 +83,7 @@ fn now() -> NaiveDateTime {
     DateTime::from_timestamp(NOW, 0).unwrap().naive_utc()
 }
 
-/// Returns a whole number and the minutes that Shoko's unit letter after it stands for.
+/// Splits a short duration into its whole number and the minutes that Shoko's unit letter stands for.
 fn short(text: &str) -> Option<(&str, i64)> {
     let (at, unit) = text.char_indices().next_back()?;
     let minutes = match unit {

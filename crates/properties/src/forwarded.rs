@@ -1,5 +1,5 @@
 //! The client's address behind proxies. The first line of an input is the peer's address and the networks of trusted
-//! proxies, with spaces between them. The second is a text that the client put in front of the addresses that its proxies
+//! proxies, separated by spaces. The second is a text that the client put in front of the addresses that its proxies
 //! added, or the host that it sent. The other lines are headers.
 
 use std::net::IpAddr;
@@ -66,7 +66,7 @@ impl Sample {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Returns whether this is the peer's address or is in a header.
+    /// Returns whether `address` is the peer's address or is in a header.
     fn names(&self, address: IpAddr) -> bool {
         let is_it = |text: &str| text.parse().is_ok_and(|ip: IpAddr| ip.to_canonical() == address);
         let values = self.headers.iter().map(|(_, value)| value.as_bytes());
@@ -77,14 +77,14 @@ impl Sample {
     }
 
     /// Adds a line to each of the two headers that the request has, before or after its other lines.
-    fn with(&self, place: Place, hop: &str, pairs: &str) -> Self {
+    fn with(&self, place: LinePosition, hop: &str, pairs: &str) -> Self {
         let mut sample = self.clone();
         for (name, value) in [(X_FORWARDED_FOR, hop), (FORWARDED, pairs)] {
             if self.headers.iter().any(|header| header.0 == name) {
                 let line = (name, HeaderValue::from_str(value).unwrap());
                 match place {
-                    Place::InFront => sample.headers.insert(0, line),
-                    Place::Behind => sample.headers.push(line),
+                    LinePosition::InFront => sample.headers.insert(0, line),
+                    LinePosition::Behind => sample.headers.push(line),
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Sample {
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum LinePosition {
     InFront,
     Behind,
 }
@@ -114,7 +114,7 @@ fn pair(hop: IpAddr) -> String {
 /// Checks that the last hop counts first. Behind one more trusted proxy, the client's address is the same. Behind a
 /// proxy that is not trusted or not known, it is the address of that proxy or of the peer.
 fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
-    let behind = |hop: &str, pairs: &str| sample.with(Place::Behind, hop, pairs).client();
+    let behind = |hop: &str, pairs: &str| sample.with(LinePosition::Behind, hop, pairs).client();
     assert_eq!(behind(&peer.to_string(), &pair(peer)), client, "behind {peer}");
     assert_eq!(behind("unknown", "for=unknown"), peer, "behind an unknown hop");
     let stranger = |ip: &IpAddr| !sample.trusts(*ip);
@@ -128,8 +128,8 @@ fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8])
     }
 }
 
-/// Returns the forms in which a proxy may pass on the host that a client sent: in quotes, or carelessly without. A comma
-/// without quotes would begin another hop, which cannot be distinguished from a real one.
+/// Returns the forms in which a proxy may pass on the host that a client sent: in quotes, or carelessly without. A
+/// comma without quotes would begin another hop, which cannot be distinguished from a real one.
 fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     let text = str::from_utf8(spoofed).ok();
     let text = text.filter(|text| HeaderValue::from_str(text).is_ok());
@@ -144,7 +144,7 @@ fn check_text_before_client(sample: &Sample, client: IpAddr, spoofed: &[u8]) {
     let strangers: [IpAddr; 2] = ["198.51.100.9", "2001:db8::9"].map(|text| text.parse().unwrap());
     for spoofed in strangers {
         let now = sample
-            .with(Place::InFront, &spoofed.to_string(), &pair(spoofed))
+            .with(LinePosition::InFront, &spoofed.to_string(), &pair(spoofed))
             .client();
         assert_eq!(now, client, "{spoofed} in front of it");
     }

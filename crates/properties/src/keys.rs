@@ -8,7 +8,7 @@ use shoko_auth::web::query::Query;
 
 use super::request::{Headers, headers, request};
 
-/// Further keys in one request are ignored.
+/// The maximum number of keys in one request. Further keys are ignored.
 const MAX_KEYS: usize = 4;
 const APIKEY: HeaderName = HeaderName::from_static("apikey");
 const NEW: &str = "00112233-4455-6677-8899-aabbccddeeff";

@@ -1,7 +1,7 @@
-//! What must hold for every input from outside.
+//! Properties that must hold for every input from outside.
 //!
-//! Each module has a function `check`, which takes the bytes of one input and panics if a property does not hold for it.
-//! The head of the module describes the format of an input. Two programs call these functions:
+//! Each module has a function `check`, which takes the bytes of one input and panics if a property does not hold for
+//! it. The head of the module describes the format of an input. Two programs call these functions:
 //!
 //! - the fuzz targets in `fuzz`, with the inputs that libFuzzer generates;
 //! - `tests/properties`, with near-valid inputs and with all stored inputs in `fuzz/corpus`.

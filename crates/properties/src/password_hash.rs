@@ -40,9 +40,9 @@ fn check_stored(password: &str, stored: &str) {
             passwords(u32::MAX).needs_rehash(stored),
             "an invalid hash needs a rehash"
         );
-        // If the hash were checked, this would take its rounds, which may be any number.
+        // Checking the hash would take all of its rounds, which may be any number.
         assert!(
-            !hasher.verify(password, Some(stored)),
+            !hasher.check(password, Some(stored)),
             "an invalid hash accepts a password"
         );
         return;
@@ -55,7 +55,7 @@ fn check_stored(password: &str, stored: &str) {
     assert!(rounds >= Passwords::MIN_ROUNDS);
     assert_eq!(passwords(rounds).needs_rehash(stored), is_imported);
     assert!(rounds == u32::MAX || passwords(rounds + 1).needs_rehash(stored));
-    if rounds <= MAX_ROUNDS && hasher.verify(password, Some(stored)) {
+    if rounds <= MAX_ROUNDS && hasher.check(password, Some(stored)) {
         check_other_passwords(password, stored, is_imported);
     }
 }
@@ -74,7 +74,7 @@ fn check_hashed(password: &str) {
     let stored = hasher.hash(password).unwrap();
     let possible = password.len() <= Passwords::MAX_BYTES && !password.contains('\0');
     for (stored, is_imported) in [(stored, false), (is_imported, true)] {
-        assert_eq!(hasher.verify(password, Some(&stored)), possible);
+        assert_eq!(hasher.check(password, Some(&stored)), possible);
         check_stored(password, &stored);
         if possible {
             check_other_passwords(password, &stored, is_imported);
@@ -84,7 +84,7 @@ fn check_hashed(password: &str) {
 
 fn check_other_passwords(password: &str, stored: &str, is_imported: bool) {
     let hasher = passwords(Passwords::MIN_ROUNDS);
-    let is_right = |password: &str| hasher.verify(password, Some(stored));
+    let is_right = |password: &str| hasher.check(password, Some(stored));
     assert!(!is_right(&format!("{password}x")) && !is_right(&format!("{password}\0")));
     // Shoko trims some passwords.
     let with_blank = format!("{password} ");

@@ -6,7 +6,7 @@ use actix_web::test::TestRequest;
 /// Names and values, in their order.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// Parses lines as headers. Other lines are left out.
+/// Parses lines as headers. Skips other lines.
 pub fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Headers {
     let header = |line: &[u8]| {
         let colon = line.iter().position(|byte| *byte == b':')?;

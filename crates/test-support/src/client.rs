@@ -80,7 +80,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Adds a header, also if there is one with this name.
+    /// Adds a header, even if there is one with this name.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));

@@ -63,7 +63,7 @@ impl TestDatabase {
         }
     }
 
-    /// Closes all connections to a PostgreSQL database and makes it reject new ones.
+    /// Closes all connections to a PostgreSQL database and prevents new ones.
     pub fn take_offline(&self) {
         let database = self.postgres();
         database.allow_connections(false);
@@ -173,7 +173,7 @@ impl PostgresDatabase {
         );
         let closed = texts_on_postgres(server, &terminate);
         if !closed.is_empty() {
-            // The function only sends a signal.
+            // `pg_terminate_backend` only sends a signal.
             let pids = closed.join(", ");
             let open = format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE pid IN ({pids})");
             wait_until("the connections are closed", || {

@@ -1,4 +1,4 @@
-//! What the tests of `shoko-auth` share: databases, an HTTP client, and the program as a process of its own.
+//! Support for the tests of `shoko-auth`: databases, an HTTP client, and the program as a process of its own.
 
 #![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 #![allow(clippy::must_use_candidate, reason = "most functions are called for their effect")]

@@ -1,4 +1,4 @@
-//! Runs programs: to their end, or as a server in a process of its own.
+//! Runs programs, either until they exit or as a server in a process of its own.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -93,7 +93,7 @@ const LISTENING: &str = "listening on ";
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have exited already.
+        // The program may have exited already.
         drop(self.child.kill());
         self.child.wait().expect("the program exits");
     }
@@ -125,7 +125,7 @@ impl OutputLines {
     #[track_caller]
     fn wait_for(&self, text: &str) -> String {
         wait_for(text, || {
-            // In this order: the last lines may arrive after the reader was seen at work.
+            // Check the reader before reading the text. Otherwise the last lines could arrive in between and be missed.
             let is_complete = self.reader.is_finished();
             let printed = self.text();
             let found = printed.lines().find_map(|line| line.split_once(text));

@@ -8,13 +8,13 @@ use sha2::{Digest, Sha512};
 
 /// The Shoko versions whose tables differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Generation {
+pub enum ShokoVersion {
     V4_2,
     V5_3,
     V6_0,
 }
 
-impl Generation {
+impl ShokoVersion {
     pub const ALL: [Self; 3] = [Self::V4_2, Self::V5_3, Self::V6_0];
 
     fn tables(self) -> String {
@@ -40,13 +40,13 @@ impl Generation {
 /// An SQLite file with Shoko's tables.
 pub struct ShokoDatabase {
     pub file: PathBuf,
-    generation: Generation,
+    generation: ShokoVersion,
     connection: SqliteConnection,
 }
 
 impl ShokoDatabase {
-    pub fn create(folder: &Path, generation: Generation) -> Self {
-        let name = if generation == Generation::V6_0 {
+    pub fn create(folder: &Path, generation: ShokoVersion) -> Self {
+        let name = if generation == ShokoVersion::V6_0 {
             "Shoko.db3"
         } else {
             "JMMServer.db3"
@@ -68,7 +68,7 @@ impl ShokoDatabase {
 
     /// Inserts a row into `JMMUser`. `None` is NULL.
     pub fn user(&mut self, id: i64, name: Option<&str>, password: Option<&str>, is_admin: bool) {
-        let trakt = if self.generation == Generation::V6_0 {
+        let trakt = if self.generation == ShokoVersion::V6_0 {
             ("", "")
         } else {
             (", IsTraktUser", ", 0")
@@ -112,7 +112,7 @@ pub fn sha512(password: &str) -> String {
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"))
 }
 
-/// Returns the key with this number.
+/// Returns a key whose first group is `number` in hex.
 pub fn key(number: u32) -> String {
     format!("{number:08x}-1f6b-4a0e-8c7d-64a2b1e0f933")
 }

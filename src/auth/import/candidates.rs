@@ -1,4 +1,5 @@
-//! Converts Shoko's rows to users and keys of this service, as far as possible. Does not look at this service's database.
+//! Converts Shoko's rows to users and keys of this service, as far as possible. Does not read this service's
+//! database.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -149,7 +150,7 @@ fn convert_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<Cand
     let key = token.and_then(Key::parse).ok_or("the key is not a GUID")?;
     let device = row.device.as_deref().and_then(|name| read_name(name, &mut remarks));
     let device = device.unwrap_or_else(|| {
-        remarks.push(format!("the device has no name: it gets '{UNNAMED_DEVICE}'"));
+        remarks.push(format!("the device has no name: it is named '{UNNAMED_DEVICE}'"));
         Name::parse(UNNAMED_DEVICE).expect("it is neither blank nor too long")
     });
     let expires_at = match row.expires_at.as_deref() {
@@ -170,7 +171,7 @@ fn convert_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<Cand
     })
 }
 
-/// Converts a name to a valid one. Returns `None` if nothing is left of it.
+/// Converts a name to a valid one. Returns `None` if no text is left.
 fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     let clean = cleaned(bytes);
     if clean.as_bytes() != bytes {
@@ -184,7 +185,7 @@ fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     Name::parse(name).ok()
 }
 
-/// Replaces control characters by spaces.
+/// Replaces control characters with spaces.
 fn cleaned(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -215,8 +216,8 @@ fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
     Ok(Some(url))
 }
 
-/// Parses a time of Shoko's to UTC. Without an offset it is in the local time of this machine, which is assumed to be
-/// Shoko's.
+/// Parses one of Shoko's times and converts it to UTC. A time without an offset is in the local time of this machine,
+/// which is assumed to be the local time of Shoko's machine.
 fn read_local_time(bytes: &[u8]) -> Option<NaiveDateTime> {
     let text = str::from_utf8(bytes).ok()?.trim();
     let local = |text: &str| text.parse::<civil::DateTime>()?.to_zoned(TimeZone::system());

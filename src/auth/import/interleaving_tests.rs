@@ -1,8 +1,8 @@
-//! Logins during an import. Each test puts the steps in a fixed order.
+//! Tests of logins during an import. Each test runs the steps in a fixed order.
 
 use std::cell::Cell;
 
-use test_support::shoko_database::{self, Generation, key, sha512};
+use test_support::shoko_database::{self, ShokoVersion, key, sha512};
 use test_support::{Backend, apply, both_databases};
 
 use super::{ImportMode, ShokoDatabase};
@@ -12,7 +12,7 @@ use crate::error::LoginError;
 /// Creates a Shoko database with these users, the first of which is an administrator with a key, and reads it.
 fn shoko_with(nodes: &Nodes, users: &[(&str, &str)]) -> ShokoDatabase {
     let folder = nodes.database.folder.path();
-    let mut shoko = shoko_database::ShokoDatabase::create(folder, Generation::V5_3);
+    let mut shoko = shoko_database::ShokoDatabase::create(folder, ShokoVersion::V5_3);
     for (id, (name, password)) in (1..).zip(users) {
         shoko.user(id, Some(name), Some(password), id == 1);
     }

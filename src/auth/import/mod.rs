@@ -1,7 +1,7 @@
 //! Imports users and keys from Shoko, so that users stay logged in when a server moves to this service.
 //!
-//! Passwords, which take long to hash, are hashed first. One short transaction then writes everything, so a running server
-//! is not blocked and a failed import changes nothing.
+//! Passwords, which take long to hash, are hashed first. One short transaction then writes everything, so a running
+//! server is not blocked and a failed import changes nothing.
 
 mod candidates;
 mod names;
@@ -37,7 +37,7 @@ const NO_HASH: &str = "dry run";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportMode {
     Write,
-    /// Writes nothing, but reports what an import would do.
+    /// Writes nothing, but returns the report that an import would return.
     DryRun,
 }
 
@@ -93,7 +93,7 @@ impl Auth {
         let mut hashes = Hashes::new();
         for (row, hash) in &shoko_hashes {
             progress(hashes.len(), shoko_hashes.len());
-            // In the pool, at a low priority: a server on this machine may be hashing too.
+            // Runs in the pool, at a low priority, because a server on this machine may be hashing too.
             let (passwords, hash) = (self.passwords.clone(), (*hash).clone());
             let slot = self.hashing.reserve()?;
             let wrapped = slot.run(&RequestContext::default(), move || passwords.wrap(&hash))??;
@@ -177,7 +177,7 @@ fn name_devices(
     here: &HashMap<KeyHash, i32>,
 ) -> Result<HashMap<i64, Name>> {
     let mut devices = DeviceNames::default();
-    // In the order of their ids, so that two imports cannot deadlock.
+    // Locks users in the order of their ids, so that two imports cannot deadlock.
     for user_id in owners.values().map(|user| user.id).collect::<BTreeSet<_>>() {
         // The lock prevents a login from issuing a key for a device that has none.
         tx.lock_credential(user_id)?;
@@ -262,7 +262,7 @@ fn add_user(tx: &mut Transaction, user: &CandidateUser, id: i32, hashes: &Hashes
     tx.insert_user(Some(id), &new, password, now)
 }
 
-/// Reports a user of Shoko's that exists already, as `owner`.
+/// Returns the report about one of Shoko's users that exists here already, as `owner`.
 fn merge(user: &CandidateUser, owner: &User) -> (RowOutcome, Option<User>, Vec<String>) {
     let rights = match (user.is_admin, owner.is_admin) {
         (true, false) => ", without administrator rights",
@@ -276,7 +276,7 @@ fn merge(user: &CandidateUser, owner: &User) -> (RowOutcome, Option<User>, Vec<S
     (RowOutcome::Merged, Some(owner.clone()), vec![remark])
 }
 
-/// Returns the ids of the added users: their own where it is free, otherwise new ones after the greatest.
+/// Returns the ids of the added users: their own ids where those are free, otherwise new ones after the greatest.
 fn assign_ids(tx: &mut Transaction, rows: impl Iterator<Item = i64>, here: &[User]) -> Result<HashMap<i64, i32>> {
     let mut taken: HashSet<i32> = here.iter().map(|user| user.id).collect();
     let mut ids = HashMap::new();

@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::candidates::CandidateUser;
 use crate::model::{Name, User, normalize};
 
-/// What the import does with a user of Shoko's.
+/// The decision about one of Shoko's users.
 pub enum MergeDecision {
     Add,
-    /// Adds the keys to this existing user, who has the same name.
+    /// Adds the keys to this existing user with the same name.
     MergeInto(User),
     /// Adds the keys to the user of this row, which has the same name and comes first.
     MergeIntoRow(i64),
@@ -16,8 +16,8 @@ pub enum MergeDecision {
     Skip(String),
 }
 
-/// Decides about each user. Also returns the automatic administrator if the import is to remove it, which happens when it is
-/// unused and the import adds another administrator.
+/// Decides about each user. Also returns the automatic administrator if the import is to remove it, which happens when
+/// it is unused and the import adds another administrator.
 pub fn decide(users: &[CandidateUser], here: &[User]) -> (Vec<MergeDecision>, Option<User>) {
     if let Some(automatic) = here.iter().find(|user| user.is_automatic) {
         let decisions = decide_among(users, here.iter().filter(|user| user.id != automatic.id));
@@ -70,8 +70,8 @@ impl DeviceNames {
         self.0.entry(user_id).or_default().extend(names);
     }
 
-    /// Assigns names to keys, given as (row, user, device), by row. The first key of a device gets the device's name unless
-    /// that is in use; the others get `NAME (2)`, `NAME (3)` and so on.
+    /// Assigns names to keys, given as (row, user, device), by row. The first key of a device gets the device's name
+    /// unless that is in use; the others get `NAME (2)`, `NAME (3)` and so on.
     pub fn assign<'a>(&mut self, keys: impl Iterator<Item = (i64, i32, &'a Name)>) -> HashMap<i64, Name> {
         let mut assigned = HashMap::new();
         let mut others = Vec::new();
@@ -117,8 +117,8 @@ mod tests {
         devices.take(1, ["kodi".to_owned()]);
         let keys = [(10, 1, &kodi), (11, 1, &second), (12, 1, &kodi), (13, 2, &kodi)];
         let assigned = devices.assign(keys.into_iter());
-        let shown = [10, 11, 12, 13].map(|row| assigned[&row].as_typed());
-        assert_eq!(shown, ["Kodi (3)", "kodi (2)", "Kodi (4)", "Kodi"]);
+        let typed = [10, 11, 12, 13].map(|row| assigned[&row].as_typed());
+        assert_eq!(typed, ["Kodi (3)", "kodi (2)", "Kodi (4)", "Kodi"]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct RowReport {
     /// The name of the user or device in Shoko; never a key.
     pub name: String,
     pub outcome: RowOutcome,
-    /// What was unusual, and how the import handled it.
+    /// The unusual facts about the row, and how the import handled them.
     pub remarks: Vec<String>,
 }
 

@@ -1,8 +1,8 @@
 //! Reads Shoko's database for the import: the rows of two tables, however unusual their values.
 //!
-//! Nothing is written to the file or next to it, even while Shoko has it open. Only a database that was not closed properly
-//! and that no process has open is copied first, to a private temporary folder. The columns differ between versions of
-//! Shoko; missing ones are read as NULL.
+//! Nothing is written to the file or next to it, even while Shoko has it open. Only a database that was not closed
+//! properly and that no process has open is copied first, to a private temporary folder. The columns differ between
+//! versions of Shoko; missing ones are read as NULL.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -39,7 +39,7 @@ pub enum ShokoError {
     },
 }
 
-/// Returns what to do about a file that SQLite cannot read.
+/// Returns advice about a file that SQLite cannot read, or an empty text.
 fn hint(path: &Path) -> &'static str {
     if beside(path, "-journal").exists() {
         ". Shoko is writing to it or was not stopped properly: start and stop Shoko once, then try again"
@@ -48,12 +48,12 @@ fn hint(path: &Path) -> &'static str {
     }
 }
 
-/// Returns the path of the file that SQLite keeps beside the database, with this suffix (such as `-wal`).
+/// Returns the path of SQLite's file with this suffix, such as `-wal`, next to the database.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()))
 }
 
-/// The rows that are imported.
+/// The rows of a Shoko database that an import reads.
 pub struct ShokoDatabase {
     /// By id.
     pub users: Vec<ShokoUser>,
@@ -82,7 +82,7 @@ pub struct ShokoUser {
     /// `IsTraktUser`.
     #[diesel(sql_type = BigInt)]
     pub is_trakt_user: i64,
-    /// `PlexUsers`: names with commas between them.
+    /// `PlexUsers`: names separated by commas.
     #[diesel(sql_type = Nullable<Binary>)]
     pub plex_users: Option<Vec<u8>>,
     /// `AvatarImageBlob`.
@@ -99,7 +99,7 @@ pub struct ShokoKey {
     /// `AuthID`.
     #[diesel(sql_type = BigInt)]
     pub id: i64,
-    /// `UserID`, which need not be anybody's.
+    /// `UserID`, which may refer to no user.
     #[diesel(sql_type = Nullable<BigInt>)]
     pub user_id: Option<i64>,
     /// `DeviceName`.
@@ -114,7 +114,7 @@ pub struct ShokoKey {
 }
 
 impl ShokoDatabase {
-    /// Reads the file.
+    /// Reads the Shoko database at `path`.
     pub fn read(path: &Path) -> Result<Self, ShokoError> {
         let sqlite = |source: Box<dyn std::error::Error + Send + Sync>| ShokoError::Sqlite {
             path: path.to_owned(),
@@ -125,7 +125,7 @@ impl ShokoDatabase {
             path: path.to_owned(),
             source,
         })?;
-        let source = Source::new(path)?;
+        let source = ReadableFile::new(path)?;
         let mut connection = SqliteConnection::establish(&source.url).map_err(|e| sqlite(e.into()))?;
         let read = |c: &mut SqliteConnection| {
             c.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")?;
@@ -134,7 +134,7 @@ impl ShokoDatabase {
         let data = read(&mut connection)
             .map_err(|e| sqlite(e.into()))?
             .ok_or_else(|| ShokoError::NotShoko(path.to_owned()))?;
-        // The rows are sorted by id, so duplicates are neighbours.
+        // The rows are sorted by id, so duplicates are neighbors.
         let differ = |ids: Vec<i64>| ids.is_sorted_by(|one, next| one < next);
         let ids = [
             data.users.iter().map(|user| user.id).collect(),
@@ -215,16 +215,16 @@ fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<St
     Ok(names.into_iter().map(|row| row.name).collect())
 }
 
-/// How to open the file without creating others next to it.
-struct Source {
+/// The URL by which SQLite opens the file without creating other files next to it.
+struct ReadableFile {
     url: String,
-    /// A copy, deleted when this is dropped.
+    /// A temporary copy of the file, deleted when this is dropped.
     _copy: Option<TempDir>,
 }
 
-impl Source {
-    /// SQLite would create files next to a database in WAL mode that no process has open. If the write-ahead log is empty,
-    /// the file is complete and cannot change. Otherwise a copy is read.
+impl ReadableFile {
+    /// Decides how to open the file. SQLite would create files next to a database in WAL mode that no process has open.
+    /// If the write-ahead log is empty, the file is complete and cannot change. Otherwise a copy is read.
     fn new(path: &Path) -> Result<Self, ShokoError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -261,8 +261,8 @@ impl Source {
     }
 }
 
-/// Returns whether the file's header says that it has a write-ahead log (SQLite's file format, section 1.3), or `None` if
-/// it is not a database.
+/// Returns whether the file's header says that it has a write-ahead log (SQLite's file format, section 1.3), or `None`
+/// if it is not a database.
 fn is_wal(path: &Path) -> io::Result<Option<bool>> {
     let mut head = Vec::new();
     File::open(path)?.take(20).read_to_end(&mut head)?;

@@ -12,8 +12,8 @@ use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
 use crate::secret::key::Key;
 
-/// The longest delay before a revocation on one node takes effect on another. The delay itself is the promise under test,
-/// so there is no condition to wait for.
+/// The longest delay before a revocation on one node takes effect on another. The delay itself is the promise under
+/// test, so there is no condition to wait for.
 const MAX_REVOCATION_DELAY: Duration = Duration::from_millis(100);
 
 fn administrator(name: &str) -> NewUser {
@@ -137,12 +137,12 @@ fn revoking_all_keys_waits_for_a_key_that_is_being_issued(backend: Backend) {
     let (locked, is_locked) = mpsc::channel();
     thread::scope(|scope| {
         let login = scope.spawn(|| {
-            nodes.one.store.write(|db| {
-                db.lock_credential(credential.user_id)?;
+            nodes.one.store.write(|tx| {
+                tx.lock_credential(credential.user_id)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 let other = Name::parse("other").unwrap();
-                nodes.one.find_or_issue_key(db, &credential, &other, None)
+                nodes.one.find_or_issue_key(tx, &credential, &other, None)
             })
         });
         is_locked.recv().unwrap();
@@ -161,8 +161,8 @@ fn revoking_a_key_waits_for_a_running_change_with_it(backend: Backend) {
     let about_to_commit = AtomicBool::new(false);
     thread::scope(|scope| {
         let change = scope.spawn(|| {
-            nodes.one.store.write(|db| {
-                let found = db.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
+            nodes.one.store.write(|tx| {
+                let found = tx.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
                 checked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 about_to_commit.store(true, Ordering::SeqCst);
@@ -184,9 +184,9 @@ fn creating_a_user_waits_for_a_running_demotion_and_is_rejected(backend: Backend
     let (demoted, is_demoted) = mpsc::channel();
     thread::scope(|scope| {
         let demotion = scope.spawn(|| {
-            nodes.two.store.write(|db| {
-                db.lock_users()?;
-                db.set_admin(caller.holder.user_id, false)?;
+            nodes.two.store.write(|tx| {
+                tx.lock_users()?;
+                tx.set_admin(caller.holder.user_id, false)?;
                 demoted.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.one);
                 Ok::<_, ServiceError>(())

@@ -1,10 +1,10 @@
 //! Limits failed logins for each client network and each account. Failures are counted in the database, so the limits
 //! hold across nodes and restarts.
 //!
-//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row; each further attempt then has
-//! to wait: a second, two, four, up to 15 minutes. Every network from which the account has logged in recently has its
-//! own count, and all other networks share one, so strangers cannot lock the owner out. Names without a user are counted
-//! like any other.
+//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row; each further attempt then
+//! has to wait: a second, two, four, up to 15 minutes. Every network from which the account has logged in recently has
+//! its own count, and all other networks share one, so strangers cannot lock the owner out. Names without a user are
+//! counted like any other.
 //!
 //! Each attempt is recorded before its password is checked and settled afterward. Concurrent attempts therefore cannot
 //! exceed the limit: the surplus waits for earlier ones to finish.
@@ -21,14 +21,14 @@ use crate::error::{LoginError, Result, ServiceError, Throttled};
 use crate::model::{Name, Network, RequestContext, normalize};
 use crate::store::{Credential, Failures, Reader, Transaction};
 pub use policy::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
-use policy::{FORGET_ACCOUNT_AFTER, Verdict, blocked_until, current, verdict};
+use policy::{ACCOUNT_FAILURES_TTL, Verdict, blocked_until, current, verdict};
 
 /// How long a network stays known after a login from it.
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
-/// A known network is stored again only when its last login was longer ago than this.
+/// A known network is stored again only if its last login was longer ago than this.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
-/// How often a waiting attempt checks whether another node has settled earlier ones. Attempts that this node settles wake
-/// it directly.
+/// How often a waiting attempt checks for attempts that another node has settled. Attempts settled on this node wake it
+/// up.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an attempt waits for earlier ones to be settled.
 const MAX_SETTLE_WAIT: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Returns the (account, network) pairs whose failures it counts toward, in the order of the table.
+    /// Returns the (account, network) pairs for which this attempt counts, in the order of the table.
     fn counts(&self) -> [(&str, &str); 2] {
         let network = if self.is_known { self.network.as_str() } else { "" };
         [("", &self.network), (&self.account, network)]
@@ -120,7 +120,7 @@ impl Auth {
         }
     }
 
-    /// Counts the outcome of an attempt.
+    /// Settles an attempt: records its outcome.
     pub(super) fn settle_attempt(&self, attempt: Option<Attempt>, outcome: Outcome) -> Result<()> {
         let Some(attempt) = attempt else { return Ok(()) };
         let settled = self.store.write(|tx| settle(tx, &attempt, outcome, self.now()));
@@ -188,7 +188,7 @@ impl Auth {
         self.store
             .write(|tx| tx.delete_old_failures_of_networks(now - NETWORK_WINDOW))?;
         self.store
-            .write(|tx| tx.delete_old_failures_of_accounts(now - FORGET_ACCOUNT_AFTER))?;
+            .write(|tx| tx.delete_old_failures_of_accounts(now - ACCOUNT_FAILURES_TTL))?;
         self.store.write(|tx| tx.delete_old_networks(now - KNOWN_NETWORK_TTL))
     }
 }

@@ -5,17 +5,17 @@ use chrono::{NaiveDateTime, TimeDelta};
 use crate::error::ThrottleScope;
 use crate::store::Failures;
 
-/// How often a network may fail within [`NETWORK_WINDOW`].
+/// The number of failures within [`NETWORK_WINDOW`] after which a network is rejected.
 pub const NETWORK_FAILURES: i32 = 20;
-/// Starts with the first failure.
+/// How long the failures of a network count, from the first failure on.
 pub const NETWORK_WINDOW: TimeDelta = TimeDelta::minutes(10);
-/// How often an account may fail in a row without a wait.
+/// The number of failures in a row after which an account has to wait.
 pub const ACCOUNT_FAILURES: i32 = 5;
 /// The longest time that an account has to wait.
 pub const MAX_BACKOFF: TimeDelta = TimeDelta::minutes(15);
 /// An account's count starts again after this time without a failure.
-pub const FORGET_ACCOUNT_AFTER: TimeDelta = TimeDelta::days(1);
-/// An attempt that has not been settled after this time counts as a failure: its node has died.
+pub const ACCOUNT_FAILURES_TTL: TimeDelta = TimeDelta::days(1);
+/// The time after which an attempt that has not been settled counts as a failure: its node has died.
 const MAX_PENDING_TIME: TimeDelta = TimeDelta::seconds(15);
 
 /// The decision about one more attempt.
@@ -44,7 +44,7 @@ pub fn current(mut row: Failures, now: NaiveDateTime) -> Failures {
     let lapses_at = if row.account.is_empty() {
         row.first_at + NETWORK_WINDOW
     } else {
-        row.last_at + FORGET_ACCOUNT_AFTER
+        row.last_at + ACCOUNT_FAILURES_TTL
     };
     if lapses_at <= now {
         row.failures = 0;
@@ -52,7 +52,7 @@ pub fn current(mut row: Failures, now: NaiveDateTime) -> Failures {
     row
 }
 
-/// Returns until when this count blocks another attempt. The time may have passed already.
+/// Returns the time until which this count blocks another attempt. The time may have passed already.
 pub fn blocked_until(row: &Failures) -> Option<NaiveDateTime> {
     if row.account.is_empty() {
         return (row.failures >= NETWORK_FAILURES).then(|| row.first_at + NETWORK_WINDOW);
@@ -65,7 +65,7 @@ pub fn blocked_until(row: &Failures) -> Option<NaiveDateTime> {
     Some(row.last_at + wait)
 }
 
-/// Decides by all counts that exist. A rejection outweighs a wait, and a longer rejection a shorter one.
+/// Decides from all counts that exist. A rejection outweighs a wait, and a longer rejection a shorter one.
 pub fn verdict(rows: &[Failures], now: NaiveDateTime) -> Verdict {
     let mut verdict = Verdict::Allow;
     for row in rows.iter().cloned().map(|row| current(row, now)) {

@@ -1,8 +1,8 @@
-//! The key cache: owners of verified keys, so that verifying a key that is in use costs no query.
+//! The key cache: the holders of verified keys. Verifying a key that is in use therefore costs no query.
 //!
 //! An entry must not outlive the facts that it records. Every change to a user or their keys increments a counter, the
-//! generation. A lookup reads the generation first, and its result is valid until a later change to that user, so a slow
-//! lookup that began before a revocation cannot bring the key back.
+//! generation. A lookup reads the generation first, and its result is valid until a later change to that user, so a
+//! slow lookup that began before a revocation cannot bring the key back.
 //!
 //! Changes made by other processes arrive through the change feed (`super::feed`), which extends the time until which
 //! entries are valid. When the feed is late, whatever the reason, no entry is valid.
@@ -17,13 +17,13 @@ use quick_cache::sync::Cache;
 use crate::model::KeyHolder;
 use crate::secret::key::KeyHash;
 
-/// How many keys are cached, at about 200 bytes each.
+/// The maximum number of cached keys, at about 200 bytes each.
 const MAX_ENTRIES: usize = 100_000;
-/// How many generations are kept for users, and for keys. More users than this share slots, so that a change to one also
-/// invalidates another.
+/// The number of generations that are kept for users, and for keys. If there are more users than slots, they share
+/// slots, so that a change to one user also invalidates another.
 const GENERATION_SLOTS: usize = 1 << 16;
-/// How long a cached lookup stays valid. This also bounds what the change feed cannot report, such as a restored database
-/// or a lagging replica.
+/// How long a cached lookup stays valid. This also bounds what the change feed cannot report, such as a restored
+/// database or a lagging replica.
 const CACHE_ENTRY_TTL: Duration = Duration::from_secs(60);
 
 /// A point in the order of changes and lookups.
@@ -103,8 +103,8 @@ impl KeyCache {
         self.user_changes.record(user_slot(user_id), self.next_generation());
     }
 
-    /// Invalidates one key that the database does not have: another process may have revoked it without its change having
-    /// arrived yet.
+    /// Invalidates one key that the database does not have: another process may have revoked it without its change
+    /// having arrived yet.
     pub fn invalidate_key(&self, hash: &KeyHash) {
         self.key_changes.record(key_slot(hash), self.next_generation());
     }
@@ -114,7 +114,7 @@ impl KeyCache {
         self.global_change.fetch_max(generation, Ordering::SeqCst);
     }
 
-    /// Makes all entries that have not been invalidated valid until `time`.
+    /// Sets the time until which entries are valid that have not been invalidated.
     pub fn set_valid_until(&self, time: Instant) {
         self.valid_until.store(self.micros(time), Ordering::SeqCst);
     }

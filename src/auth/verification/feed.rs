@@ -18,8 +18,8 @@ const STALE_AFTER: Duration = Duration::from_millis(100);
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Auth {
-    /// Starts to cache verified keys while changes to `database`, which must be this service's own, can be followed. Only
-    /// a server needs this: a command ends too soon to profit.
+    /// Starts to follow changes to `database`, which must be this service's own. Verified keys are cached while that
+    /// succeeds. Only a server needs this: a command exits too soon to benefit.
     pub fn follow_changes(&self, database: &Database) -> io::Result<()> {
         let (cache, database) = (Arc::downgrade(&self.key_cache), database.clone());
         let thread = Builder::new().name("change-feed".to_owned());
@@ -43,7 +43,7 @@ fn follow(cache: &Weak<KeyCache>, database: &Database) {
     }
 }
 
-/// Follows the feed on one connection until that fails.
+/// Follows the feed on one connection until the connection fails.
 fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut FeedHealth) -> Result<()> {
     let mut feed = ChangeFeed::open(database)?;
     // Changes made before the feed was open have been missed.
@@ -65,7 +65,7 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
     Ok(())
 }
 
-/// Whether the feed is down, so that only changes of that are logged.
+/// The state of the feed, kept so that only transitions are logged.
 #[derive(Default)]
 struct FeedHealth {
     is_down: bool,
@@ -77,7 +77,7 @@ impl FeedHealth {
             (Some(error), false) => {
                 log::warn!("the change feed is down, so every verification queries the database: {error}");
             }
-            (None, true) => log::info!("the change feed is back"),
+            (None, true) => log::info!("the change feed is up again"),
             _ => {}
         }
         self.is_down = error.is_some();

@@ -1,8 +1,8 @@
 //! Looks up keys that are not cached, on a thread with a database connection of its own.
 //!
-//! One query serves all waiting requests, so the more keys wait, the less each of them costs. Logins and verifications do
-//! not wait for each other's connections, and a flood of unknown keys occupies no more than this thread. A second thread
-//! made the throughput worse: each found fewer keys waiting.
+//! One query serves all waiting requests, so the more keys wait, the less each of them costs. Logins and verifications
+//! do not wait for each other's connections, and a flood of unknown keys occupies only this thread. A second thread
+//! reduced the throughput, because each thread found fewer keys waiting.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -18,15 +18,15 @@ use crate::secret::key::KeyHash;
 use crate::settings::{CoreSettings, Database};
 use crate::store::Store;
 
-/// How many requests one query serves.
+/// The maximum number of requests that one query serves.
 const MAX_BATCH: usize = 256;
-/// How many requests may wait. Further ones fail with [`ServiceError::Busy`].
+/// The maximum number of waiting requests. Further ones fail with [`ServiceError::Busy`].
 const MAX_PENDING_LOOKUPS: usize = 2_000;
 
 /// The holder of the first valid key of a request.
 pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
 
-/// The lookup thread, which starts with the first lookup and ends when this is dropped.
+/// The lookup thread, which starts with the first lookup and stops when this is dropped.
 pub struct Lookups {
     clock: Clock,
     database: Database,
@@ -82,7 +82,7 @@ fn run(store: &Store, cache: &KeyCache, clock: &Clock, queue: &Receiver<Lookup>)
         let batch = std::iter::once(first)
             .chain(queue.try_iter().take(MAX_BATCH - 1))
             .collect();
-        // A panic fails its batch, whose callbacks are dropped, and must not end the thread.
+        // A panic fails its batch, whose callbacks are dropped, but must not stop the thread.
         drop(catch_unwind(AssertUnwindSafe(|| look_up(store, cache, clock, batch))));
     }
 }

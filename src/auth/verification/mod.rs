@@ -18,8 +18,8 @@ use crate::model::{Caller, KeyHolder, KeyUse, RequestContext};
 use crate::secret::key::{Key, KeyHash};
 
 impl Auth {
-    /// Returns the caller that presents these keys if the cache has a valid entry for the first of them. Later keys count
-    /// only when the first is invalid, which the cache cannot tell.
+    /// Returns the caller that presents these keys if the cache has a valid entry for the first of them. Later keys
+    /// count only if the first is invalid, which the cache cannot determine.
     pub fn cached_caller(&self, keys: &[Key], context: &RequestContext) -> Option<Caller> {
         let holder = self.key_cache.get(&keys.first()?.hash(), self.now())?;
         let context = context.clone();
@@ -32,8 +32,8 @@ impl Auth {
         self.lookups.start(keys.iter().map(Key::hash).collect(), on_result);
     }
 
-    /// Makes a caller of a holder that was looked up, and records that the key was used. Cache hits are not recorded:
-    /// entries live for at most a minute, and minute precision is enough.
+    /// Creates a caller from a holder that was looked up, and records that the key was used. Cache hits are not
+    /// recorded: entries live for at most a minute, and minute precision is enough.
     pub fn looked_up_caller(&self, holder: Arc<KeyHolder>, context: RequestContext) -> Caller {
         self.last_used.record(KeyUse {
             key_id: holder.key_id,

@@ -32,8 +32,8 @@ pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Re
 
 /// Revoke a key.
 ///
-/// With `apikey` in the query and no body (or `null`), revokes that key. Knowing the key is enough; the response is the
-/// same if it is unknown. With a JSON string as body, revokes that key or, if there is none and the request presents a
+/// With `apikey` in the query and no body (or `null`), revokes that key. Knowing the key is enough; an unknown key gets
+/// the same response. With a JSON string as body, revokes that key or, if there is none and the request presents a
 /// key, all keys of the caller's device of that name. A key in the query then only authenticates the caller.
 #[utoipa::path(delete, path = "/api/auth", tag = "Auth", security((), ("ApiKey" = []), ("Bearer" = [])),
     params(("apikey" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
@@ -55,7 +55,7 @@ pub async fn revoke(
             })
             .await
         }
-        // The response does not reveal whether the key existed.
+        // The response does not reveal whether there was such a key.
         (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &context)).await {
             Err(ManageError::UnknownKey) => Ok(()),
             revoked => revoked,
@@ -83,7 +83,7 @@ pub async fn change_password(
     change_queried_password(auth, caller, query, body, "Could not get user").await
 }
 
-/// Changes the password of the user in the query. `unknown_user` is the route's own text.
+/// Changes the password of the user in the query. `unknown_user` is the route's text about an unknown user.
 pub(super) async fn change_queried_password(
     auth: Data<Auth>,
     caller: Caller,

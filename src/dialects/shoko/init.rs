@@ -114,7 +114,7 @@ fn versions() -> Value {
     })
 }
 
-/// Tell whether others are using the server. Always false.
+/// Get whether the server is in use by others, which is always false.
 #[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
     responses((status = 200, description = "Always `false`.", body = bool, content_type = "application/json", example = json!(false))), security(()))]
 pub async fn in_use() -> impl Responder {
@@ -172,7 +172,7 @@ pub async fn my_id(caller: Caller) -> impl Responder {
     Json(json!({"userid": caller.holder.user_id}))
 }
 
-/// Formats the uptime as .NET formats a time span, without days. Only people read it.
+/// Formats the uptime as .NET formats a time span, without days. Only people read the result.
 fn uptime(process: &Process) -> String {
     let seconds = (Utc::now() - process.started_at()).num_seconds().max(0);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

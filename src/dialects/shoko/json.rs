@@ -1,5 +1,5 @@
-//! JSON bodies as Shoko accepts them: members match in any case, the last of several wins, unknown ones are ignored, and
-//! a number or boolean is accepted where text is expected. Otherwise JSON is strict.
+//! JSON bodies as Shoko accepts them: members match in any case, the last of several wins, unknown ones are ignored,
+//! and a number or boolean is accepted where text is expected. Otherwise JSON is strict.
 
 use actix_web::mime::{self, Mime};
 use serde::de::value::MapDeserializer;
@@ -15,15 +15,15 @@ pub async fn object<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     parse_object(&text(body).await?)
 }
 
-/// Reads a value of a standard format, without this module's leniency. `format` names it for the problem of any other
-/// value.
+/// Reads a value of a standard format, without this module's leniency. `format` names the format in the error about any
+/// other value.
 pub async fn value<T: DeserializeOwned>(body: Body, format: &str) -> Result<T, Problem> {
     let text = text(body).await?;
     let value = parse(&text)?.ok_or_else(no_body)?;
     from_raw(value).map_err(|_| Problem::invalid("", format!("The body must be {format}.")))
 }
 
-/// Reads a string, number or boolean as text. `None` means that there is no body, or a `null`.
+/// Reads a string, number or boolean as text. Returns `None` if there is no body, or a `null`.
 pub async fn scalar(body: Body) -> Result<Option<String>, Problem> {
     let text = text(body).await?;
     let Some(value) = parse(&text)? else { return Ok(None) };
@@ -31,7 +31,7 @@ pub async fn scalar(body: Body) -> Result<Option<String>, Problem> {
     Ok(Some(scalar.0))
 }
 
-/// Reads a string, number or boolean as text. `name` is what its absence is reported as.
+/// Reads a string, number or boolean as text. `name` names the text in the error about its absence.
 pub async fn required_scalar(body: Body, name: &str) -> Result<String, Problem> {
     let text = scalar(body).await?;
     text.ok_or_else(|| Problem::invalid("", format!("The {name} field is required.")))
@@ -68,7 +68,7 @@ fn is_json(mime: &Mime) -> bool {
     json && charset.is_none_or(|name| name == mime::UTF_8 || name == "utf8")
 }
 
-/// Parses exactly one JSON value. `None` means that the text is blank, or a `null`.
+/// Parses exactly one JSON value. Returns `None` if the text is blank, or a `null`.
 fn parse(text: &str) -> Result<Option<&RawValue>, Problem> {
     if text.trim().is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! `/api/v3/User/Current`: what callers may do with their own user.
+//! `/api/v3/User/Current`: the routes for the caller's own user.
 
 use actix_web::Responder;
 use actix_web::web::Data;

@@ -1,4 +1,4 @@
-//! Problems in Shoko's words, where they differ from the service's own.
+//! Problems with Shoko's texts, where these differ from the service's own.
 
 use actix_web::http::StatusCode;
 
@@ -23,19 +23,19 @@ pub fn of_login(error: LoginError) -> Problem {
     }
 }
 
-/// Describes why the caller got no other key.
+/// Describes why no key was issued to the caller.
 pub fn of_issue(error: IssueError) -> Problem {
     match error {
         IssueError::BadExpiry(_) => bad_expiry(),
-        IssueError::SessionExpires => bad_request("Cannot create a non-expiring token from an expiring session."),
-        IssueError::BeyondSession => {
+        IssueError::WouldNeverExpire => bad_request("Cannot create a non-expiring token from an expiring session."),
+        IssueError::WouldOutliveCaller => {
             bad_request("Requested expiration extends beyond the current session's expiration.")
         }
         IssueError::Key(error) => error.into(),
     }
 }
 
-/// Describes why no key was revoked. `unknown_key` is the route's own text.
+/// Describes why no key was revoked. `unknown_key` is the route's text about an unknown key.
 pub fn of_revocation(error: ManageError, unknown_key: &str) -> Problem {
     match error {
         ManageError::UnknownKey => bad_request(unknown_key),
@@ -43,7 +43,7 @@ pub fn of_revocation(error: ManageError, unknown_key: &str) -> Problem {
     }
 }
 
-/// Describes why a password was not changed. `unknown_user` is the route's own text.
+/// Describes why a password was not changed. `unknown_user` is the route's text about an unknown user.
 pub fn of_password_change(error: ManageError, unknown_user: &str) -> Problem {
     match error {
         ManageError::UnknownUser => bad_request(unknown_user),

@@ -12,7 +12,7 @@ use crate::web::problem::Problem;
 pub struct PlainText(pub String);
 
 impl PlainText {
-    /// Forbids caches to store the response, which holds a key.
+    /// Prevents caches from storing the response, which holds a key.
     #[must_use]
     pub fn no_store(self) -> CustomizeResponder<Self> {
         self.customize().insert_header((header::CACHE_CONTROL, "no-store"))
@@ -39,7 +39,7 @@ impl Responder for PlainText {
 pub struct Json<T>(pub T);
 
 impl<T: Serialize> Json<T> {
-    /// Forbids caches to store the response, which holds a key.
+    /// Prevents caches from storing the response, which holds a key.
     #[must_use]
     pub fn no_store(self) -> CustomizeResponder<Self> {
         self.customize().insert_header((header::CACHE_CONTROL, "no-store"))

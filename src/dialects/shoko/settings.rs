@@ -1,4 +1,4 @@
-//! `/api/v3/Settings`: the few of Shoko's settings that its web UI needs.
+//! `/api/v3/Settings`: the few settings of Shoko that its web UI needs.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};

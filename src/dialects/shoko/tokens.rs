@@ -40,7 +40,7 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
     Ok(Json(AuthToken::from(issued.map_err(of_issue)?)).no_store())
 }
 
-/// List the caller's keys, or all keys if an administrator asks for them.
+/// List the caller's keys, or all keys if an administrator requests them.
 #[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
     params(("showAll" = Option<bool>, Query, description = "List the keys of all users. Only for administrators.", example = false)),
     responses((status = 200, description = "The keys, without their secret part.", body = Vec<ListedToken>,

@@ -26,7 +26,7 @@ pub struct CoreAuthUser {
 }
 
 impl CoreAuthUser {
-    /// Validates the request. Reports everything that is wrong at once, as Shoko does.
+    /// Validates the request. Reports all errors at once, as Shoko does.
     pub fn check(self) -> Result<LogIn, Problem> {
         let names = LoginMembers {
             user: "user",
@@ -42,16 +42,16 @@ impl CoreAuthUser {
     }
 }
 
-fn check_name(text: Option<Text>, member: &str, what: &str, errors: &mut Errors) -> Option<Name> {
+fn check_name(text: Option<Text>, member: &str, label: &str, errors: &mut Errors) -> Option<Name> {
     let text = text.map_or(String::new(), |text| text.0);
     Name::parse(&text)
         .map_err(|error| match error {
-            NameError::Blank => errors.add(member, format!("{what} is required")),
+            NameError::Blank => errors.add(member, format!("{label} is required")),
             NameError::TooLong => errors.add(
                 member,
-                format!("{what} may have at most {} characters", Name::MAX_CHARS),
+                format!("{label} may have at most {} characters", Name::MAX_CHARS),
             ),
-            NameError::ControlCharacter => errors.add(member, format!("{what} must not contain control characters")),
+            NameError::ControlCharacter => errors.add(member, format!("{label} must not contain control characters")),
         })
         .ok()
 }
@@ -75,8 +75,8 @@ pub struct SignInRequest {
 }
 
 impl SignInRequest {
-    /// Validates the request. Reports everything that is wrong at once, as Shoko does, except a wrong expiry, which is
-    /// reported after the password has been checked.
+    /// Validates the request. Reports all errors at once, as Shoko does, except a wrong expiry, which is reported after
+    /// the password has been checked.
     pub fn check(self) -> Result<LogIn, Problem> {
         let names = LoginMembers {
             user: "User",

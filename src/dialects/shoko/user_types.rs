@@ -153,7 +153,7 @@ impl UserBody {
 
     /// Returns the members of `user` that `patch` changes. Members match in any case.
     ///
-    /// Only a few operations on a member or an item of one are allowed, and none that would let a small patch make a
+    /// Allows only a few operations on a member or an item of one, and none by which a small patch could produce a
     /// large user.
     pub fn patched(user: &model::User, patch: Patch) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem::invalid("", text);
@@ -184,11 +184,11 @@ impl UserBody {
     }
 }
 
-/// The most operations in a JSON Patch, more than any client sends.
+/// The maximum number of operations in a JSON Patch, more than any client sends.
 const MAX_OPERATIONS: usize = 100;
 
-/// Rewrites an operation for `document`: gives the path's first member the case it has there, and replaces the removal of a
-/// member with emptying it.
+/// Rewrites an operation for `document`: gives the path's first member the case it has there, and replaces the removal
+/// of a member with emptying it.
 fn adapt(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation, Problem> {
     let path = match &mut operation {
         PatchOperation::Add(add) => &mut add.path,
@@ -245,7 +245,7 @@ pub struct ChangePasswordRequest {
 }
 
 impl ChangePasswordRequest {
-    /// Validates the request and returns the password and what happens to the keys.
+    /// Validates the request and returns the password and the effect on the keys.
     pub fn check(self) -> Result<(SecretText, KeysAfterChange), Problem> {
         let password = self
             .password

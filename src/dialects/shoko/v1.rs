@@ -1,5 +1,5 @@
-//! `/v1/User`: the login of Shoko Desktop, which does not use keys. It shows the names of all users to everyone, so it is off
-//! by default. The rest of v1 is not supported.
+//! `/v1/User`: the login of Shoko Desktop, which does not use keys. It shows the names of all users to everyone, so it
+//! is off by default. The rest of v1 is not supported.
 
 use actix_web::web::{Data, Path};
 use actix_web::{Either, HttpResponse, Responder};
@@ -45,7 +45,7 @@ pub struct JMMUser {
     is_trakt_user: u8,
     /// Always empty.
     hide_categories: &'static str,
-    /// The same as `IsAdmin`.
+    /// 1 for administrators, like `IsAdmin`.
     can_edit_server_settings: u8,
     /// Always empty.
     plex_users: &'static str,
@@ -102,7 +102,7 @@ pub async fn log_in(
     let rejected = || Either::Right(HttpResponse::NoContent());
     let form = Query::parse(&body.text(is_form, "application/x-www-form-urlencoded").await?);
     let password = SecretText::new(form.all("password").last().unwrap_or_default().to_owned());
-    // Shoko, and so its Desktop, means a blank by `+`. A user with a `+` in the name cannot log in here.
+    // In Shoko, and so in Shoko Desktop, `+` stands for a blank. A user with a `+` in the name cannot log in here.
     let Ok(name) = Name::parse(&name.replace('+', " ")) else {
         return Ok(rejected());
     };

@@ -1,4 +1,4 @@
-//! Serves a built Shoko web UI from a folder, so that one process is all that a person with a browser needs.
+//! Serves a built Shoko web UI from a folder, so that people with a browser need no other server.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ struct Found {
 }
 
 impl Folder {
-    /// Opens a file, or the page for any other path, which the page's script interprets.
+    /// Opens a file. For any other path, opens the page, whose script interprets the path.
     fn open(&self, path: &Path) -> io::Result<Found> {
         let (path, page) = (self.0.join(path), self.0.join("index.html"));
         let path = if path.is_file() { path } else { page.clone() };
@@ -49,8 +49,8 @@ impl Folder {
 }
 
 async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpResponse, Problem> {
-    // `PathBufWrap` rejects paths that leave the folder or name a hidden file. These get the page. Links in the folder are
-    // followed.
+    // `PathBufWrap` rejects paths that leave the folder or name a hidden file. Requests for these receive the page.
+    // Links in the folder are followed.
     let path = request.match_info().query("file").parse::<PathBufWrap>();
     let path = path.map(|path| path.as_ref().to_owned()).unwrap_or_default();
     let opened = block(move || folder.open(&path)).await;

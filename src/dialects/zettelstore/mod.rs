@@ -27,7 +27,7 @@ use types::Token;
 
 /// The device of all tokens.
 const DEVICE: &str = "Zettelstore";
-/// The shortest time from the password check to the response, for checks that take most of the delay.
+/// The shortest time from the password check to the response. It applies when the check takes most of the delay.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 /// The most that the delay varies in either direction.
 const MAX_JITTER: Duration = Duration::from_millis(50);
@@ -169,7 +169,7 @@ async fn command(
     }
 }
 
-/// Returns whether clients have to log in. Fails if nobody can.
+/// Returns whether clients have to log in. Fails if all logins are rejected.
 fn is_login_required(settings: &ZettelstoreSettings) -> Result<bool, ZettelstoreError> {
     match settings.auth {
         ZettelstoreAuth::On => Ok(true),
@@ -182,7 +182,7 @@ fn is_login_required(settings: &ZettelstoreSettings) -> Result<bool, Zettelstore
 }
 
 /// Waits until about `delay` after `start`, or a little longer if the password check took most of that, so that the
-/// response time tells nothing about the password. Occupies no thread.
+/// response time reveals nothing about the password. Occupies no thread.
 async fn delay(start: Instant, delay: Duration) {
     if delay.is_zero() {
         return;

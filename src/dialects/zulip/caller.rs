@@ -26,7 +26,7 @@ impl Dialect for Zulip {
         Ok(Keys::from_iter([key]))
     }
 
-    /// Zulip tells the holder of a disabled user's key that the user is disabled.
+    /// Reports that the user is disabled if the key belongs to a disabled user, as Zulip does.
     async fn rejection(auth: &Data<Auth>, keys: Keys) -> ZulipError {
         let is_disabled = move |auth: &Auth| match keys.first() {
             Some(key) => auth.is_key_of_disabled_user(key),
@@ -56,7 +56,7 @@ impl FromRequest for ZulipCaller {
         let name = credentials(request).map(|(name, _)| name);
         async move {
             let (caller, name) = (caller.await?.into_inner(), name?);
-            let auth = auth.await.expect("the server gives every route the service");
+            let auth = auth.await.expect("the server registers the service for every route");
             let own_user = move |auth: &Auth| auth.own_user(&caller).map(|user| Self { caller, user });
             let found = call(&auth, own_user).await?;
             let is_named = |text: &str| normalize(text) == name;

@@ -175,7 +175,7 @@ impl From<KeyError> for ZulipError {
 impl From<IssueError> for ZulipError {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::BadExpiry(_) | IssueError::SessionExpires | IssueError::BeyondSession => {
+            IssueError::BadExpiry(_) | IssueError::WouldNeverExpire | IssueError::WouldOutliveCaller => {
                 Self::bad_request(&error.to_string())
             }
             IssueError::Key(error) => error.into(),
@@ -187,7 +187,13 @@ impl From<ManageError> for ZulipError {
     fn from(error: ManageError) -> Self {
         match error {
             ManageError::Key(error) => error.into(),
-            refused => Self::bad_request(&refused.to_string()),
+            rejected @ (ManageError::Forbidden
+            | ManageError::AdminOnly(_)
+            | ManageError::UnknownUser
+            | ManageError::UnknownKey
+            | ManageError::NameTaken
+            | ManageError::LastAdmin
+            | ManageError::BadPassword(_)) => Self::bad_request(&rejected.to_string()),
         }
     }
 }

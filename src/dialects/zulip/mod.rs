@@ -1,4 +1,4 @@
-//! Zulip's login, for its terminal, Python and mobile clients: a password gets the user's key.
+//! Zulip's login, for its terminal, Python and mobile clients: clients send a password and receive the user's key.
 //!
 //! In Zulip each user has one key. Here that is the key of the device `Zulip`, written without dashes.
 
@@ -27,7 +27,7 @@ use types::{FetchedKey, NewKey, OwnUser, Parameters, ServerSettings, Success, em
 /// The device of all keys that Zulip's clients get.
 const DEVICE: &str = "Zulip";
 
-/// What handlers need besides the service.
+/// The data that handlers need besides the service.
 struct ZulipState {
     settings: ZulipSettings,
     public_url: Option<PublicUrl>,
@@ -80,8 +80,8 @@ pub struct Document;
 
 /// Log in and get the user's key.
 ///
-/// Send the parameters in a form. They are also accepted in the query, where passwords may end up in logs; the form wins.
-/// JSON is not read.
+/// Send the parameters in a form. They are also accepted in the query, where passwords may end up in logs. The form
+/// overrides the query. JSON is not read.
 #[utoipa::path(post, path = "/api/v1/fetch_api_key", operation_id = "fetchApiKey", tag = "Zulip", security(()),
     request_body(content = types::LoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -118,7 +118,7 @@ async fn fetch_api_key(
         .fold(response.customize(), CustomizeResponder::insert_header))
 }
 
-/// Get any user's key, for development. Unless it is switched on, the response is always 400.
+/// Get any user's key, for development. Unless the route is switched on, the response is always 400.
 #[utoipa::path(post, path = "/api/v1/dev_fetch_api_key", operation_id = "devFetchApiKey", tag = "Zulip", security(()),
     request_body(content = types::DevLoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -147,7 +147,7 @@ async fn dev_fetch_api_key(
     Ok(key.ignoring(parameters.except(&["username"])))
 }
 
-/// Get what clients need to know before a login. A key in the request is ignored.
+/// Get the settings that clients need before a login. A key in the request is ignored.
 #[utoipa::path(get, path = "/api/v1/server_settings", operation_id = "serverSettings", tag = "Zulip", security(()),
     responses((status = 200, description = "The settings.", body = Success<ServerSettings>,
         content_type = "application/json")))]
@@ -175,7 +175,7 @@ async fn own_user(caller: ZulipCaller) -> impl Responder {
     Success::of(OwnUser::from(caller.user))
 }
 
-/// Replace the presented key by a new one.
+/// Replace the presented key with a new one.
 #[utoipa::path(post, path = "/api/v1/users/me/api_key/regenerate", operation_id = "regenerate", tag = "Zulip",
     security(("Basic" = [])),
     responses(
@@ -199,8 +199,8 @@ async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<Fetched
     }))
 }
 
-/// Returns the headers `X-RateLimit-*` for an attempt that counts: the limit, how many attempts are left, and when the next
-/// one is possible.
+/// Returns the headers `X-RateLimit-*` for an attempt that counts: the limit, how many attempts are left, and when the
+/// next one is possible.
 async fn rate_limits(
     auth: &Data<Auth>,
     user: Name,
@@ -228,8 +228,8 @@ async fn rate_limits(
     ]
 }
 
-/// Returns whether the request comes from a program on this machine, and neither from a proxy nor from a page in a browser,
-/// whose site may have a name that resolves to this machine.
+/// Returns whether the request comes from a program on this machine, and neither from a proxy nor from a page in a
+/// browser, whose site may have a name that resolves to this machine.
 fn is_local_request(request: &HttpRequest) -> bool {
     let is_sent_by_proxies_or_browsers = |name: &HeaderName| {
         [FORWARDED, VIA, ORIGIN].contains(name)
@@ -245,8 +245,8 @@ fn is_local_request(request: &HttpRequest) -> bool {
     is_local && !request.headers().keys().any(is_sent_by_proxies_or_browsers)
 }
 
-/// Returns the URL of this server as the client knows it, from the `Host` header. It is never https: behind a proxy that
-/// terminates TLS, the public URL must be set.
+/// Returns the URL of this server as the client knows it, from the `Host` header. It is never https: behind a proxy
+/// that terminates TLS, the public URL must be set.
 fn request_base_url(request: &HttpRequest) -> Option<Url> {
     let host = request.headers().get(HOST)?.to_str().ok()?;
     let url = Url::parse(&format!("http://{host}")).ok()?;

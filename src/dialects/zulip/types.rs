@@ -15,7 +15,7 @@ use crate::model::{SecretText, User};
 use crate::web::body::Body;
 use crate::web::query::Query;
 
-/// The version of Zulip whose login this is: the oldest that current apps accept.
+/// The version of Zulip that this server stands in for: the oldest that current apps accept.
 const VERSION: &str = "9.0";
 const FEATURE_LEVEL: u32 = 277;
 
@@ -29,7 +29,7 @@ pub struct Success<T> {
     #[serde(flatten)]
     #[schema(inline)]
     content: T,
-    /// The parameters that the route does not know.
+    /// The parameters that the route does not use.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     ignored_parameters_unsupported: BTreeSet<String>,
 }
@@ -214,7 +214,7 @@ struct AuthenticationMethods {
     remoteuser: bool,
 }
 
-/// What clients need to know before a login.
+/// The settings that clients need before a login.
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "Zulip's wire has them")]
 pub struct ServerSettings {
@@ -240,7 +240,8 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Creates the settings of a server at `url` for a request, whose user agent decides whether the client is outdated.
+    /// Creates the settings of a server at `url` for a request, whose user agent decides whether the client is
+    /// outdated.
     pub fn of(request: &HttpRequest, url: String, dev_login: bool) -> Self {
         let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
         let agent = agent.unwrap_or_default().split('/').next().unwrap_or_default();

@@ -1,6 +1,6 @@
-//! Logins and password changes at the same time. Each test puts the steps in a fixed order.
+//! Tests of logins and password changes that run at the same time. Each test runs the steps in a fixed order.
 
-/// Revocations and demotions at the same time as other changes.
+/// Tests of revocations and demotions that run at the same time as other changes.
 mod revocation;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -197,9 +197,9 @@ fn a_password_change_waits_for_a_login_and_revokes_its_new_key(backend: Backend)
     let about_to_commit = AtomicBool::new(false);
     thread::scope(|scope| {
         let login = scope.spawn(|| {
-            nodes.one.store.write(|db| {
-                db.lock_credential(credential.user_id)?;
-                let key = nodes.one.find_or_issue_key(db, &credential, &device(), None)?;
+            nodes.one.store.write(|tx| {
+                tx.lock_credential(credential.user_id)?;
+                let key = nodes.one.find_or_issue_key(tx, &credential, &device(), None)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 about_to_commit.store(true, Ordering::SeqCst);
@@ -222,11 +222,11 @@ fn a_login_waits_for_a_running_password_change_and_is_rejected(backend: Backend)
     let (changed, is_changed) = mpsc::channel();
     thread::scope(|scope| {
         let change = scope.spawn(|| {
-            nodes.two.store.write(|db| {
-                db.set_password(credential.user_id, &nodes.two.passwords.hash(NEW)?)?;
+            nodes.two.store.write(|tx| {
+                tx.set_password(credential.user_id, &nodes.two.passwords.hash(NEW)?)?;
                 changed.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.one);
-                db.delete_keys_of_user(credential.user_id)
+                tx.delete_keys_of_user(credential.user_id)
             })
         });
         is_changed.recv().unwrap();
@@ -244,11 +244,11 @@ fn two_concurrent_logins_on_a_new_device_get_the_same_key(backend: Backend) {
     let (locked, is_locked) = mpsc::channel();
     thread::scope(|scope| {
         let first = scope.spawn(|| {
-            nodes.one.store.write(|db| {
-                db.lock_credential(credential.user_id)?;
+            nodes.one.store.write(|tx| {
+                tx.lock_credential(credential.user_id)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
-                nodes.one.find_or_issue_key(db, &credential, &device(), None)
+                nodes.one.find_or_issue_key(tx, &credential, &device(), None)
             })
         });
         is_locked.recv().unwrap();
