@@ -1,4 +1,4 @@
-//! The OpenAPI document, and Swagger UI to read it in and try it out.
+//! The OpenAPI document, and Swagger UI to read it and try it out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::web::responses::Problems;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "shoko-auth", description = "Logs people in and gives each of their devices an API key."),
+    info(title = "shoko-auth", description = "Logs users in and issues an API key to each of their devices."),
     tags(
-        (name = "Auth", description = "Log in; list, make and end keys; change the password."),
-        (name = "User", description = "Users."),
-        (name = "Settings", description = "What Shoko's web UI keeps here."),
-        (name = "Init", description = "Is somebody there, and which version?"),
-        (name = "Desktop", description = "Shoko Desktop's login, where it is switched on."),
-        (name = "Gateway", description = "For reverse proxies that guard other services."),
+        (name = "Auth", description = "Log in, list, issue and revoke keys, change the password."),
+        (name = "User", description = "Read and manage users."),
+        (name = "Settings", description = "The settings that Shoko's web UI stores."),
+        (name = "Init", description = "State and version of the server."),
+        (name = "Desktop", description = "Shoko Desktop's login, if it is switched on."),
+        (name = "Gateway", description = "Verification for reverse proxies that protect other services."),
     ),
     modifiers(&SecuritySchemes),
 )]
@@ -50,44 +50,44 @@ impl Modify for SecuritySchemes {
         add(
             "ApiKeyQuery",
             SecurityScheme::ApiKey(ApiKey::Query(value(
-                "The same in the query, for clients that cannot send headers.",
+                "The API key in the query, for clients that cannot send headers.",
             ))),
         );
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The same as a Bearer token."));
+            .description(Some("The API key as a bearer token."));
         add("Bearer", SecurityScheme::Http(bearer.build()));
     }
 }
 
-/// Shoko's document, as it is printed and served, of a service that is mounted at `base_path`.
+/// Returns Shoko's document as JSON, for a service that is mounted at `base_path`.
 pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     let mut document = Api::openapi();
     for part in [shoko::document(), gateway::Document::openapi(), Problems::openapi()] {
         document.merge(part);
     }
-    let mut document = serde_json::to_value(placed(document, base_path))?;
+    let mut document = serde_json::to_value(with_server(document, base_path))?;
     complete_operations(&mut document);
-    promise_headers(&mut document);
+    require_headers(&mut document);
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
 
-/// The document of another dialect.
+/// Returns the document of another dialect as JSON.
 fn other_document_json(mut document: Document, base_path: &BasePath) -> serde_json::Result<String> {
     let components = document.components.get_or_insert_default();
     for (name, scheme) in [("Basic", HttpAuthScheme::Basic), ("Bearer", HttpAuthScheme::Bearer)] {
         let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
         components.security_schemes.insert(name.to_owned(), scheme.into());
     }
-    serde_json::to_string_pretty(&placed(document, base_path)).map(|json| json + "\n")
+    serde_json::to_string_pretty(&with_server(document, base_path)).map(|json| json + "\n")
 }
 
-fn placed(mut document: Document, base_path: &BasePath) -> Document {
+fn with_server(mut document: Document, base_path: &BasePath) -> Document {
     document.servers = Some(vec![Server::new(format!("{}/", base_path.as_str()))]);
     document
 }
 
-/// Adds to each operation what follows from the rules of the API, so that handlers document only what is their own.
+/// Adds to each operation what all operations have in common, so that handlers document only what is specific to them.
 fn complete_operations(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, methods) in paths {
@@ -144,7 +144,7 @@ fn add_request_types(operation: &mut Value) {
     }
 }
 
-/// Adds `text/json` to JSON responses, and references to those problems that apply.
+/// Adds `text/json` to JSON responses, and references to the problems that apply.
 fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6]) {
     let Value::Object(responses) = responses else { return };
     for response in responses.values_mut() {
@@ -163,28 +163,28 @@ fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6]) 
     responses.sort_keys();
 }
 
-/// The headers that the document describes are always there; utoipa has no word for that.
-fn promise_headers(document: &mut Value) {
+/// Marks all documented headers as required, which utoipa cannot express.
+fn require_headers(document: &mut Value) {
     let Value::Object(members) = document else { return };
     for (name, value) in members {
         let headers = value.as_object_mut().into_iter().filter(|_| name == "headers");
         for header in headers.flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
             header.insert("required".to_owned(), true.into());
         }
-        promise_headers(value);
+        require_headers(value);
     }
 }
 
-/// What Swagger UI needs to know. The server gives it to the routes.
+/// The documents and the configuration of Swagger UI, which the routes serve.
 pub struct Swagger {
     base_path: BasePath,
-    /// By the file below `/swagger/`.
+    /// The documents by their paths below `/swagger/`.
     documents: BTreeMap<&'static str, String>,
     config: Arc<utoipa_swagger_ui::Config<'static>>,
 }
 
 impl Swagger {
-    /// For a service that is mounted at `base_path` and speaks these dialects.
+    /// Creates the documents of a service that is mounted at `base_path` and speaks these dialects.
     pub fn new(base_path: &BasePath, dialects: &Dialects) -> serde_json::Result<Self> {
         let mut documents = BTreeMap::from([("v3/swagger.json", document_json(base_path)?)]);
         let mut list = vec![Url::new("Shoko", "v3/swagger.json")];
@@ -217,7 +217,7 @@ impl Swagger {
     }
 }
 
-/// `/swagger/`, the document below it, and the way there from `/`.
+/// Registers `/swagger/`, the documents below it, and the redirects to it.
 pub fn routes(config: &mut ServiceConfig) {
     for path in ["", "/", "/swagger"] {
         config.service(get_and_head(path, redirect_to_swagger));

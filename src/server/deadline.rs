@@ -1,11 +1,11 @@
-//! A connection that ends when its client is too slow.
+//! Closes the connections of clients that are too slow.
 //!
-//! Somebody who sends a byte now and then would keep a connection for ever, and with enough of them everybody else
-//! out. So from its first byte on a request must be answered within [`REQUEST_DEADLINE`], and after an answer the next
-//! request must begin within [`IDLE_DEADLINE`]. Nothing here knows where a request ends: what counts is that bytes
-//! go out.
+//! A client that sends a byte now and then could otherwise occupy a connection forever, and many such clients all of them.
+//! Each request must therefore get its response within [`REQUEST_DEADLINE`] of its first byte, and after a response the
+//! next request must begin within [`IDLE_DEADLINE`]. This layer does not know where a request ends. It only sees when
+//! bytes are sent.
 //!
-//! It also notes when the client has gone away, or at least says that no more comes, for who works for nobody else.
+//! It also records when the client has disconnected or will send no more, so that no work is done for nobody.
 
 use std::future::Future;
 use std::io;
@@ -18,19 +18,19 @@ use std::time::Duration;
 use actix_web::rt::time::{Instant, Sleep, sleep};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// From a request's first byte to its answer's first byte.
+/// The longest time from the first byte of a request to the first byte of its response.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
-/// From the last bytes of an answer to the first byte of the next request. Longer than the server's own keep-alive
-/// timeout, which ends a connection more politely.
+/// The longest time from the last bytes of a response to the first byte of the next request. It is longer than the
+/// server's keep-alive timeout, which closes a connection more politely.
 const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 
-/// A connection with a deadline.
+/// A stream that fails when its deadline has passed.
 pub struct Deadline<S> {
     stream: S,
     timer: Pin<Box<Sleep>>,
-    /// Whether the timer runs for a request that has begun.
+    /// Whether a request has begun, so that the timer measures its time.
     in_request: bool,
-    gone: Arc<AtomicBool>,
+    client_disconnected: Arc<AtomicBool>,
 }
 
 impl<S> Deadline<S> {
@@ -39,13 +39,13 @@ impl<S> Deadline<S> {
             stream,
             timer: Box::pin(sleep(IDLE_DEADLINE)),
             in_request: false,
-            gone: Arc::default(),
+            client_disconnected: Arc::default(),
         }
     }
 
-    /// Set when the client has gone away.
-    pub fn gone(&self) -> Arc<AtomicBool> {
-        self.gone.clone()
+    /// Returns a flag that is set when the client has disconnected.
+    pub fn client_disconnected(&self) -> Arc<AtomicBool> {
+        self.client_disconnected.clone()
     }
 
     fn restart(&mut self, in_request: bool) {
@@ -54,7 +54,7 @@ impl<S> Deadline<S> {
         self.timer.as_mut().reset(Instant::now() + time);
     }
 
-    /// Whether time is up; wakes the task when it will be.
+    /// Returns an error once the deadline has passed, and wakes the task at that time.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(io::ErrorKind::TimedOut.into())
@@ -68,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Deadline<S> {
             Poll::Pending => self.poll_deadline(cx).map(Err),
             read @ Poll::Ready(_) => {
                 if buffer.filled().len() == before {
-                    self.gone.store(true, Ordering::Relaxed);
+                    self.client_disconnected.store(true, Ordering::Relaxed);
                 }
                 if !self.in_request {
                     self.restart(true);
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a test in which time passes at once whenever everybody waits.
+    /// Runs a test in which time advances whenever all tasks wait.
     fn in_paused_time(test: impl AsyncFnOnce(Deadline<DuplexStream>, DuplexStream)) {
         System::new().block_on(async {
             pause();
@@ -120,7 +120,7 @@ mod tests {
         let mut buffer = [0; 64];
         loop {
             match server.read(&mut buffer).await {
-                Ok(0) => panic!("the client has not closed"),
+                Ok(0) => panic!("the client has closed the connection"),
                 Ok(_) => (),
                 Err(error) => return error.kind(),
             }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_a_byte_a_second_is_cut_off_at_the_deadline() {
+    fn a_client_that_sends_a_byte_each_second_is_disconnected_at_the_deadline() {
         in_paused_time(async |mut server, mut client| {
             let start = Instant::now();
             actix_web::rt::spawn(async move {
@@ -142,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn a_second_request_has_a_deadline_of_its_own() {
+    fn the_second_request_has_its_own_deadline() {
         in_paused_time(async |mut server, mut client| {
             client.write_all(b"request").await.unwrap();
             server.read_exact(&mut [0; 7]).await.unwrap();
             sleep(Duration::from_secs(20)).await;
-            server.write_all(b"answer").await.unwrap();
+            server.write_all(b"response").await.unwrap();
             sleep(Duration::from_secs(60)).await;
             client.write_all(b"half a req").await.unwrap();
             let start = Instant::now();
@@ -157,20 +157,20 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_away_is_known_to_have() {
+    fn a_disconnected_client_is_noticed() {
         in_paused_time(async |mut server, mut client| {
-            let gone = server.gone();
+            let disconnected = server.client_disconnected();
             client.write_all(b"request").await.unwrap();
             server.read_exact(&mut [0; 7]).await.unwrap();
-            assert!(!gone.load(Ordering::Relaxed));
+            assert!(!disconnected.load(Ordering::Relaxed));
             drop(client);
             assert_eq!(server.read(&mut [0; 7]).await.unwrap(), 0);
-            assert!(gone.load(Ordering::Relaxed));
+            assert!(disconnected.load(Ordering::Relaxed));
         });
     }
 
     #[test]
-    fn who_sends_nothing_is_cut_off_later() {
+    fn a_client_that_sends_nothing_is_disconnected_at_the_idle_deadline() {
         in_paused_time(async |mut server, _client| {
             let start = Instant::now();
             assert_eq!(read_until_error(&mut server).await, io::ErrorKind::TimedOut);

@@ -1,7 +1,7 @@
-//! Assembles the routes into a server: the one place where all of it comes together.
+//! Assembles all routes into a server.
 //!
-//! Built on actix's `HttpService` instead of its `HttpServer`, for one thing that the latter cannot do: bound the time
-//! that *every* request may take to arrive (see `deadline`); its own limit ends with the first one.
+//! It is built on actix's `HttpService` instead of its `HttpServer`, because that limits the time only of the first request
+//! on a connection. Here a deadline applies to every request (see `deadline`).
 
 mod deadline;
 
@@ -41,26 +41,29 @@ use crate::web::problem::Problem;
 use crate::web::process::Process;
 use deadline::Deadline;
 
-/// How long the head of a connection's first request may take.
+/// The time in which the head of a connection's first request must arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may stay open between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long running requests may take after the server was told to stop.
+/// How long requests in progress may take to finish after the server has been told to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long connections have to be accepted after the server was told to stop, and then to be served.
-const DRAIN: Duration = Duration::from_millis(500);
-/// How long a client may go on sending after it was answered, so that it sees the answer.
-const LINGER: Duration = Duration::from_secs(5);
-/// The most that the server library takes.
+/// How long the server still accepts connections after it has been told to stop, and then how long it serves them before it
+/// stops accepting requests.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// How long the server reads from a client whose connection it is closing. A client that is still sending would otherwise
+/// lose the response.
+const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
+/// The maximum of the server library.
 const MAX_WORKERS: usize = 512;
-/// The most connections, where the system allows so many open files.
+/// The maximum number of connections, if the system allows that many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-/// Files that are no connections: database, log, and so on.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+/// The number of files that are not connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
 
-/// A server on `listener`, which runs when it is awaited. When `stop` is done it says that it is not ready, serves on
-/// for the grace time of the settings, takes no more connections, finishes running requests and ends.
+/// Returns a server on `listener`, which runs when it is awaited. When `stop` resolves, the server reports that it is not
+/// ready and keeps serving for the grace time of the settings. It then accepts no more connections, finishes the requests
+/// in progress and stops.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
@@ -98,7 +101,7 @@ pub fn run(
             .into_factory()
             .map_err(|error: Error| error.error_response());
         fn_service(|stream: TcpStream| {
-            // A client that has gone away already has none, and must not pass for one that needs none.
+            // A client that has already disconnected has no address. It must not count as a connection without one.
             let peer = stream.peer_addr().map_err(DispatchError::Io);
             ready(peer.map(|peer| (Deadline::new(stream), Protocol::Http1, Some(peer))))
         })
@@ -109,10 +112,10 @@ pub fn run(
                     async move { shutdown.notified().await }
                 })
                 .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
-                    data.insert(ClientDisconnected(stream.gone()));
+                    data.insert(ClientDisconnected(stream.client_disconnected()));
                 })
                 .client_request_timeout(HEAD_TIMEOUT)
-                .client_disconnect_timeout(LINGER)
+                .client_disconnect_timeout(MAX_DISCONNECT_TIME)
                 .keep_alive(KEEP_ALIVE)
                 .local_addr(address)
                 .finish(map_config(app, |()| AppConfig::default())),
@@ -121,47 +124,47 @@ pub fn run(
     let server = builder.run();
     let handle = server.handle();
     let grace = settings.shutdown_grace;
-    spawn(sweep(auth));
+    spawn(clean_up(auth));
     spawn(async move {
         stop.await;
         process.begin_stopping();
-        // What is accepted but not yet begun would be dropped: first it gets served, and every answer closes its
-        // connection now.
-        sleep(grace.max(DRAIN)).await;
+        // Connections without a request would be dropped. They are served first, and each response now closes its
+        // connection.
+        sleep(grace.max(DRAIN_TIME)).await;
         handle.pause().await;
-        sleep(DRAIN).await;
+        sleep(DRAIN_TIME).await;
         handle.stop(true).await;
     });
     Ok(server)
 }
 
-/// Removes expired keys, and failures of long ago, now and then; that they do not count does not depend on it. And
-/// writes down when keys were used.
-async fn sweep(auth: Data<Auth>) {
+/// Deletes expired keys and stale failures and writes last-used times, once a minute. Expired keys and stale failures have
+/// no effect even before they are deleted.
+async fn clean_up(auth: Data<Auth>) {
     loop {
         match call(&auth, Auth::delete_expired_keys).await {
             Ok(0) => {}
-            Ok(ended) => log::debug!("removed {ended} expired keys"),
-            Err(error) => log::debug!("removing expired keys, to be tried again: {error}"),
+            Ok(deleted) => log::debug!("deleted {deleted} expired keys"),
+            Err(error) => log::debug!("deleting expired keys failed and is retried: {error}"),
         }
         if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
-            log::debug!("forgetting failures of long ago, to be tried again: {error}");
+            log::debug!("deleting stale failures failed and is retried: {error}");
         }
-        sleep(SWEEP_PAUSE).await;
+        sleep(CLEANUP_INTERVAL).await;
         if let Err(error) = call(&auth, Auth::flush_last_used).await {
-            log::debug!("writing down when keys were used, to be tried again: {error}");
+            log::debug!("writing last-used times failed and is retried: {error}");
         }
     }
 }
 
-/// Each worker's share of the connections that the limit of open files allows, when each may need so many.
+/// Returns each worker's share of the connections that the limit of open files allows if each needs `files_each` files.
 fn max_connections(workers: usize, files_each: u64) -> usize {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let all = (open_files.saturating_sub(OTHER_FILES) / files_each).clamp(1, MAX_CONNECTIONS);
     usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers)
 }
 
-/// What the routes are made from, once for each worker.
+/// The parts of the routes, which each worker assembles for itself.
 #[derive(Clone)]
 struct Routes {
     auth: Data<Auth>,
@@ -197,7 +200,7 @@ impl Routes {
             .wrap(from_fn(request_middleware))
             .service(
                 web::scope(&self.prefix)
-                    // First, because it is asked most, and routes are tried in turn.
+                    // The first, because it serves the most requests and routes are tried in order.
                     .configure(gateway::routes)
                     .configure(|config| {
                         if self.dialects.shoko {
@@ -209,7 +212,7 @@ impl Routes {
                         if let Some(settings) = self.dialects.zettelstore {
                             zettelstore::routes(config, settings);
                         }
-                        // Before `openapi`, because `/` leads here when there is a web UI.
+                        // Before `openapi`, because `/` redirects to the web UI if there is one.
                         if let Some(folder) = &self.web_ui {
                             shoko::web_ui::routes(config, folder);
                         }
@@ -225,8 +228,5 @@ impl Routes {
 }
 
 async fn no_such_route() -> Result<HttpResponse, Problem> {
-    Err(Problem::with_detail(
-        StatusCode::NOT_FOUND,
-        "There is nothing at this address.",
-    ))
+    Err(Problem::with_detail(StatusCode::NOT_FOUND, "There is no such route."))
 }
