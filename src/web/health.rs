@@ -24,20 +24,14 @@ struct Health {
     change_feed: Option<&'static str>,
 }
 
-impl Health {
-    fn respond(&self) -> HttpResponse {
-        HttpResponse::Ok()
-            .content_type("application/json; charset=utf-8")
-            .json(self)
-    }
+fn healthy(status: &'static str, change_feed: Option<&'static str>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/json; charset=utf-8")
+        .json(Health { status, change_feed })
 }
 
 async fn live() -> impl Responder {
-    let health = Health {
-        status: "live",
-        change_feed: None,
-    };
-    health.respond()
+    healthy("live", None)
 }
 
 async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responder, Problem> {
@@ -49,9 +43,5 @@ async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responde
     }
     ping(&auth).await?;
     let change_feed = if auth.follows_changes() { "up" } else { "down" };
-    let health = Health {
-        status: "ready",
-        change_feed: Some(change_feed),
-    };
-    Ok(health.respond())
+    Ok(healthy("ready", Some(change_feed)))
 }

@@ -8,16 +8,13 @@ use serde::Serialize;
 use crate::error::ServiceError;
 use crate::web::problem::Problem;
 
+/// Prevents caches from storing a response that holds a key.
+pub fn no_store<R: Responder>(response: R) -> CustomizeResponder<R> {
+    response.customize().insert_header((header::CACHE_CONTROL, "no-store"))
+}
+
 /// Text: plain, or a JSON string for clients that accept only JSON.
 pub struct PlainText(pub String);
-
-impl PlainText {
-    /// Prevents caches from storing the response, which holds a key.
-    #[must_use]
-    pub fn no_store(self) -> CustomizeResponder<Self> {
-        self.customize().insert_header((header::CACHE_CONTROL, "no-store"))
-    }
-}
 
 impl Responder for PlainText {
     type Body = BoxBody;
@@ -37,14 +34,6 @@ impl Responder for PlainText {
 
 /// JSON: `application/json`, or `text/json` for clients that prefer it.
 pub struct Json<T>(pub T);
-
-impl<T: Serialize> Json<T> {
-    /// Prevents caches from storing the response, which holds a key.
-    #[must_use]
-    pub fn no_store(self) -> CustomizeResponder<Self> {
-        self.customize().insert_header((header::CACHE_CONTROL, "no-store"))
-    }
-}
 
 impl<T: Serialize> Responder for Json<T> {
     type Body = BoxBody;

@@ -63,7 +63,7 @@ pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: O
             web::resource("/api/v1/server_settings")
                 .route(web::get().to(server_settings))
                 .route(web::head().to(server_settings))
-                .default_service(web::to(read_only)),
+                .default_service(web::to(async || Err::<HttpResponse, _>(ZulipError::read_only()))),
         );
 }
 
@@ -252,10 +252,6 @@ fn request_base_url(request: &HttpRequest) -> Option<Url> {
     let url = Url::parse(&format!("http://{host}")).ok()?;
     let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     Some(url).filter(|url| is_plain && url.username().is_empty() && url.password().is_none())
-}
-
-async fn read_only() -> Result<HttpResponse, ZulipError> {
-    Err(ZulipError::read_only())
 }
 
 fn device() -> Name {
