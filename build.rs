@@ -1,4 +1,4 @@
-//! `embed_migrations!` does not tell cargo which files it read.
+//! Rebuilds when a migration changes, because `embed_migrations!` does not tell cargo which files it reads.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

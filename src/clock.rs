@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
 
-/// A source of the current time that tests can set by hand. All clones show one time.
+/// A source of the current time that tests can set by hand. All clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(TimeBase);
 
@@ -41,7 +41,7 @@ impl Clock {
         now.fetch_add(time.num_microseconds().unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Returns the current time in UTC, to the microsecond: the precision that both databases store.
+    /// Returns the current time in UTC, truncated to microseconds, which is the precision that both databases store.
     #[must_use]
     pub fn now(&self) -> NaiveDateTime {
         let now = match &self.0 {

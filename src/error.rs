@@ -1,7 +1,7 @@
 //! The errors of the service, independent of any dialect and of HTTP.
 //!
-//! Each kind of operation has an error type of its own, so a dialect does not handle the errors of other kinds. Dialects
-//! match exhaustively: a new error breaks the build wherever it needs a response.
+//! Each kind of operation has its own error type, so a dialect does not handle errors that cannot occur. Dialects match
+//! exhaustively, so a new error breaks the build wherever it needs a response.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub enum PasswordError {
     /// Limits the amount of text that is hashed.
     #[error("The password may have at most {max} bytes.")]
     TooLong { max: usize },
-    /// HMAC, and so PBKDF2, cannot distinguish a password from the same one with NULs appended.
+    /// HMAC, and so PBKDF2, cannot distinguish a password from the same password with NULs appended.
     #[error("The password must not contain the NUL character.")]
     Nul,
     #[error("The password is one of the most common ones and would be guessed at once. Choose another one.")]
@@ -86,7 +86,8 @@ pub enum LoginError {
     /// The user is unknown or disabled, or the password is wrong. Clients must not learn which.
     #[error("The user name or the password is wrong.")]
     WrongCredentials,
-    /// The password is correct but the user is disabled. Tell only a client that has proved it knows the password.
+    /// The password is correct, but the user is disabled. A dialect may report this, because the client has proved that
+    /// it knows the password.
     #[error("The user is disabled.")]
     Disabled,
     /// Too many failed logins. Even the correct password is rejected until the wait is over.
@@ -121,9 +122,9 @@ pub enum KeyError {
 pub enum IssueError {
     #[error(transparent)]
     BadExpiry(#[from] BadExpiry),
-    #[error("A key that expires cannot be used to get one that does not.")]
+    #[error("An expiring key cannot be used to get a key that never expires.")]
     WouldNeverExpire,
-    #[error("A key that expires cannot be used to get one that expires later.")]
+    #[error("An expiring key cannot be used to get a key that expires later.")]
     WouldOutliveCaller,
     #[error("{0}")]
     Key(#[from] KeyError),

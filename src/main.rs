@@ -1,4 +1,4 @@
-//! The program: everything is in the library.
+//! The program. It only calls the library, which contains all the code.
 
 use std::process::ExitCode;
 

@@ -72,7 +72,7 @@ pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
 
-/// Returns the document of another dialect as JSON.
+/// Returns the document of a dialect other than Shoko's as JSON.
 fn other_document_json(mut document: Document, base_path: &BasePath) -> serde_json::Result<String> {
     let components = document.components.get_or_insert_default();
     for (name, scheme) in [("Basic", HttpAuthScheme::Basic), ("Bearer", HttpAuthScheme::Bearer)] {
@@ -87,7 +87,8 @@ fn with_server(mut document: Document, base_path: &BasePath) -> Document {
     document
 }
 
-/// Adds to each operation what all operations have in common, so that handlers document only what is specific to them.
+/// Completes each operation with its id, its request types, its security and its problems. Handlers then document only
+/// what is specific to them.
 fn complete_operations(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, methods) in paths {
@@ -116,7 +117,8 @@ fn complete_operations(document: &mut Value) {
     }
 }
 
-/// Returns the id that generators name methods after: `apiV3UserByUserIDGet` for `GET /api/v3/User/{userID}`.
+/// Returns the id of an operation: `apiV3UserByUserIDGet` for `GET /api/v3/User/{userID}`. Client generators name their
+/// methods after it.
 fn operation_id(path: &str, method: &str) -> String {
     let capitalized = |word: &str| {
         let (first, rest) = word.split_at(1);
@@ -175,7 +177,7 @@ fn require_headers(document: &mut Value) {
     }
 }
 
-/// The documents and the configuration of Swagger UI, which the routes serve.
+/// The OpenAPI documents and the configuration of Swagger UI.
 pub struct Swagger {
     base_path: BasePath,
     /// The documents by their paths below `/swagger/`.

@@ -21,14 +21,15 @@ pub struct Settings {
     pub cors_origins: CorsOrigins,
     /// The proxies whose headers about the client's address are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether Shoko Desktop can log in, which shows the names of all users to every client.
+    /// Whether Shoko Desktop can log in. Its login shows the names of all users to every client.
     pub v1_login: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
     pub web_ui: Option<PathBuf>,
-    /// The server's URL for responses that must contain it; `None` takes it from the request.
+    /// The server's URL, for responses that contain it. `None` takes the URL from the request.
     pub public_url: Option<PublicUrl>,
     pub dialects: Dialects,
-    /// How long the server keeps serving, while it reports that it is not ready, before it stops.
+    /// How long the server keeps serving after it has been told to stop. During this time it reports that it is not
+    /// ready.
     pub shutdown_grace: Duration,
     pub core: CoreSettings,
     pub first_admin: FirstAdmin,
@@ -44,7 +45,7 @@ pub struct Dialects {
 
 #[derive(Clone, Copy, Debug)]
 pub struct ZulipSettings {
-    /// Whether every client gets every user's key without a password, for development.
+    /// Whether any client can get any user's key without a password. For development only.
     pub dev_login: bool,
 }
 
@@ -125,7 +126,7 @@ pub struct CoreSettings {
     /// The sealing secret, 32 bytes in base64; `None` reads the file `secret.key` in the data folder (SQLite only).
     pub secret_key: Option<SecretText>,
     pub pbkdf2_rounds: u32,
-    /// In characters, for new passwords.
+    /// The minimum length of new passwords in characters.
     pub password_min_length: usize,
     pub login_throttle: bool,
 }
@@ -149,8 +150,8 @@ pub enum Database {
 impl FromStr for Database {
     type Err = &'static str;
 
-    /// Parses the URL of a database. Errors never contain the URL, which may hold a password. Rejects a URL of which
-    /// libpq would quote parts in its errors.
+    /// Parses the URL of a database. The URL may contain a password, so no error contains the URL. For the same reason,
+    /// rejects URLs that libpq would partly quote in its own errors.
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         match url.strip_prefix("sqlite://") {
             Some("" | ":memory:") => return Err("sqlite:// needs the path of a file"),
@@ -176,7 +177,7 @@ fn is_percent_encoded(text: &str) -> bool {
     })
 }
 
-/// Shows the URL without user name and password, which a log must not contain.
+/// Shows the URL without user name, password and query, because logs must not contain them.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -32,7 +32,8 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     let Command::Shoko { file, dry_run, json } = command;
     let data = ShokoDatabase::read(&file).map_err(|error| CliError::Other(error.to_string()))?;
     if data.keys.iter().any(|key| key.expires_at.is_some()) {
-        let unknown = |e| format!("keys expire in the local time of Shoko's machine: set TZ to its time zone ({e})");
+        let unknown =
+            |e| format!("Shoko stores expiry times in its machine's local time: set TZ to that time zone ({e})");
         TimeZone::try_system().map_err(|e| CliError::Other(unknown(e)))?;
     }
     let mode = if dry_run { ImportMode::DryRun } else { ImportMode::Write };
@@ -53,7 +54,7 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     report.for_people()
 }
 
-/// Returns `-- ` for a name that looks like an option, and otherwise an empty text.
+/// Returns `-- ` if the name looks like an option, so that the command reads it as a name; otherwise an empty text.
 fn end_of_options(name: &str) -> &'static str {
     if name.starts_with('-') { "-- " } else { "" }
 }
@@ -68,7 +69,7 @@ struct Report<'a> {
     /// The unused initial administrator that was removed.
     removed_administrator: Option<&'a str>,
     added_administrators: &'a [String],
-    /// The users that cannot log in until the command at the same index has been run.
+    /// The users without a password. The command at the same index in `commands` sets one.
     without_password: &'a [String],
     commands: Vec<String>,
     /// The rows with remarks.

@@ -13,7 +13,7 @@ use crate::model::{Actor, KeyInfo, Name, UserRef};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// List all keys, or those of one user, without the keys themselves.
+    /// List all keys, or the keys of one user. The keys themselves are not shown.
     List {
         /// List only this user's keys.
         #[arg(long, value_parser = parse_name, value_name = "NAME")]
@@ -22,7 +22,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke all keys of a user, those of one of the user's devices, or one by its id.
+    /// Revoke all keys of a user, all keys of one of the user's devices, or one key by its id.
     Revoke(Selection),
 }
 

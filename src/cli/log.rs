@@ -15,8 +15,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The default of `RUST_LOG` for the server. Leaves out what the HTTP library logs about its start and about every
-/// malformed request.
+/// The default of `RUST_LOG` for the server. Leaves out what actix logs about its start and about every malformed
+/// request.
 const SERVER_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
 /// The default of `RUST_LOG` for commands, which print what they have done.
@@ -37,7 +37,8 @@ pub fn start(format: LogFormat, is_server: bool) {
     builder.init();
 }
 
-/// Writes ` name=value`. A text is quoted if it could be mistaken for more than one value, because clients choose some.
+/// Writes each member as ` name=value`. Clients choose some of the values, so a text that could be mistaken for several
+/// members is quoted.
 struct TextMembers<'a>(&'a mut dyn Write);
 
 impl<'kvs> VisitSource<'kvs> for TextMembers<'_> {
@@ -58,7 +59,7 @@ fn json_line(record: &Record<'_>) -> serde_json::Value {
     members.add("level", json!(record.level().as_str().to_lowercase()));
     members.add("target", json!(record.target()));
     members.add("message", json!(record.args().to_string()));
-    // Cannot fail, because `visit_pair` does not.
+    // Cannot fail, because `visit_pair` never fails.
     drop(record.key_values().visit(&mut members));
     serde_json::Value::Object(members.0)
 }

@@ -89,7 +89,7 @@ enum CliError {
     Usage(String),
 }
 
-/// Runs the command in the process's arguments. The exit code is 1 after a failure and 2 after wrong usage.
+/// Runs the command that the process's arguments specify. The exit code is 1 after a failure and 2 after wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
     let matches = without_empty_variables(Cli::command()).get_matches();
@@ -111,7 +111,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Treats empty environment variables as absent, because Compose and unit files often set them.
+/// Treats empty environment variables as absent, because Compose and systemd unit files often contain variables without
+/// a value.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| {
         let is_empty = argument
@@ -153,7 +154,7 @@ fn open(flags: settings::Flags) -> Result<Auth, CliError> {
     Ok(auth)
 }
 
-/// Prints `text`. A pipe that is closed early, as by `head`, is not an error.
+/// Prints `text`. It is not an error if the reader, such as `head`, closes the pipe early.
 fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -12,7 +12,7 @@ pub fn read(from_stdin: bool) -> Result<SecretText, CliError> {
         let mut text = String::new();
         io::stdin()
             .read_to_string(&mut text)
-            .map_err(|e| CliError::Other(format!("reading the password from standard input: {e}")))?;
+            .map_err(|e| CliError::Other(format!("cannot read the password from standard input: {e}")))?;
         return Ok(SecretText::new(without_line_ending(text)));
     }
     let ask = |prompt| {

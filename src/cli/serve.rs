@@ -1,5 +1,6 @@
-//! The command `serve`: opens the database, the port, the first administrator and the server, in this order. The port
-//! is open only when there is something to serve, and a start that fails creates no administrator.
+//! The command `serve`: opens the database, opens the port, creates the first administrator and starts the server, in
+//! this order. The port therefore opens only if the database is usable. A start that cannot open the port creates no
+//! administrator.
 
 use std::env;
 use std::fs::File;
@@ -26,8 +27,8 @@ use crate::settings::{BasePath, Database, Settings};
 /// How long the start waits for a database that is unreachable.
 const MAX_DATABASE_WAIT: Duration = Duration::from_secs(30);
 const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How many connections may wait to be accepted, if the system allows it. The standard library's 128 fill up when
-/// thousands of clients reconnect at once, and a client that finds no room retries only after a second.
+/// How many connections can wait to be accepted, if the system allows that many. The standard library's 128 are too few
+/// when thousands of clients reconnect at once: a client that finds the queue full retries only after a second.
 const MAX_BACKLOG: i32 = 4096;
 
 /// Runs until the process receives SIGTERM or SIGINT.
@@ -35,7 +36,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
     check_web_ui(settings)?;
     warn_about(settings);
     if let Err(error) = raise_open_files_limit() {
-        log::warn!("raising the limit of open files failed: {error}");
+        log::warn!("raising the limit on open files failed: {error}");
     }
     let auth = Arc::new(open(settings, MAX_DATABASE_WAIT)?);
     let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
@@ -71,7 +72,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
     })
 }
 
-/// Raises the soft limit of open files to the hard limit.
+/// Raises the soft limit on open files to the hard limit.
 fn raise_open_files_limit() -> io::Result<()> {
     let limits = getrlimit(Resource::Nofile);
     let current = limits.maximum;
@@ -84,7 +85,7 @@ fn warn_about(settings: &Settings) {
         log::warn!("SHOKO_AUTH_LOGIN_THROTTLE is off: passwords can be guessed as fast as they can be checked");
     }
     if settings.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
-        log::warn!("SHOKO_AUTH_TRUSTED_PROXIES contains every address: any client can pretend to be any other");
+        log::warn!("SHOKO_AUTH_TRUSTED_PROXIES contains every address: any client can claim any address");
     }
 }
 
@@ -104,8 +105,8 @@ fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
     Err(CliError::Usage(format!("SHOKO_AUTH_WEBUI: {reason}")))
 }
 
-/// Opens the database and runs the migrations. Waits up to `max_wait` for a PostgreSQL that is unreachable, because
-/// after a power cut everything starts at once.
+/// Opens the database and runs the migrations. Waits up to `max_wait` for an unreachable PostgreSQL server, which may
+/// start later than this server after a power cut.
 fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
     let start = Instant::now();
     loop {
@@ -116,7 +117,7 @@ fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
         let is_remote = matches!(settings.core.database, Database::Postgres(_));
         match opened {
             Err(error) if is_remote && is_unavailable(&error) && start.elapsed() < max_wait => {
-                log::warn!("retrying to open the database: {error}");
+                log::warn!("opening the database failed and will be retried: {error}");
                 sleep(DATABASE_RETRY_INTERVAL);
             }
             opened => return opened,
@@ -145,7 +146,7 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
     })
 }
 
-/// Returns the text about the first start, framed so that it stands out between log lines.
+/// Returns the text that the first start prints. A frame makes it stand out between log lines.
 fn greeting(created: &CreatedAdmin, url: &str) -> String {
     let name = &created.user.name;
     let (shown, password) = match &created.generated_password {

@@ -1,4 +1,4 @@
-//! Reads the settings: flags win over the environment, and the environment over defaults. Secrets have no flag, because
+//! Reads the settings. Flags override the environment, which overrides the defaults. Secrets have no flag, because
 //! every local user can see a process's arguments.
 
 use std::env::{self, VarError};
@@ -78,7 +78,7 @@ pub struct Flags {
     /// Folder of a built Shoko web UI to serve at `/webui/`. Cannot be combined with a base path
     #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR")]
     webui: Option<PathBuf>,
-    /// Limit failed logins. Without it, passwords can be guessed as fast as they can be checked
+    /// Limit failed logins. If this is off, passwords can be guessed as fast as they can be checked
     #[arg(
         long,
         global = true,
@@ -100,7 +100,7 @@ pub struct Flags {
         value_parser = parse_network
     )]
     trusted_proxies: Vec<IpNet>,
-    /// URL of this server as clients know it, for responses with an absolute URL [default: from the request]
+    /// URL of this server as clients know it, for responses that contain it [default: taken from the request]
     #[arg(long, global = true, env = "SHOKO_AUTH_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
     /// Wire protocols to speak, separated by commas
@@ -113,7 +113,7 @@ pub struct Flags {
         value_name = "DIALECTS"
     )]
     dialects: Vec<DialectName>,
-    /// Zulip: issue every user's key without a password. For development; possible only on loopback
+    /// Zulip: issue any user's key without a password. For development; requires a loopback listen address
     #[arg(
         long,
         global = true,
@@ -142,7 +142,8 @@ pub struct Flags {
         value_name = "MODE"
     )]
     zettelstore_auth: AuthMode,
-    /// How long the server reports that it is not ready, but still serves, before it stops, so that a proxy can react
+    /// How long to keep serving after the signal to stop. The server reports that it is not ready during this time, so
+    /// that a proxy can react
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
           value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
@@ -155,7 +156,7 @@ pub struct Flags {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
-    /// PBKDF2-HMAC-SHA256 rounds of new password hashes. Hashes with fewer are replaced at the next login
+    /// PBKDF2-HMAC-SHA256 rounds of new password hashes. Hashes with fewer rounds are replaced at the next login
     #[arg(long, global = true, env = "SHOKO_AUTH_PBKDF2_ROUNDS", default_value_t = 600_000, value_name = "N",
           value_parser = clap::value_parser!(u32).range(i64::from(Passwords::MIN_ROUNDS)..))]
     pbkdf2_rounds: u32,
@@ -253,7 +254,8 @@ impl Flags {
     }
 }
 
-/// Returns the URL of a server that listens on `address`: on loopback if it listens on all interfaces.
+/// Returns the URL at which programs on this machine reach a server that listens on `address`. If the server listens on
+/// all interfaces, that is a loopback address.
 pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -302,11 +304,11 @@ pub fn parse_name(text: &str) -> Result<Name, NameError> {
     Name::parse(text)
 }
 
-/// Parses a network for clap. An address is a network of its own.
+/// Parses a network for clap. A single address counts as a network.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     if text.to_ascii_lowercase().starts_with("::ffff:") {
-        return Err("write an IPv4-mapped address as the IPv4 address".to_owned());
+        return Err("write an IPv4-mapped IPv6 address as an IPv4 address".to_owned());
     }
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());

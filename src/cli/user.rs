@@ -39,9 +39,9 @@ pub enum Command {
         #[command(flatten)]
         password: PasswordFrom,
     },
-    /// Disable a user: no login and no key works until the user is enabled again.
+    /// Disable a user. The user's password and keys do not work until the user is enabled again.
     Disable(Named),
-    /// Enable a disabled user, whose keys work again.
+    /// Enable a disabled user. The user's password and keys work again.
     Enable(Named),
     /// Delete a user and all of the user's keys.
     Delete(Named),
@@ -141,7 +141,7 @@ fn report(name: &Name, result: Result<(), ManageError>, now: &str) -> Result<Str
     Ok(format!("{} {now}.\n", name.as_typed()))
 }
 
-/// Explains an error about the user `name`, and what to do about it.
+/// Explains an error about the user `name` and says what to do about it.
 pub fn explain(error: ManageError, name: &Name) -> CliError {
     let name = name.as_typed();
     match error {
@@ -164,8 +164,8 @@ struct Row<'a> {
     is_admin: bool,
     is_disabled: bool,
     created_at: String,
-    /// The time until which another login has to wait, at least from networks from which the user has not logged in
-    /// before.
+    /// When the user's longest current backoff ends. Known networks are throttled separately, so a login may be
+    /// possible earlier from some networks.
     throttled_until: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! Lets reverse proxies guard other services with one line of configuration (nginx `auth_request`, Traefik
-//! `ForwardAuth`, Caddy `forward_auth`).
+//! The route with which reverse proxies protect other services (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
+//! `forward_auth`).
 
 use std::borrow::Cow;
 
@@ -12,10 +12,11 @@ use crate::web::caller::{Caller, Dialect, Keys, standard_keys};
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
 
-/// The characters to encode in a header value. The percent sign is one of them, so that the encoding can be reversed.
+/// The ASCII characters to encode in a header value. They include the percent sign, so that the encoding can be
+/// reversed.
 const ENCODED_CHARACTERS: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The protocol of reverse proxies, which pass on the keys of their clients.
+/// The protocol of reverse proxies. They pass on the keys of their clients.
 pub struct Gateway;
 
 impl Dialect for Gateway {
@@ -36,14 +37,14 @@ pub struct Document;
 
 /// Verify a key and return its owner.
 ///
-/// A reverse proxy calls this before it passes a request on. Names are in UTF-8, percent-encoded where they are not
-/// printable ASCII.
+/// A reverse proxy calls this before it passes a request on. Names are in UTF-8. Percent signs and all bytes that are
+/// not printable ASCII are percent-encoded.
 #[utoipa::path(get, path = "/api/auth/verify", tag = "Gateway",
     responses((status = 200, description = "The key is valid.", headers(
         ("Remote-User" = String, description = "The user's name."),
         ("Remote-User-Id" = i32, description = "The user's id."),
         ("Remote-Groups" = String, description = "`admin,user` or `user`."),
-        ("Remote-Device" = String, description = "The device that the key was issued for."),
+        ("Remote-Device" = String, description = "The name of the device that has the key."),
     ))))]
 pub async fn verify(caller: Caller<Gateway>) -> Result<impl Responder, Problem> {
     let holder = &caller.holder;

@@ -24,16 +24,17 @@ pub struct KeyHolder {
 pub struct Expiration {
     /// The key stops working at this time.
     pub at: NaiveDateTime,
-    /// Whether its holder may get another expiring key before that.
+    /// Whether the holder may renew the key before that time.
     pub is_renewable: bool,
 }
 
-/// The expiration that a client asked for.
+/// The expiration that a client requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestedExpiry {
     Never,
     At(NaiveDateTime),
-    /// After a lifetime set by the operator, which may be short. The holder may renew the key.
+    /// After a lifetime that the operator has set. Unlike for [`Self::At`], there is no minimum. The holder may renew
+    /// the key.
     Renewable(TimeDelta),
     /// The client sent an expiry that cannot be parsed. It is reported only after the password check, so that a wrong
     /// password is always reported first.

@@ -2,8 +2,8 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// A user's name, a device's name or an e-mail address: trimmed, of 1 to [`Self::MAX_CHARS`] characters, and with the
-/// normalized form in which two of them are compared.
+/// A user's name, a device's name or an e-mail address. It is trimmed and has 1 to [`Self::MAX_CHARS`] characters. Two
+/// names are compared in their normalized form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     as_typed: String,
@@ -56,7 +56,8 @@ impl Name {
 }
 
 /// Returns `text` in the form in which names are compared: trimmed, NFC, lower case, and NFC again because lower-casing
-/// can undo it. A final sigma becomes a plain sigma. Databases differ in how they compare text, so this happens here.
+/// can undo NFC. A final sigma becomes a plain sigma. Databases differ in how they compare text, so the service
+/// normalizes names itself.
 #[must_use]
 pub fn normalize(text: &str) -> String {
     let lower = text.trim().nfc().collect::<String>().to_lowercase();

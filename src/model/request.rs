@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::KeyHolder;
 
-/// The facts about a request that matter beyond its content. The default stands for the command line.
+/// The circumstances of a request: the client's address, the trace id, and whether the client is still connected. The
+/// default stands for the command line.
 #[derive(Clone, Debug, Default)]
 pub struct RequestContext {
     /// The client's address.
@@ -33,7 +34,7 @@ pub struct Caller {
     pub context: RequestContext,
 }
 
-/// The initiator of an operation. The initiator's permissions decide whether it is allowed.
+/// The initiator of an operation. The initiator's permissions decide whether the operation is allowed.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'a> {
     /// The command line, which may do everything.
@@ -75,8 +76,8 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// A client's network: the addresses that one party controls, which share one login limit. An IPv4 address, or the /64
-/// that an IPv6 subscriber gets.
+/// A client's network: addresses that one party controls and that share one login limit. It is a single IPv4 address,
+/// or the /64 that an IPv6 subscriber usually gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 

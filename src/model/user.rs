@@ -7,21 +7,21 @@ use super::Name;
 /// A person or program that can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Shoko's `UserID`. Never reused, except when an import brings a user with this id.
+    /// Shoko's `UserID`. Never reused, except by an import of a user with this id.
     pub id: i32,
     /// The name as typed.
     pub name: String,
     pub email: Option<String>,
     pub is_admin: bool,
-    /// A disabled user keeps password and keys, but none of them works.
+    /// A disabled user keeps the password and the keys, but none of them works.
     pub is_disabled: bool,
-    /// Set for the administrator that the first start created, until a login or a change.
+    /// Set for the administrator that the first start creates. Cleared by the user's first login or change.
     pub is_automatic: bool,
     pub created_at: NaiveDateTime,
     pub profile: Profile,
 }
 
-/// The few facts about a user that a list of possible logins needs.
+/// The few facts about a user that a login screen needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSummary {
     /// Shoko's `UserID`.
@@ -72,10 +72,10 @@ pub struct UserChange {
     pub profile: ProfileChange,
 }
 
-/// An attribute that only administrators may change, even of their own user.
+/// An attribute that only administrators may change. Other users may not change it, not even for themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attribute {
-    /// Other services trust the name.
+    /// Restricted because other services identify users by their names.
     Name,
     Admin,
     /// Restricted because Shoko restricts it.

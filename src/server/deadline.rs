@@ -1,11 +1,12 @@
 //! Closes the connections of clients that are too slow.
 //!
-//! A client that sends a byte now and then could otherwise occupy a connection forever, and many such clients all of them.
-//! Each request must therefore get its response within [`REQUEST_DEADLINE`] of its first byte, and after a response the
-//! next request must begin within [`IDLE_DEADLINE`]. This layer does not know where a request ends. It only sees when
-//! bytes are sent.
+//! Without a deadline, a client that sends a byte now and then could occupy a connection forever, and many such clients
+//! could occupy all connections. Therefore the response to each request must begin within [`REQUEST_DEADLINE`] of the
+//! request's first byte. After a response, the next request must begin within [`IDLE_DEADLINE`]. This layer does not
+//! know where a request ends. It sees only when bytes are received and sent.
 //!
-//! It also records when the client has disconnected or will send no more, so that no work is done for nobody.
+//! This layer also records that the client has disconnected or will send no more. The server can then skip work whose
+//! result no client would receive.
 
 use std::future::Future;
 use std::io;
@@ -21,14 +22,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The longest time from the first byte of a request to the first byte of its response.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest time from the last bytes of a response to the first byte of the next request. It is longer than the
-/// server's keep-alive timeout, which closes a connection more politely.
+/// server's keep-alive timeout, which closes idle connections cleanly and should act first.
 const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A stream that fails when its deadline has passed.
 pub struct Deadline<S> {
     stream: S,
     timer: Pin<Box<Sleep>>,
-    /// Whether a request has begun, so that the timer measures its time.
+    /// Whether the timer is timing a request (`REQUEST_DEADLINE`) or the idle time between requests (`IDLE_DEADLINE`).
     in_request: bool,
     client_disconnected: Arc<AtomicBool>,
 }

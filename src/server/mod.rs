@@ -1,7 +1,7 @@
 //! Assembles all routes into a server.
 //!
-//! It is built on actix's `HttpService` instead of its `HttpServer`, because that limits the time only of the first request
-//! on a connection. Here a deadline applies to every request (see `deadline`).
+//! The server is built on actix's `HttpService` instead of `HttpServer`, because `HttpServer` limits only the time of
+//! the first request on a connection. Here a deadline applies to every request (see `deadline`).
 
 mod deadline;
 
@@ -47,23 +47,23 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long requests in progress may take to finish after the server has been told to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the server still accepts connections after it has been told to stop, and then how long it serves them before it
-/// stops accepting requests.
+/// After the server has been told to stop, it keeps serving in two phases of this length. In the first, which a longer
+/// grace time extends, it still accepts connections. In the second, it serves its connections but accepts no new ones.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
-/// How long the server reads from a client whose connection it is closing. A client that is still sending would otherwise
-/// lose the response.
+/// How long the server reads from a client whose connection it is closing. A client that is still sending would
+/// otherwise lose the response.
 const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
-/// The maximum of the server library.
+/// The maximum number of workers that `actix-server` supports.
 const MAX_WORKERS: usize = 512;
 /// The maximum number of connections, if the system allows that many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
-/// The number of files that are not connections, such as the database and the log.
+/// The number of open files to reserve for everything but connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
 
-/// Returns a server on `listener`, which runs when it is awaited. When `stop` resolves, the server reports that it is not
-/// ready and keeps serving for the grace time of the settings. It then accepts no more connections, finishes the requests
-/// in progress and stops.
+/// Returns a server on `listener`, which runs when it is awaited. When `stop` resolves, the server reports that it is
+/// not ready and keeps serving for the grace time of the settings. It then accepts no more connections, finishes the
+/// requests in progress and stops.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
@@ -101,7 +101,8 @@ pub fn run(
             .into_factory()
             .map_err(|error: Error| error.error_response());
         fn_service(|stream: TcpStream| {
-            // A client that has already disconnected has no address. It must not count as a connection without one.
+            // The address of a client that has already disconnected cannot be read. Drop its connection, because it
+            // must not be treated like one whose peer has no address.
             let peer = stream.peer_addr().map_err(DispatchError::Io);
             ready(peer.map(|peer| (Deadline::new(stream), Protocol::Http1, Some(peer))))
         })
@@ -128,8 +129,8 @@ pub fn run(
     spawn(async move {
         stop.await;
         process.begin_stopping();
-        // Connections without a request would be dropped. They are served first, and each response now closes its
-        // connection.
+        // Stopping at once would drop connections that are waiting for their next request. Keep serving for a while
+        // first; from now on, each response closes its connection.
         sleep(grace.max(DRAIN_TIME)).await;
         handle.pause().await;
         sleep(DRAIN_TIME).await;
@@ -138,33 +139,34 @@ pub fn run(
     Ok(server)
 }
 
-/// Deletes expired keys and stale failures and writes last-used times, once a minute. Expired keys and stale failures have
-/// no effect even before they are deleted.
+/// Once a minute, deletes expired keys and stale failures and flushes last-used times. Expired keys and stale failures
+/// have no effect even before they are deleted.
 async fn clean_up(auth: Data<Auth>) {
     loop {
         match call(&auth, Auth::delete_expired_keys).await {
             Ok(0) => {}
             Ok(deleted) => log::debug!("deleted {deleted} expired keys"),
-            Err(error) => log::debug!("deleting expired keys failed and is retried: {error}"),
+            Err(error) => log::debug!("deleting expired keys failed and will be retried: {error}"),
         }
         if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
-            log::debug!("deleting stale failures failed and is retried: {error}");
+            log::debug!("deleting stale failures failed and will be retried: {error}");
         }
         sleep(CLEANUP_INTERVAL).await;
         if let Err(error) = call(&auth, Auth::flush_last_used).await {
-            log::debug!("writing last-used times failed and is retried: {error}");
+            log::debug!("writing last-used times failed and will be retried: {error}");
         }
     }
 }
 
-/// Returns each worker's share of the connections that the limit of open files allows if each needs `files_each` files.
+/// Returns the maximum number of connections of each worker. The limit on open files determines the total. Each
+/// connection needs `files_each` files.
 fn max_connections(workers: usize, files_each: u64) -> usize {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let all = (open_files.saturating_sub(OTHER_FILES) / files_each).clamp(1, MAX_CONNECTIONS);
     usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers)
 }
 
-/// The parts of the routes, which each worker assembles for itself.
+/// The parts from which each worker assembles its own routes.
 #[derive(Clone)]
 struct Routes {
     auth: Data<Auth>,
@@ -200,7 +202,7 @@ impl Routes {
             .wrap(from_fn(request_middleware))
             .service(
                 web::scope(&self.prefix)
-                    // The first, because it serves the most requests and routes are tried in order.
+                    // Registered first, because routes are tried in order and this one serves the most requests.
                     .configure(gateway::routes)
                     .configure(|config| {
                         if self.dialects.shoko {
@@ -212,7 +214,7 @@ impl Routes {
                         if let Some(settings) = self.dialects.zettelstore {
                             zettelstore::routes(config, settings);
                         }
-                        // Before `openapi`, because `/` redirects to the web UI if there is one.
+                        // Registered before `openapi`, because `/` redirects to the web UI if there is one.
                         if let Some(folder) = &self.web_ui {
                             shoko::web_ui::routes(config, folder);
                         }

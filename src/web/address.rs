@@ -60,7 +60,8 @@ impl TrustedProxies {
         match (follow(forwarded), follow(forwarded_for)) {
             (None, None) => peer,
             (Some(address), None) | (None, Some(address)) => address,
-            // A proxy that sets one header may forward the other as the client sent it.
+            // A proxy that sets one of the headers may pass the other on as the client sent it. If they differ, one may
+            // be forged, so neither is used.
             (Some(one), Some(other)) => {
                 if one == other {
                     one
@@ -71,7 +72,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Returns the last hop that is not a trusted proxy, or the proxy that reported a hop that cannot be parsed.
+    /// Returns the last hop that is not a trusted proxy, or the first hop if all are trusted. If a hop cannot be
+    /// parsed, returns the proxy that reported that hop.
     fn client_of(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
         let mut client = peer;
         for hop in hops.iter().rev() {
@@ -114,9 +116,12 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     )
 }
 
-/// Returns the header in a form that the parser reads as RFC 7239 specifies, or `None` if there is no such form. The
-/// parser splits quoted strings, where a client may have put commas and semicolons, and takes the last of several
-/// `for`. It also rejects a blank after a semicolon, which is removed.
+/// Returns the header in a form that the crate `rfc7239` reads as the standard specifies, or `None` if there is no such
+/// form.
+///
+/// - The crate splits quoted strings at commas and semicolons, which a client may have put there. Returns `None`.
+/// - The crate takes the last `for` of an element with several. Returns `None`.
+/// - The crate rejects blanks after semicolons. Removes them.
 fn unambiguous(line: &str) -> Option<String> {
     let mut quoted = line.split('"').skip(1).step_by(2);
     let is_even = line.matches('"').count().is_multiple_of(2);
@@ -140,7 +145,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// A flag of a connection, set when its client has closed it.
+/// A flag of a connection. It is set when the client has closed the connection.
 pub struct ClientDisconnected(pub Arc<AtomicBool>);
 
 /// Returns the context of a request.

@@ -13,7 +13,7 @@ pub enum Basic {
     OtherScheme,
     /// The header cannot be decoded.
     Malformed,
-    /// User and password, separated by a colon that may be missing.
+    /// The decoded text: the user and the password, separated by a colon. The colon may be missing.
     Decoded(String),
 }
 

@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 16 * 1024;
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// A body that has not been read yet, so that a caller without permission is rejected before anything is read.
+/// A body that has not been read yet. This allows rejecting a caller without permission before reading anything.
 pub struct Body {
     request: HttpRequest,
     payload: Payload,
@@ -48,8 +48,8 @@ impl Body {
         }
     }
 
-    /// Reads the text of a body of an accepted type. `types` describes the accepted types in the error about any other
-    /// type. The type of an empty body does not matter.
+    /// Reads the body as text if its type is accepted. Otherwise fails with an error that lists the accepted `types`.
+    /// An empty body may have any type.
     pub async fn text(self, is_accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
         let mime = self.content_type();
         let text = decode(self.bytes().await?)?;
@@ -97,7 +97,7 @@ impl Body {
     }
 }
 
-/// Returns whether `mime` is the type of a form in a body.
+/// Returns whether `mime` is the type of a URL-encoded form.
 #[must_use]
 pub fn is_form(mime: &Mime) -> bool {
     mime.essence_str() == mime::APPLICATION_WWW_FORM_URLENCODED

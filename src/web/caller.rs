@@ -1,7 +1,7 @@
 //! Extractors for the caller of a request. The signature of a handler shows the right that its route requires.
 //!
-//! Each wire protocol implements [`Dialect`], and its handlers take [`Caller`], [`Admin`] or [`MaybeCaller`] of it. A
-//! cached key costs no query and no wait.
+//! Each wire protocol implements [`Dialect`]. Its handlers take a [`Caller`], an [`Admin`] or a [`MaybeCaller`] of that
+//! dialect. A cached key is verified without a query and without waiting.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -34,11 +34,11 @@ pub type Keys = SmallVec<[Key; MAX_KEYS]>;
 pub trait Dialect: 'static {
     type Error: ResponseError + From<KeyError> + 'static;
 
-    /// Returns the keys that a request presents; none if it does not try to authenticate. Fails if it tries to, but
-    /// presents nothing that could be a key.
+    /// Returns the keys that a request presents, or no keys if the request does not try to authenticate. Fails if the
+    /// request tries to authenticate but presents nothing that could be a key.
     fn presented_keys(request: &HttpRequest) -> Result<Keys, Self::Error>;
 
-    /// Returns the error for a request that presents keys, none of which is valid.
+    /// Returns the error for a request whose keys are all invalid.
     #[must_use]
     fn rejection(_auth: &Data<Auth>, _keys: Keys) -> impl Future<Output = Self::Error> {
         async { KeyError::Invalid.into() }
@@ -46,7 +46,7 @@ pub trait Dialect: 'static {
 }
 
 /// Returns the keys in the header `apikey`, in `Authorization: Bearer` and in the query `apikey`, in this order. Empty
-/// values count as absent. Fails if there are values but none could be a key.
+/// values count as absent. Fails if there are values but none of them could be a key.
 pub fn standard_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
     let mut keys = Keys::new();
     let mut is_empty = true;
@@ -83,7 +83,7 @@ async fn find_caller(request: &HttpRequest, keys: &Keys) -> Result<Option<model:
     }
     let (sender, receiver) = oneshot::channel();
     auth.look_up(keys, move |found| drop(sender.send(found)));
-    let late = |_| ServiceError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}"));
+    let late = |_| ServiceError::unavailable(format!("the lookup took longer than {CALL_TIMEOUT:?}"));
     let panicked = |_| ServiceError::internal("the lookup of a key panicked");
     let found = timeout(CALL_TIMEOUT, receiver)
         .await
@@ -177,7 +177,7 @@ impl<D: Dialect<Error: From<ManageError>>> FromRequest for Admin<D> {
     }
 }
 
-/// The caller, if any, on a route that is public but does more for callers. An invalid key counts as none.
+/// The caller, on a public route that does more for callers. `None` if the request presents no valid key.
 pub struct MaybeCaller<D>(pub Option<model::Caller>, PhantomData<D>);
 
 impl<D: Dialect> FromRequest for MaybeCaller<D> {

@@ -1,4 +1,5 @@
-//! Cross-origin requests from pages in browsers. Never with credentials: the page sends the key, not the browser.
+//! Lets pages of other origins call the server from a browser. Credentials mode is never allowed, because the page
+//! itself sends the key, not the browser.
 
 use actix_cors::Cors;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};

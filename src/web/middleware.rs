@@ -22,7 +22,7 @@ use crate::model::TraceId;
 /// The log target of requests.
 const LOG: &str = "shoko_auth::web::request";
 
-/// The cause of an internal error, which the log shows and the client does not see. An error response carries it in its
+/// The cause of an internal error. It is logged but not shown to the client. An error response carries it in its
 /// extensions.
 pub struct InternalCause(pub Cause);
 
@@ -57,8 +57,8 @@ pub async fn request_middleware(
     Ok(response)
 }
 
-/// Logs a line for a request, with the trace id that its problem shows. The cause of an internal error is logged first.
-/// Never logs the query, which may hold a key.
+/// Logs a line for a request, with the trace id that its problem shows. If there was an internal error, logs its cause
+/// first. Never logs the query, which may contain a key.
 fn log_request(response: &ServiceResponse, start: Instant, trace: TraceId) {
     let request = response.request();
     if let Some(InternalCause(cause)) = response.response().extensions().get() {
@@ -75,8 +75,8 @@ fn log_request(response: &ServiceResponse, start: Instant, trace: TraceId) {
     );
 }
 
-/// Adds a body to problems and to responses from outside the handlers (no such route, wrong method), which have none.
-/// The error responses of other dialects are complete.
+/// Adds a body to problems, and to error responses that no handler created (no such route, wrong method). The error
+/// responses of other dialects already have their bodies.
 fn with_problem(response: ServiceResponse, trace: TraceId) -> ServiceResponse {
     let problem = match response.response().error() {
         None if response.headers().contains_key(CONTENT_TYPE) => None,

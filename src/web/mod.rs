@@ -1,5 +1,5 @@
-//! The HTTP parts that all dialects share, and the problems that Shoko's dialect, the gateway and the health routes send.
-//! Knows no dialect's routes.
+//! The HTTP parts that all dialects share, and the problems that Shoko's dialect, the gateway and the health routes
+//! send. This module does not know the routes of any dialect.
 
 pub mod address;
 pub mod basic;
@@ -25,8 +25,8 @@ use actix_web::{FromRequest, Handler, Resource, Responder};
 use crate::auth::Auth;
 use crate::error::ServiceError;
 
-/// The longest time that a client waits for a call. It is needed because a database that hangs
-/// does not report an error.
+/// The longest time that a request waits for an operation or a lookup. The limit is needed because a database that
+/// hangs reports no error.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -43,13 +43,13 @@ where
     match timeout(CALL_TIMEOUT, block(move || operation(&auth))).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ServiceError::internal("the operation panicked").into()),
-        Err(_) => Err(ServiceError::unavailable(format!("it took longer than {CALL_TIMEOUT:?}")).into()),
+        Err(_) => Err(ServiceError::unavailable(format!("the operation took longer than {CALL_TIMEOUT:?}")).into()),
     }
 }
 
-/// Checks that the database responds, for clients that do not wait long.
+/// Checks that the database responds. The timeout is short, because clients of health checks do not wait long.
 pub async fn ping(auth: &Data<Auth>) -> Result<(), ServiceError> {
-    let late = |_| ServiceError::unavailable(format!("it took longer than {PING_TIMEOUT:?}"));
+    let late = |_| ServiceError::unavailable(format!("the ping took longer than {PING_TIMEOUT:?}"));
     timeout(PING_TIMEOUT, call(auth, Auth::ping)).await.map_err(late)?
 }
 

@@ -3,7 +3,7 @@
 use actix_web::dev::ServiceRequest;
 use actix_web::http::uri::{PathAndQuery, Uri};
 
-/// The path of the files, whose names are case-sensitive.
+/// The path below which the web UI's files are. Their names are case-sensitive.
 const FILES: &str = "/webui/";
 
 /// Rewrites the path of the request to its normalized form.
@@ -28,8 +28,8 @@ pub fn normalize_path(request: &mut ServiceRequest) {
     }
 }
 
-/// Returns the path in lower case and without a trailing slash, except for file names and the page `/swagger/`. `None`
-/// means that it is normalized already.
+/// Returns the path in lower case and without a trailing slash. Names of files keep their case, and `/swagger/` keeps
+/// its slash. `None` means that the path is already normalized.
 fn normalized(path: &str) -> Option<String> {
     if !path.ends_with('/') && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;

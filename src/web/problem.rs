@@ -1,7 +1,7 @@
-//! Problems: errors in the format of RFC 9457 with ASP.NET Core's extensions, as `MvcProblemDetails` describes it.
+//! Problems: errors in the format of RFC 9457 with ASP.NET Core's extensions (see [`MvcProblemDetails`]).
 //!
-//! A handler returns a [`Problem`]. The request middleware adds what depends on the request, the trace id and the media
-//! type, with [`Problem::complete`].
+//! A handler returns a [`Problem`]. The request middleware then calls [`Problem::complete`], which adds the trace id
+//! and chooses the media type.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::error::{
 use crate::model::TraceId;
 
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
-/// The `Retry-After` of problems without one of their own, in seconds.
+/// The `Retry-After` of a 503 that does not set its own, in seconds.
 const DEFAULT_RETRY_AFTER: u64 = 1;
-/// The challenge for a request without a key. It has no error code unless a key was presented (RFC 6750, section 3),
-/// and is never Basic, because browsers would open their own dialog.
+/// The challenge for a request that presents no key, such as a failed login. Because no key was presented, it has no
+/// error code (RFC 6750, section 3). Its scheme is not Basic, because browsers would open their own login dialog.
 const CHALLENGE: &str = r#"Bearer realm="shoko-auth""#;
 const INVALID_KEY_CHALLENGE: &str = r#"Bearer realm="shoko-auth", error="invalid_token""#;
 
@@ -36,7 +36,7 @@ pub struct Problem {
     detail: Option<String>,
     errors: Errors,
     challenge: Option<&'static str>,
-    /// The seconds to wait.
+    /// The number of seconds to wait before trying again.
     retry_after: Option<u64>,
     throttled: Option<ThrottleScope>,
     cause: Option<Cause>,
@@ -161,7 +161,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Busy { retry_after } => {
                 Self::retry_later(StatusCode::SERVICE_UNAVAILABLE, &retry_after, text)
             }
-            // Only a client that has half-closed its connection sees this response.
+            // Only a client that has closed just its sending side sees this response.
             ServiceError::ClientDisconnected => Self::new(StatusCode::SERVICE_UNAVAILABLE),
             // The store has logged the cause.
             ServiceError::Unavailable(_) => Self::with_detail(
@@ -227,8 +227,8 @@ impl From<ManageError> for Problem {
     }
 }
 
-/// Returns the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a limit that
-/// has been reached and rejects logins for `seconds`.
+/// Returns the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10). The limit of
+/// `scope` has been reached, and logins are rejected for `seconds`.
 #[must_use]
 fn rate_limit(scope: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
     let policies = format!(
@@ -330,8 +330,8 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
     }
 }
 
-/// Returns `application/problem+json`, or plain JSON for clients that accept only that. SDKs generated from Shoko's own
-/// document accept no other media type, and no parameter of it, in a 400 or 401.
+/// Returns `application/problem+json`, or plain JSON for clients that accept only plain JSON. In a 400 or 401, SDKs
+/// generated from Shoko's own document accept only plain JSON, and no `charset` with it.
 fn media_type(request: &HttpRequest) -> &'static str {
     let accept = Accept::parse(request).map(|accept| accept.0).unwrap_or_default();
     let mut named = None;

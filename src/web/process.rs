@@ -23,7 +23,7 @@ impl Process {
         self.started_at
     }
 
-    /// Marks the server as not ready, so that a proxy in front sends no more requests.
+    /// Marks the server as not ready, so that a proxy in front stops sending requests.
     pub fn begin_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }

@@ -7,8 +7,8 @@ use utoipa::{OpenApi, ToResponse, ToSchema};
 
 use super::problem::{MvcProblemDetails, title, type_url};
 
-/// Defines a type for each problem from its status, its description, the members of its example other than `type`,
-/// `title` and `status`, and its header.
+/// Defines a type for each problem. The arguments are its status, its description, its example (without `type`, `title`
+/// and `status`, which are filled in) and, optionally, a response header.
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident: $status:expr, $description:literal, $more:expr, $header:expr;)*) => {
         $(
@@ -48,7 +48,8 @@ problems! {
         "Too many failed logins. Even the correct password is rejected until `Retry-After` has passed.",
         json!({"detail": "Too many failed logins. Try again in 4 s."}),
         Some(("Retry-After", "The number of seconds to wait before trying again."));
-    InternalError: StatusCode::INTERNAL_SERVER_ERROR, "An error in the server. Its log has the cause, under the trace id.",
+    InternalError: StatusCode::INTERNAL_SERVER_ERROR,
+        "An internal error. The server's log contains its cause, with the trace id.",
         json!({}), None;
     Unavailable: StatusCode::SERVICE_UNAVAILABLE, "The database is unavailable, or the server is busy.",
         json!({"detail": "The database is unavailable. Try again later."}),

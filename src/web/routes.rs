@@ -1,7 +1,7 @@
-//! One list for routes and documentation.
+//! A macro that registers and documents routes from one list.
 
-/// Defines a function that registers handlers and a type that documents them, from one list. The paths are in lower
-/// case, because the request middleware has lower-cased those of requests.
+/// From one list, defines a function that registers handlers and a type that documents them. Write the paths in lower
+/// case, because the request middleware converts the paths of requests to lower case.
 ///
 /// ```ignore
 /// routes! {

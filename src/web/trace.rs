@@ -1,4 +1,4 @@
-//! Trace ids, which problems and log lines show (W3C Trace Context, level 1).
+//! Trace ids (W3C Trace Context, level 1), which appear in problems and log lines.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,7 +6,8 @@ use actix_web::{HttpMessage, HttpRequest};
 
 use crate::model::TraceId;
 
-/// Returns the trace id of a request: the trace of its `traceparent` header, or else a new one, with a new span.
+/// Returns the trace id of a request, which is the same at each call. Its trace comes from the header `traceparent`, or
+/// is new if there is no valid one. Its span is always new.
 #[must_use]
 pub fn trace_id(request: &HttpRequest) -> TraceId {
     *request.extensions_mut().get_or_insert_with(|| {
@@ -23,8 +24,8 @@ fn random() -> u64 {
     RandomState::new().hash_one(())
 }
 
-/// Parses the trace and the flags of a `traceparent` header (Trace Context, section 3.2). Later versions may append
-/// members.
+/// Parses the trace and the flags of a `traceparent` header (Trace Context, section 3.2). Later versions of the
+/// standard may append members.
 fn parse(header: &str) -> Option<(u128, u8)> {
     let mut members = header.trim().split('-');
     let (version, trace, parent, flags) = (members.next()?, members.next()?, members.next()?, members.next()?);

@@ -32,9 +32,13 @@ pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Re
 
 /// Revoke a key.
 ///
-/// With `apikey` in the query and no body (or `null`), revokes that key. Knowing the key is enough; an unknown key gets
-/// the same response. With a JSON string as body, revokes that key or, if there is none and the request presents a
-/// key, all keys of the caller's device of that name. A key in the query then only authenticates the caller.
+/// Send the key in one of two ways:
+///
+/// - In the query as `apikey`, without a body (or with `null`). No other authentication is needed. The response is the
+///   same for an unknown key.
+/// - In the body, as a JSON string. If there is no such key and the request presents a valid key, the string is taken
+///   as the name of one of the caller's devices, and all keys of that device are revoked. With a string in the body,
+///   `apikey` in the query only authenticates the caller.
 #[utoipa::path(delete, path = "/api/auth", tag = "Auth", security((), ("ApiKey" = []), ("Bearer" = [])),
     params(("apikey" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
     request_body(content = Option<String>, content_type = "application/json",
@@ -66,7 +70,9 @@ pub async fn revoke(
     Ok(HttpResponse::Ok())
 }
 
-/// Change a password and revoke all keys of the user, the presented key included.
+/// Change a password and revoke all keys of the user.
+///
+/// If callers change their own password, the presented key is revoked too.
 #[utoipa::path(post, path = "/api/auth/ChangePassword", tag = "Auth",
     params(("userID" = Option<i32>, Query, example = 1,
         description = "The user; the caller by default. Only administrators may specify another user.")),
@@ -108,7 +114,9 @@ pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
     Ok(Json(ListedToken::sorted(keys)))
 }
 
-/// Get the key of another device of the caller, which is issued if the device has none.
+/// Get the lasting key of another device of the caller.
+///
+/// A key is issued if the device has none.
 #[utoipa::path(post, path = "/api/auth/apikey", tag = "Auth",
     request_body(content = String, content_type = "application/json", description = "The device's name.", example = json!("my script")),
     responses((status = 200, description = "The key.", content(

@@ -1,6 +1,7 @@
 //! `/api/v3/Init` and its older forms: state and version of the server, which clients request before they log in.
 //!
-//! The state is available while the database is not, so that a client shows "starting" instead of logging its user out.
+//! The state can be requested even while the database is unavailable. Clients then show "starting" instead of logging
+//! their users out.
 
 use actix_web::Responder;
 use actix_web::web::Data;
@@ -28,7 +29,7 @@ pub struct ServerStatus {
     state: &'static str,
     /// Always null.
     startup_message: Option<String>,
-    // A doc comment would wrap the schema in another layer.
+    // Not a doc comment: it would wrap the schema in another layer.
     #[serde(flatten)]
     #[schema(inline, value_type = StatusDetails)]
     details: Option<StatusDetails>,
@@ -75,7 +76,8 @@ struct DatabaseBlocked {
     responses((status = 200, description = "The state.", body = ServerStatus,
         example = json!({"State": "Started", "StartupMessage": null})), (status = 500, response = InternalError)))]
 pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<MaybeCaller, Problem>) -> impl Responder {
-    // A key that could be looked up shows that the database is available, and one that could not shows that it is not.
+    // A valid key counts as proof that the database is available, and a failed lookup as proof that it is not. Only
+    // requests without a valid key need a ping.
     let (is_signed_in, is_reachable) = match caller.map(|caller| caller.0) {
         Ok(Some(_)) => (true, true),
         Ok(None) => (false, ping(&auth).await.is_ok()),
@@ -100,7 +102,7 @@ pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<May
     })
 }
 
-/// Get the version of Shoko that this server stands in for, and its own.
+/// Get the version of Shoko that this server stands in for, and the version of this server.
 #[utoipa::path(get, path = "/api/v3/Init/Version", tag = "Init",
     responses((status = 200, description = "The versions.", body = Value, example = json!(versions()))), security(()))]
 pub async fn version() -> impl Responder {
@@ -114,7 +116,7 @@ fn versions() -> Value {
     })
 }
 
-/// Get whether the server is in use by others, which is always false.
+/// Get whether others are using the server. Always returns `false`.
 #[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
     responses((status = 200, description = "Always `false`.", body = bool, content_type = "application/json", example = json!(false))), security(()))]
 pub async fn in_use() -> impl Responder {

@@ -1,5 +1,6 @@
-//! JSON bodies as Shoko accepts them: members match in any case, the last of several wins, unknown ones are ignored,
-//! and a number or boolean is accepted where text is expected. Otherwise JSON is strict.
+//! JSON bodies as Shoko accepts them. Names of members match in any case. If a member occurs several times, the last
+//! one wins. Unknown members are ignored. A number or boolean is accepted where text is expected. Apart from that,
+//! bodies must be strictly valid JSON.
 
 use actix_web::mime::{self, Mime};
 use serde::de::value::MapDeserializer;
@@ -15,15 +16,15 @@ pub async fn object<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     parse_object(&text(body).await?)
 }
 
-/// Reads a value of a standard format, without this module's leniency. `format` names the format in the error about any
-/// other value.
+/// Reads a value of a standard format, such as a JSON Patch, without this module's leniency. If the value does not have
+/// that format, fails with an error that contains the format's name, `format`.
 pub async fn value<T: DeserializeOwned>(body: Body, format: &str) -> Result<T, Problem> {
     let text = text(body).await?;
     let value = parse(&text)?.ok_or_else(no_body)?;
     from_raw(value).map_err(|_| Problem::invalid("", format!("The body must be {format}.")))
 }
 
-/// Reads a string, number or boolean as text. Returns `None` if there is no body, or a `null`.
+/// Reads a string, number or boolean as text. Returns `None` if the body is empty or `null`.
 pub async fn scalar(body: Body) -> Result<Option<String>, Problem> {
     let text = text(body).await?;
     let Some(value) = parse(&text)? else { return Ok(None) };
@@ -31,7 +32,7 @@ pub async fn scalar(body: Body) -> Result<Option<String>, Problem> {
     Ok(Some(scalar.0))
 }
 
-/// Reads a string, number or boolean as text. `name` names the text in the error about its absence.
+/// Reads a string, number or boolean as text. If there is none, fails with an error that contains `name`.
 pub async fn required_scalar(body: Body, name: &str) -> Result<String, Problem> {
     let text = scalar(body).await?;
     text.ok_or_else(|| Problem::invalid("", format!("The {name} field is required.")))
@@ -48,7 +49,7 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let members: RawMembers = from_raw(value).map_err(|_| Problem::invalid("", "The body must be a JSON object."))?;
     serde_path_to_error::deserialize(&members).map_err(|e| {
         let member = e.path().to_string();
-        // The library's own message may quote the value.
+        // The message in `e` may quote the value, which may be a password.
         Problem::invalid(&member, "The value has the wrong type.")
     })
 }
@@ -68,7 +69,7 @@ fn is_json(mime: &Mime) -> bool {
     json && charset.is_none_or(|name| name == mime::UTF_8 || name == "utf8")
 }
 
-/// Parses exactly one JSON value. Returns `None` if the text is blank, or a `null`.
+/// Parses exactly one JSON value. Returns `None` if the text is blank or `null`.
 fn parse(text: &str) -> Result<Option<&RawValue>, Problem> {
     if text.trim().is_empty() {
         return Ok(None);
@@ -84,7 +85,7 @@ fn from_raw<'de, T: Deserialize<'de>>(value: &'de RawValue) -> serde_json::Resul
     serde_json::from_str(value.get())
 }
 
-/// Text in a body: a string, or a number or boolean as it is written.
+/// Text in a body: a string, or a number or boolean exactly as the client wrote it.
 pub struct Text(pub String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -126,7 +127,7 @@ impl<'de> Deserialize<'de> for RawMembers<'de> {
     }
 }
 
-/// Deserializes a struct by matching names in any case; the last of several members wins.
+/// Deserializes a struct. Names match in any case. If several members match, the last one wins.
 impl<'de> Deserializer<'de> for &RawMembers<'de> {
     type Error = serde_json::Error;
 

@@ -1,6 +1,6 @@
 //! Shoko's v3 API. Find a route by its URL here; the handlers are in one file for each resource.
 //!
-//! `v1` and `web_ui`, which settings switch on, list their own routes.
+//! `v1` and `web_ui` list their own routes, because settings switch these on.
 
 pub mod auth;
 pub mod expiry;
@@ -44,17 +44,17 @@ type Caller = caller::Caller<Shoko>;
 type Admin = caller::Admin<Shoko>;
 type MaybeCaller = caller::MaybeCaller<Shoko>;
 
-/// Registers all routes but those that settings switch on.
+/// Registers all routes except those of `v1` and `web_ui`.
 pub fn routes(config: &mut ServiceConfig) {
     let v3 = web::scope("/api/v3")
         .wrap(from_fn(add_version_header))
-        // The SDK generated from Shoko's own document requests `/api/v3/api/auth`.
+        // Registered here too, because the SDK generated from Shoko's own document requests `/api/v3/api/auth`.
         .configure(auth_routes)
         .configure(v3_routes);
     config.configure(auth_routes).configure(v2_routes).service(v3);
 }
 
-/// Returns the document of all routes.
+/// Returns the OpenAPI document of all routes, including those of `v1`.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = AuthDocument::openapi();
@@ -101,7 +101,7 @@ routes! {
     }
 }
 
-/// Adds the header with which Shoko marks successful responses of versioned routes.
+/// Adds the header that Shoko sends in successful responses of versioned routes.
 async fn add_version_header(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

@@ -22,7 +22,8 @@ pub async fn read(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
 
 /// Change the caller's user.
 ///
-/// Absent members are not changed. Only administrators may change the name and the rights.
+/// Absent members are not changed. Only administrators may change `Username`, `IsAdmin`, `CommunitySites` and
+/// `RestrictedTags`.
 #[utoipa::path(put, path = "/api/v3/User/Current", tag = "User",
     request_body(content = UserBody, description = "The members to change.", example = json!(UserBody::example())),
     responses((status = 200, description = "The changed user.", body = User, example = json!(User::example()))))]
@@ -31,7 +32,7 @@ pub async fn put(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Re
     change(auth, caller.into_inner(), id, body).await
 }
 
-/// Change the caller's user by a JSON Patch (RFC 6902).
+/// Change the caller's user with a JSON Patch (RFC 6902).
 #[utoipa::path(patch, path = "/api/v3/User/Current", tag = "User",
     request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/PlexUsernames", "value": "me"}])),
@@ -41,7 +42,9 @@ pub async fn patch(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl 
     patch_user(auth, caller.into_inner(), id, body).await
 }
 
-/// Change the caller's password, and revoke all of the caller's keys unless `RevokeAPIKeys` is false.
+/// Change the caller's password.
+///
+/// Also revokes all of the caller's keys. To keep them, set `RevokeAPIKeys` to false.
 #[utoipa::path(post, path = "/api/v3/User/Current/ChangePassword", tag = "User",
     request_body(content = ChangePasswordRequest, description = "The new password.", example = json!(ChangePasswordRequest::example())),
     responses((status = 200, description = "The password is changed.")))]

@@ -1,4 +1,4 @@
-//! Problems with Shoko's texts, where these differ from the service's own.
+//! Problems with Shoko's own texts, for errors that Shoko describes differently from this service.
 
 use actix_web::http::StatusCode;
 

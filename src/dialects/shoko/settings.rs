@@ -26,7 +26,9 @@ pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, P
     Ok(Json(settings(&web_ui)))
 }
 
-/// Store the web UI's settings by a JSON Patch (RFC 6902) of `/WebUI_Settings`, the only setting that can be changed.
+/// Store the web UI's settings.
+///
+/// Send a JSON Patch (RFC 6902) of `/WebUI_Settings`, the only setting that can be changed.
 #[utoipa::path(patch, path = "/api/v3/Settings", tag = "Settings",
     request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),

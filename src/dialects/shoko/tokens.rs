@@ -18,7 +18,7 @@ use crate::web::responses::{BadRequest, Forbidden, TooManyFailures, Unauthorized
 
 /// Log in and get a key that may expire.
 ///
-/// Without `Expires`, returns the device's lasting key, which is the same at every login. With it, issues a new key.
+/// With `Expires`, issues a new key. Without it, returns the device's lasting key, which is the same at every login.
 #[utoipa::path(post, path = "/api/v3/Auth/SignIn", tag = "Auth", security(()),
     request_body(content = SignInRequest, description = "The user, the password, the device and the expiry.",
         example = json!(SignInRequest::example())),
@@ -40,7 +40,7 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
     Ok(no_store(Json(AuthToken::from(issued.map_err(of_issue)?))))
 }
 
-/// List the caller's keys, or all keys if an administrator requests them.
+/// List the caller's keys. Administrators can list the keys of all users.
 #[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
     params(("showAll" = Option<bool>, Query, description = "List the keys of all users. Only for administrators.", example = false)),
     responses((status = 200, description = "The keys, without their secret part.", body = Vec<ListedToken>,
@@ -54,7 +54,9 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
     Ok(Json(ListedToken::sorted(keys)))
 }
 
-/// Revoke the given key, or else the presented key.
+/// Revoke a key.
+///
+/// Revokes the key in the parameter `token`, or the presented key if there is no such parameter.
 #[utoipa::path(delete, path = "/api/v3/Auth/InvalidateToken", tag = "Auth",
     security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
     params(("token" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
@@ -75,7 +77,9 @@ pub async fn invalidate(
     Ok(HttpResponse::Ok())
 }
 
-/// Change a password and revoke all keys of the user, the presented key included.
+/// Change a password and revoke all keys of the user.
+///
+/// If callers change their own password, the presented key is revoked too.
 #[utoipa::path(post, path = "/api/v3/Auth/ChangePassword", tag = "Auth",
     params(("userID" = Option<i32>, Query, example = 1,
         description = "The user; the caller by default. Only administrators may specify another user.")),

@@ -75,8 +75,8 @@ pub struct SignInRequest {
 }
 
 impl SignInRequest {
-    /// Validates the request. Reports all errors at once, as Shoko does, except a wrong expiry, which is reported after
-    /// the password has been checked.
+    /// Validates the request. Reports all errors at once, as Shoko does. Only an invalid expiry is reported later,
+    /// after the password check.
     pub fn check(self) -> Result<LogIn, Problem> {
         let names = LoginMembers {
             user: "User",
@@ -96,7 +96,7 @@ fn parse_expiry(text: Option<Text>) -> RequestedExpiry {
     expiry::parse(text.map(|text| text.0).as_deref())
 }
 
-/// The names of a login's members on one route.
+/// The names that a route gives to the members of a login.
 struct LoginMembers {
     user: &'static str,
     password: &'static str,
@@ -158,7 +158,7 @@ impl GenerateTokenRequest {
     }
 }
 
-/// A key that the device keeps.
+/// A key with its owner, its device and its expiry.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct AuthToken {
@@ -214,7 +214,7 @@ pub struct ListedToken {
 }
 
 impl ListedToken {
-    /// Sorts keys by user, device and expiry, lasting keys last.
+    /// Sorts keys by user, then by device, then by expiry. Lasting keys come last.
     #[must_use]
     pub fn sorted(mut keys: Vec<KeyInfo>) -> Vec<Self> {
         keys.sort_by_cached_key(|key| {

@@ -151,10 +151,10 @@ impl UserBody {
         }
     }
 
-    /// Returns the members of `user` that `patch` changes. Members match in any case.
+    /// Returns the members of `user` that `patch` changes, with their new values. Names of members match in any case.
     ///
-    /// Allows only a few operations on a member or an item of one, and none by which a small patch could produce a
-    /// large user.
+    /// Each operation must concern a member or an item of a member. The operations `move` and `copy` are rejected,
+    /// because a small patch could produce a large user with them.
     pub fn patched(user: &model::User, patch: Patch) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem::invalid("", text);
         if patch.0.len() > MAX_OPERATIONS {
@@ -164,7 +164,7 @@ impl UserBody {
         let operations = patch.0.into_iter().map(|operation| adapt(operation, &before));
         let patch = Patch(operations.collect::<Result<_, _>>()?);
         let mut after = before.clone();
-        // A patch that fails may leave this copy half changed, which does not matter.
+        // A patch that fails may leave `after` half changed. That does not matter, because `after` is then discarded.
         json_patch::patch_unsafe(&mut after, &patch)
             .map_err(|_| invalid("The JSON Patch cannot be applied to the user."))?;
         let members = after.as_object().into_iter().flatten();
@@ -187,8 +187,8 @@ impl UserBody {
 /// The maximum number of operations in a JSON Patch, more than any client sends.
 const MAX_OPERATIONS: usize = 100;
 
-/// Rewrites an operation for `document`: gives the path's first member the case it has there, and replaces the removal
-/// of a member with emptying it.
+/// Rewrites an operation for `document`. The first member of its path gets the case that it has in `document`. The
+/// removal of a member becomes its replacement with an empty value.
 fn adapt(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation, Problem> {
     let path = match &mut operation {
         PatchOperation::Add(add) => &mut add.path,
@@ -238,7 +238,7 @@ pub struct ChangePasswordRequest {
     /// The new password, exactly as the user types it.
     #[schema(value_type = String, required = true, nullable = false)]
     password: Option<Text>,
-    /// Whether all keys of the user are revoked.
+    /// Whether to revoke all keys of the user.
     #[serde(rename = "RevokeAPIKeys")]
     #[schema(default = true)]
     revoke_api_keys: Option<bool>,

@@ -57,7 +57,7 @@ pub async fn put(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body) -
     change(auth, admin.into_inner(), user_id(&id)?, body).await
 }
 
-/// Change a user by a JSON Patch (RFC 6902).
+/// Change a user with a JSON Patch (RFC 6902).
 #[utoipa::path(patch, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
@@ -80,7 +80,9 @@ pub async fn delete(auth: Data<Auth>, admin: Admin, id: Path<String>) -> Result<
     Ok(HttpResponse::Ok())
 }
 
-/// Change a user's password, and revoke all of the user's keys unless `RevokeAPIKeys` is false.
+/// Change a user's password.
+///
+/// Also revokes all of the user's keys. To keep them, set `RevokeAPIKeys` to false.
 #[utoipa::path(post, path = "/api/v3/User/{userID}/ChangePassword", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     request_body(content = ChangePasswordRequest, description = "The new password.", example = json!(ChangePasswordRequest::example())),

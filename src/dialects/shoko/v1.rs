@@ -77,16 +77,16 @@ impl From<UserSummary> for JMMUser {
     }
 }
 
-/// List the users that can log in. Only with `SHOKO_AUTH_V1_LOGIN=on`.
+/// List the users who can log in. Available only with `SHOKO_AUTH_V1_LOGIN=on`.
 #[utoipa::path(get, path = "/v1/User", tag = "Desktop",
-    responses((status = 200, description = "The users that are not disabled.", body = Vec<JMMUser>,
+    responses((status = 200, description = "The users who are not disabled.", body = Vec<JMMUser>,
         example = json!([JMMUser::example()])), (status = 404, response = NotFound)), security(()))]
 pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
     let users = call(&auth, Auth::user_summaries).await?.into_iter();
     Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
 }
 
-/// Check a user's password. Only with `SHOKO_AUTH_V1_LOGIN=on`.
+/// Check a user's password. Available only with `SHOKO_AUTH_V1_LOGIN=on`.
 #[utoipa::path(post, path = "/v1/User/{name}", tag = "Desktop",
     params(("name" = String, Path, description = "The user's name, with `+` for a blank.", example = "Default")),
     request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),

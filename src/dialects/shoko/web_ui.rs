@@ -34,11 +34,11 @@ struct Found {
 }
 
 impl Folder {
-    /// Opens a file. For any other path, opens the page, whose script interprets the path.
+    /// Opens the file at `path`. If there is none, opens `index.html`, whose script interprets the path.
     fn open(&self, path: &Path) -> io::Result<Found> {
         let (path, page) = (self.0.join(path), self.0.join("index.html"));
         let path = if path.is_file() { path } else { page.clone() };
-        // Opening anything but a file, such as a pipe, may block.
+        // Opening something other than a file, such as a pipe, could block.
         if !path.is_file() {
             return Err(ErrorKind::NotFound.into());
         }
@@ -49,8 +49,8 @@ impl Folder {
 }
 
 async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpResponse, Problem> {
-    // `PathBufWrap` rejects paths that leave the folder or name a hidden file. Requests for these receive the page.
-    // Links in the folder are followed.
+    // `PathBufWrap` rejects paths that leave the folder or name a hidden file. Requests for such paths receive
+    // `index.html`. Symbolic links in the folder are followed.
     let path = request.match_info().query("file").parse::<PathBufWrap>();
     let path = path.map(|path| path.as_ref().to_owned()).unwrap_or_default();
     let opened = block(move || folder.open(&path)).await;
@@ -58,7 +58,7 @@ async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpRe
         .unwrap_or_else(|e| Err(io::Error::other(e)))
         .map_err(|e| unreadable(&e))?;
     let file = file.disable_content_disposition();
-    // The library fails on ranges of an empty file.
+    // `actix-files` fails on range requests for empty files.
     let mut response = if file.metadata().len() == 0 {
         HttpResponse::Ok().content_type(file.content_type().clone()).finish()
     } else {

@@ -1,4 +1,4 @@
-//! Zettelstore's login: its clients get a token that is valid for some minutes, and renew it.
+//! Zettelstore's login: a client gets a token that is valid for some minutes and renews it before it expires.
 //!
 //! A token is an expiring key of the device `Zettelstore`.
 
@@ -29,7 +29,7 @@ use types::Token;
 const DEVICE: &str = "Zettelstore";
 /// The shortest time from the password check to the response. It applies when the check takes most of the delay.
 const MIN_DELAY: Duration = Duration::from_millis(100);
-/// The most that the delay varies in either direction.
+/// The maximum by which the delay varies in either direction.
 const MAX_JITTER: Duration = Duration::from_millis(50);
 
 /// Zettelstore's wire protocol.
@@ -74,7 +74,7 @@ pub struct Document;
 
 /// Log in and get a token.
 ///
-/// Send name and password in a form, or with HTTP Basic if there is no name in the form.
+/// Send the name and the password in a form or with HTTP Basic. If the form has a name, HTTP Basic is ignored.
 #[utoipa::path(post, path = "/a", operation_id = "authenticate", tag = "Zettelstore", security((), ("Basic" = [])),
     request_body(content = Option<types::LoginForm>, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -181,13 +181,13 @@ fn is_login_required(settings: &ZettelstoreSettings) -> Result<bool, Zettelstore
     }
 }
 
-/// Waits until about `delay` after `start`, or a little longer if the password check took most of that, so that the
-/// response time reveals nothing about the password. Occupies no thread.
+/// Waits until about `delay` after `start`, so that the response time reveals nothing about the password. Waits a
+/// little longer if the password check took most of that time. Occupies no thread while it waits.
 async fn delay(start: Instant, delay: Duration) {
     if delay.is_zero() {
         return;
     }
-    // Security does not depend on the jitter. Without random bytes there is none.
+    // Security does not depend on the jitter, so a failure of the random generator just means no jitter.
     let part = u32::from(u16::from_be_bytes(random().unwrap_or([128, 0])));
     let jitter = MAX_JITTER * 2 * part / u32::from(u16::MAX);
     let end = (start + delay).max(Instant::now() + MIN_DELAY);

@@ -23,7 +23,7 @@ pub struct LoginForm {
     password: String,
 }
 
-/// A token, sent as a list in symbolic-expression form.
+/// A token. It is sent as an S-expression.
 pub struct Token(String);
 
 impl Token {
@@ -32,7 +32,7 @@ impl Token {
         Self(format!("(\"Bearer\" \"{key}\" {seconds})"))
     }
 
-    /// Returns the token of a server without login, which is not checked.
+    /// Returns the placeholder token that a server without login gives to every client. It is never checked.
     pub fn free_access() -> Self {
         Self("(\"Bearer\" \"freeaccess\" 316224000)".to_owned())
     }
@@ -55,7 +55,8 @@ pub fn remaining(expires_at: NaiveDateTime, now: NaiveDateTime) -> TimeDelta {
     TimeDelta::seconds((left + TimeDelta::milliseconds(500)).num_seconds())
 }
 
-/// Returns the name and the password in the form or, if it has no name, in the HTTP Basic credentials.
+/// Returns the name and the password from the form. If the form has no name, returns them from the HTTP Basic
+/// credentials.
 pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(String, SecretText)>, ZettelstoreError> {
     let form = match body.form_text().await {
         Ok(text) => text.map(|text| Query::parse_strictly(&text)),
@@ -83,7 +84,8 @@ pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(St
     }
 }
 
-/// Returns the key in the only `Authorization` header, which has exactly one blank before the token.
+/// Returns the key in the `Authorization` header. There must be only one such header, and exactly one blank before the
+/// token.
 pub fn presented_key(request: &HttpRequest) -> Option<Key> {
     let mut headers = request.headers().get_all(AUTHORIZATION).map(HeaderValue::to_str);
     let (header, others) = (headers.next()?.ok()?, headers.next());

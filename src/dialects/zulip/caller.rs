@@ -26,7 +26,7 @@ impl Dialect for Zulip {
         Ok(Keys::from_iter([key]))
     }
 
-    /// Reports that the user is disabled if the key belongs to a disabled user, as Zulip does.
+    /// If the key belongs to a disabled user, reports that the user is disabled, as Zulip does.
     async fn rejection(auth: &Data<Auth>, keys: Keys) -> ZulipError {
         let is_disabled = move |auth: &Auth| match keys.first() {
             Some(key) => auth.is_key_of_disabled_user(key),
@@ -40,7 +40,7 @@ impl Dialect for Zulip {
     }
 }
 
-/// A caller whose key belongs to the user that the request names.
+/// A caller whose key belongs to the user named in the request.
 pub struct ZulipCaller {
     pub caller: model::Caller,
     pub user: User,

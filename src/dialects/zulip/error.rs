@@ -68,7 +68,7 @@ impl ZulipError {
         error.with_header(ALLOW, HeaderValue::from_static(method))
     }
 
-    /// Creates a 405 for a route that can only be read. Zulip sends it without a body.
+    /// Creates a 405 for a route that allows only GET and HEAD. Zulip sends this error without a body.
     pub fn read_only() -> Self {
         let error = Self::without_code(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         Self {

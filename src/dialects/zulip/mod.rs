@@ -81,7 +81,7 @@ pub struct Document;
 /// Log in and get the user's key.
 ///
 /// Send the parameters in a form. They are also accepted in the query, where passwords may end up in logs. The form
-/// overrides the query. JSON is not read.
+/// overrides the query. A JSON body is ignored.
 #[utoipa::path(post, path = "/api/v1/fetch_api_key", operation_id = "fetchApiKey", tag = "Zulip", security(()),
     request_body(content = types::LoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -118,7 +118,9 @@ async fn fetch_api_key(
         .fold(response.customize(), CustomizeResponder::insert_header))
 }
 
-/// Get any user's key, for development. Unless the route is switched on, the response is always 400.
+/// Get any user's key, for development.
+///
+/// If the route is not switched on, the response is always 400.
 #[utoipa::path(post, path = "/api/v1/dev_fetch_api_key", operation_id = "devFetchApiKey", tag = "Zulip", security(()),
     request_body(content = types::DevLoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -199,8 +201,8 @@ async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<Fetched
     }))
 }
 
-/// Returns the headers `X-RateLimit-*` for an attempt that counts: the limit, how many attempts are left, and when the
-/// next one is possible.
+/// Returns the headers `X-RateLimit-*`: the limit, how many attempts are left, and when the next one is possible.
+/// Returns no headers if the attempt failed for a reason other than the credentials or a limit.
 async fn rate_limits(
     auth: &Data<Auth>,
     user: Name,
@@ -216,7 +218,7 @@ async fn rate_limits(
     let Ok(Some(left)) = call(auth, move |auth| auth.attempts_left(&user, &context)).await else {
         return Vec::new();
     };
-    // The count does not include the limit of the network.
+    // The count does not consider the limit of the network. A client that has to wait has no attempts left.
     let left = if wait.is_zero() { left } else { 0 };
     let reset = SystemTime::now() + wait;
     let reset = reset.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -228,8 +230,8 @@ async fn rate_limits(
     ]
 }
 
-/// Returns whether the request comes from a program on this machine, and neither from a proxy nor from a page in a
-/// browser, whose site may have a name that resolves to this machine.
+/// Returns whether the request comes straight from a program on this machine, not from a proxy or a page in a browser.
+/// `Host` must be `localhost` or a loopback address, because the name of a website may resolve to this machine.
 fn is_local_request(request: &HttpRequest) -> bool {
     let is_sent_by_proxies_or_browsers = |name: &HeaderName| {
         [FORWARDED, VIA, ORIGIN].contains(name)
@@ -245,8 +247,8 @@ fn is_local_request(request: &HttpRequest) -> bool {
     is_local && !request.headers().keys().any(is_sent_by_proxies_or_browsers)
 }
 
-/// Returns the URL of this server as the client knows it, from the `Host` header. It is never https: behind a proxy
-/// that terminates TLS, the public URL must be set.
+/// Returns the URL of this server as the client knows it, from the `Host` header. The scheme is always http, so the
+/// public URL must be set behind a proxy that terminates TLS.
 fn request_base_url(request: &HttpRequest) -> Option<Url> {
     let host = request.headers().get(HOST)?.to_str().ok()?;
     let url = Url::parse(&format!("http://{host}")).ok()?;

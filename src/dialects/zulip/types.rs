@@ -70,7 +70,7 @@ impl<T: Serialize> Responder for Success<T> {
     }
 }
 
-/// The parameters of a request. The form overrides the query, and the last of several wins.
+/// The parameters of a request. The form overrides the query. If a name occurs several times, the last value wins.
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
@@ -103,7 +103,7 @@ impl Parameters {
 
     /// Returns the names of all parameters except those in `used`.
     pub fn except(&self, used: &[&str]) -> BTreeSet<String> {
-        // Zulip itself writes `client` to its log.
+        // Zulip never reports `client` as ignored, because it writes `client` to its log.
         let is_used = |name: &str| used.contains(&name) || name == "client";
         self.0
             .iter()
@@ -229,7 +229,7 @@ pub struct ServerSettings {
     require_email_format_usernames: bool,
     /// The URL of the server.
     realm_url: String,
-    /// The URL of the server, under its former name.
+    /// The URL of the server, under the former name of this member.
     realm_uri: String,
     realm_name: &'static str,
     realm_icon: String,
@@ -240,8 +240,8 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Creates the settings of a server at `url` for a request, whose user agent decides whether the client is
-    /// outdated.
+    /// Creates the settings of a server at `url`. The user agent of the request determines whether the client is
+    /// incompatible.
     pub fn of(request: &HttpRequest, url: String, dev_login: bool) -> Self {
         let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
         let agent = agent.unwrap_or_default().split('/').next().unwrap_or_default();
