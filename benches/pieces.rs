@@ -1,4 +1,4 @@
-//! Measures the building blocks of a login and a verification, each alone. `scripts/bench` measures the whole server.
+//! Measures each building block of a login and a verification on its own. `scripts/bench` measures the whole server.
 
 use divan::{Bencher, black_box};
 use shoko_auth::secret::key::{Key, Sealer};
@@ -19,7 +19,7 @@ fn hash_key(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| black_box(&key).hash());
 }
 
-/// A login of a device that has a key opens the sealed key instead of issuing one.
+/// Measures opening a sealed key. A login does this instead of issuing a key if the device already has one.
 #[divan::bench]
 fn unseal_key(bencher: Bencher<'_, '_>) {
     let secret = Sealer::generate_secret().expect("the system has random bytes");

@@ -5,7 +5,7 @@
 //! curl http://127.0.0.1:8200/ -H "apikey: $KEY"
 //! ```
 //!
-//! Behind a reverse proxy the proxy does this instead (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
+//! Behind a reverse proxy, the proxy can verify the keys instead (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
 //! `forward_auth`).
 
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn main() -> std::io::Result<()> {
     })
 }
 
-/// A route that only users can call: its signature asks for one.
+/// A route that only users can call, because its signature requires a [`User`].
 async fn hello(user: User) -> String {
     format!("Hello, {}!\n", user.name)
 }
@@ -113,7 +113,7 @@ impl Verifier {
         }
     }
 
-    /// Asks shoko-auth for the owner of the presented key. If it does not answer, the request is rejected.
+    /// Asks shoko-auth for the owner of the presented key. If shoko-auth does not respond, the request is rejected.
     fn verify(&self, presented: &Presented) -> Result<User, Rejection> {
         let mut request = self.agent.get(&self.url);
         if let Some(key) = &presented.key {

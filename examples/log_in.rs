@@ -15,7 +15,7 @@ use ureq::Agent;
 use ureq::http::Response;
 use ureq::{Body, http};
 
-/// Logging in on the same device again returns the same key, so a client chooses one name and keeps it.
+/// The device name. A client chooses it once and keeps it, because a login on the same device returns the same key.
 const DEVICE: &str = "log_in example";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -71,7 +71,7 @@ impl Client {
         json_body(request.header("apikey", key).call()?)
     }
 
-    /// Revokes a key. It needs no other proof than the key itself.
+    /// Revokes a key. The request needs no other proof than the key itself.
     fn revoke(&self, key: &str) -> Result<(), Box<dyn Error>> {
         let request = self.agent.delete(format!("{}/api/auth?apikey={key}", self.url));
         success(request.call()?).map(drop)
@@ -83,7 +83,8 @@ fn json_body(response: Response<Body>) -> Result<Value, Box<dyn Error>> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Turns an unsuccessful response into an error. Its body is a problem (RFC 9457): `detail` says what is wrong.
+/// Turns an unsuccessful response into an error. The body of such a response is a problem (RFC 9457), and its
+/// `detail` says what is wrong.
 fn success(mut response: Response<Body>) -> Result<Response<Body>, Box<dyn Error>> {
     let status = response.status();
     if status.is_success() {
@@ -96,7 +97,7 @@ fn success(mut response: Response<Body>) -> Result<Response<Body>, Box<dyn Error
     let detail = problem["detail"].as_str().or(problem["title"].as_str());
     let reason = format!("{status}: {}", detail.unwrap_or("no reason given"));
     Err(match retry_after {
-        // With 429 and 503. A real client waits this long before it tries again.
+        // `Retry-After` comes with 429 and 503. A real client waits this many seconds before it retries.
         Some(seconds) => format!("{reason} (retry after {seconds} s)").into(),
         None => reason.into(),
     })

@@ -1,5 +1,5 @@
-//! Runs the programs in `examples/` against a server. `cargo test` builds them first; `cargo test --test examples`
-//! alone does not, and needs `cargo build --examples`.
+//! Runs the programs in `examples/` against a server. `cargo test` builds the examples first.
+//! `cargo test --test examples` does not: run `cargo build --examples` before it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn start_server(folder: &Path) -> ServerProcess {
 /// Returns a command that runs an example.
 fn example(name: &str) -> Command {
     let test = env::current_exe().expect("this program has a path");
-    let profile = test.ancestors().nth(2).expect("it is in target/PROFILE/deps");
+    let profile = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps");
     let path: PathBuf = profile.join("examples").join(name);
     assert!(path.is_file(), "run `cargo build --examples` first");
     let mut command = Command::new(path);

@@ -1,5 +1,6 @@
-//! The floor for verification in `scripts/bench`: a bare actix handler with as many workers as the server, which
-//! returns the response of `GET /api/auth/verify` without checking anything. Takes the address to listen on.
+//! The floor for verification in `scripts/bench`: a bare actix handler that returns the response of
+//! `GET /api/auth/verify` without checking anything. It has as many workers as the server. The argument is the address
+//! to listen on.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The floor for logins in `scripts/bench`: checks a password with 600,000 rounds on all cores and does nothing else.
-//! Takes the duration in seconds and prints the number of checks per second.
+//! The floor for logins in `scripts/bench`: repeatedly checks a password with 600,000 rounds on all cores, and does
+//! nothing else. The argument is the duration in seconds. Prints the number of checks per second.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stored = passwords.hash("correct password")?;
     let start = Instant::now();
     let check = || {
-        // Each core stops its own clock after its last check, so that no check is counted in part.
+        // Each thread measures its own time, up to the end of its last check. So no check is counted in part.
         let mut checks = 0_u32;
         while start.elapsed() < Duration::from_secs(seconds) {
             assert!(passwords.check("correct password", Some(&stored)));

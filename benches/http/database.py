@@ -1,4 +1,4 @@
-"""Creates databases with a given number of keys, which the benchmark knows."""
+"""Creates databases with a given number of keys. The benchmark knows the keys."""
 
 import base64
 import hashlib
@@ -9,8 +9,8 @@ import uuid
 
 PASSWORD = "the right one"
 ROUNDS = 600_000
-# user0 has one key, user1 as many as OF_THOUSAND says; the others share the rest evenly. LOGINS of them have a
-# password.
+# user0 has one key, and user1 has OF_THOUSAND keys. The other users share the rest evenly. LOGINS users, from number
+# FIRST_LOGIN on, have a password.
 OF_THOUSAND = 1000
 USERS = 1000
 FIRST_LOGIN, LOGINS = 2, 96
@@ -18,7 +18,7 @@ NOW = "2026-11-22 00:00:00"
 
 
 def make_keys(path, count):
-    """Writes a file of keys, one on each line. The keys are the same in every run, so databases can share a file."""
+    """Writes a file of keys, one on each line. Every run writes the same keys. Databases can share a file."""
     with open(path, "w", encoding="ascii") as file:
         for number in range(count):
             file.write(f"{key(path.stem, number)}\n")
@@ -29,7 +29,7 @@ def key(seed, number):
 
 
 def hash_password():
-    """Returns the hash as the server stores it, a PHC string."""
+    """Returns the hash of PASSWORD in the form that the server stores: a PHC string."""
     salt = os.urandom(16)
     digest = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, ROUNDS)
     encode = lambda data: base64.b64encode(data).decode().rstrip("=")
@@ -45,7 +45,7 @@ def users():
 
 
 def owner(number):
-    """Returns the owner of a key by its number: user0 has the first, user1 the next OF_THOUSAND."""
+    """Returns the number of the user who owns a key: user0 owns the first key, and user1 the next OF_THOUSAND."""
     if number == 0:
         return 0
     return 1 if number <= OF_THOUSAND else 2 + number % (USERS - 2)
@@ -83,13 +83,13 @@ class Sqlite:
         database.close()
 
     def delete(self):
-        """Returns a function that deletes a key by its id, on a connection that stays open."""
+        """Opens a connection, and returns a function that deletes a key by its id on this connection."""
         database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
         return lambda number: database.execute("DELETE FROM api_keys WHERE id = ?", (number,))
 
 
 class Postgres:
-    """A new database on the server whose psql and URL are in the environment."""
+    """A new database on the server at TEST_DATABASE_URL. POSTGRES_BIN is the folder of psql."""
 
     name = "PostgreSQL"
 

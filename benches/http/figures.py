@@ -10,7 +10,7 @@ def percentile(values, percent):
 
 
 def ratio(rounds, one, other):
-    """Returns the ratio of two rates, round by round: its median, lowest and highest value."""
+    """Divides one rate by another in each round, and returns the median, lowest and highest ratio."""
     ratios = [measured[one]["rps"] / measured[other]["rps"] for measured in rounds]
     return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 

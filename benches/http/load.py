@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
-# The floor is fastest with these; every server gets the same.
+# The floor is fastest with these values. Every server is measured with the same values.
 THREADS, CONNECTIONS = 2, 32
 
 
@@ -22,7 +22,7 @@ class Keys:
 
 
 def wrk(url, what, seconds, keys=None, threads=THREADS, connections=CONNECTIONS, key=None, refused=False):
-    """Returns the figures of one run. Fails on an unexpected response; with `refused`, rejections are expected."""
+    """Runs wrk once and returns its figures. All requests must succeed; with `refused`, all must be rejected."""
     arguments = [what, keys.path, keys.start, keys.count, threads] if keys else [what, "-", 0, 0, threads]
     header = ["-H", f"apikey: {key}"] if key else []
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, *header]
@@ -40,7 +40,7 @@ def wrk(url, what, seconds, keys=None, threads=THREADS, connections=CONNECTIONS,
 
 
 def walk(url, seconds, keys, **more):
-    """Requests each of these keys once, and removes those that were requested from `keys`."""
+    """Requests each key at most once, until the time is over. Then removes the requested keys from `keys`."""
     result = wrk(url, "walk", seconds, keys, **more)
     used = min(result["used"], keys.count)
     keys.start, keys.count = keys.start + used, keys.count - used

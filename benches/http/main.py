@@ -92,14 +92,14 @@ class Bench:
         verification.judge(self.targets, rounds, *self.sizes)
 
     def warm_logins(self, server):
-        """Gives every user a key for the device, and makes the network a known one."""
+        """Logs in every user with a password once. Then the device has a key, and the network is known."""
         connection = Connection(server)
         for number in range(FIRST_LOGIN, FIRST_LOGIN + LOGINS):
             if (status := connection.ask(login(number))) != 200:
                 raise RuntimeError(f"a login returned {status}")
 
     def login(self):
-        """Alternates with the bare hash on all cores. `new` logins issue a key, logins from a known device do not."""
+        """Measures logins, and in each round the bare hash, too. Only a login from a new device issues a key."""
         users, seconds, rounds = Keys("bench", FIRST_LOGIN, LOGINS), max(4, self.chosen.seconds), []
         for number in range(self.chosen.rounds):
             say(f"login, round {number + 1} of {self.chosen.rounds}")

@@ -1,4 +1,4 @@
-"""Other login services. A kit starts and loads them: a folder with install.sh, start.sh, bench.sh and stop.sh."""
+"""Other login services. A kit, a folder with several scripts, installs, starts, loads and stops them."""
 
 import json
 import os
@@ -6,15 +6,15 @@ import subprocess
 
 from database import ROUNDS
 
-# The number of connections for peers and for us. The kit uses wrk with one thread.
+# The number of connections for the peers and for shoko-auth. The kit uses wrk with one thread.
 CONNECTIONS = {"verify": 16, "login": 4}
 PEERS = ["knox", "betterauth", "pocketbase"]
-# The peer whose passwords cost as much as ours.
+# The peer whose password hash costs as much as that of shoko-auth.
 EQUAL_COST = "knox"
 
 
 class Kit:
-    """The scripts of the kit."""
+    """The folder with install.sh, start.sh, bench.sh and stop.sh."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -22,7 +22,7 @@ STYLE = """
 
 
 def in_bins(times, seconds):
-    """Returns for each half second its middle, the median and the slowest time."""
+    """Yields the middle of each half second, and the median and slowest time in it."""
     bins = [[] for _ in range(math.ceil(seconds / BIN_SECONDS))]
     for at, took in times:
         bins[min(int(at / BIN_SECONDS), len(bins) - 1)].append(took)
@@ -32,7 +32,7 @@ def in_bins(times, seconds):
 
 
 def draw(storms, path):
-    """`storms` are results of `storm.measure`, by the name of the database."""
+    """Draws the picture. `storms` maps the name of each database to the result of `storm.measure`."""
     seconds = max(storm["end"] + storm["begin"] for storm in storms.values())
     took = [value for storm in storms.values() for _, value in storm["times"]]
     low, high = math.floor(math.log10(min(took))), math.ceil(math.log10(max(*took, TARGET_MS)))

@@ -19,11 +19,11 @@ def until_refused(connection, request):
 
 
 def measure(server, keys, revoke_key):
-    """`keys` are pairs of an id and a key. `revoke_key(id, key)` returns when the key is revoked."""
+    """Revokes each of the `keys`, pairs of an id and a key. `revoke_key(id, key)` must return after the revocation."""
     connection, times, late = Connection(server), [], 0
     for number, key in keys:
         request = verify(key)
-        # Twice, so that the second request is a cache hit.
+        # The key is verified twice, so that the second request is a cache hit.
         for _ in range(2):
             if (status := connection.ask(request)) != 200:
                 raise RuntimeError(f"a key got {status} before it was revoked")

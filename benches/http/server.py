@@ -12,14 +12,14 @@ from pathlib import Path
 
 PROGRAMS = Path(os.environ.get("BENCH_PROGRAMS", ""))
 PROGRAM = PROGRAMS / "shoko-auth"
-# Everything else has its default. The log has warnings and the address on which the server listens.
+# Every other setting has its default. The log contains warnings and the address on which the server listens.
 SETTINGS = {"SHOKO_AUTH_ADMIN_PASSWORD": "the right one", "RUST_LOG": "warn,shoko_auth::cli::serve=info"}
-# In seconds. It only ends a server that hangs.
+# In seconds. The limit only stops a server that hangs.
 START_TIMEOUT = 120
 
 
 class Server:
-    """A running server with a database, or the floor without one."""
+    """A running server with a database, or the floor if there is no database."""
 
     started = []
 
@@ -72,7 +72,7 @@ class Server:
             server.stop()
 
     def restart(self):
-        """Starts again with an empty key cache."""
+        """Restarts the server. Its key cache is then empty."""
         self.stop()
         self.start()
 

@@ -11,14 +11,14 @@ from server import Connection, login, verify
 
 LOGGING_IN = 48
 PROBES_A_SECOND = 200
-# How long a client waits after a rejection, as `Retry-After` says.
+# How many seconds a client waits after a rejection. `Retry-After` has the same value.
 REFUSED_SECONDS = 1
-# Logins that start in the storm end after it, so this time after it does not count as calm.
+# Logins that begin during the storm end after it. So these seconds after the storm do not count as calm.
 ENDING_SECONDS = 2
 
 
 def probe(server, key, start, seconds, results):
-    """Sends requests at a fixed rate. A request that a late response delayed is timed from when it was due."""
+    """Sends requests at a fixed rate. A request delayed by a late response is timed from when it was due."""
     connection, request, times = Connection(server), verify(key), []
     free = 0.0
     for number in range(int(seconds * PROBES_A_SECOND)):
@@ -46,7 +46,7 @@ def log_in_until(server, number, end, answers, lock):
 
 
 def storm(server, start, end, results):
-    """Logs in on `LOGGING_IN` connections, each as its own user, one login after the other."""
+    """Opens `LOGGING_IN` connections. On each, another user logs in again and again."""
     time.sleep(max(0, start - time.monotonic()))
     answers, lock = Counter(), threading.Lock()
     numbers = [FIRST_LOGIN + number % LOGINS for number in range(LOGGING_IN)]
@@ -60,7 +60,7 @@ def storm(server, start, end, results):
 
 
 def measure(server, key, calm, stormy):
-    """Measures for `calm` seconds before and after the storm, more than `ENDING_SECONDS`, and for `stormy` in it."""
+    """Measures for `calm` seconds before and after a storm of `stormy` seconds. `calm` must exceed ENDING_SECONDS."""
     fork = multiprocessing.get_context("fork")
     times, answers = fork.Queue(), fork.Queue()
     start = time.monotonic() + 0.5

@@ -1,13 +1,13 @@
-"""Measures verification: which keys are requested from which server, compared with the bare handler."""
+"""Measures verification with different servers and keys, and compares it with the bare handler."""
 
 from database import OF_THOUSAND
 from figures import rate, ratio, table
 from load import Keys, walk, wrk
 
 VERIFY = "/api/auth/verify"
-# The number of keys that are requested again and again: fewer than the cache holds.
+# The number of keys that are requested again and again. All of them fit into the cache.
 CYCLED = 10_000
-# More than are ever requested in a second.
+# An upper limit for the number of keys that are requested in a second.
 MOST_PER_SECOND = 70_000
 # The number of keys at the end of a file that are reserved for revocations.
 RESERVED = 3000
@@ -21,7 +21,7 @@ class Cell:
 
 
 class Walk:
-    """Requests each key of a server once. When they run out, it restarts the server to empty its cache."""
+    """Requests each key of a server once. When the keys run out, restarts the server to empty its cache."""
 
     def __init__(self, server, keys):
         self.server, self.all, self.keys = server, keys, Keys(keys.path, 0, 0)
@@ -50,7 +50,8 @@ def one(server, key, path=VERIFY):
 
 
 def cells(floor, servers, files):
-    """`servers` by database and size; `files` of keys by size. The keys of the file "unknown" are in no database."""
+    """Yields the rows of the table. `servers` is indexed by database and size, and `files` by size. The keys of the
+    file "unknown" are in no database."""
     small, large = sorted(size for size in files if size != "unknown")
     everything = files[large]
     cycled = Keys(everything, 1 + OF_THOUSAND, CYCLED)
@@ -97,7 +98,7 @@ def report(cells, rounds):
 
 
 def judge(targets, rounds, small, large):
-    """Adds the targets for these cells."""
+    """Adds the targets of verification, and whether they were met."""
     many = "floor, many keys"
     for database, uncached in (("SQLite", 0.40), ("PostgreSQL", 0.15)):
         prefix = f"{database}, {large:,} keys"

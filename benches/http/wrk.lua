@@ -1,8 +1,9 @@
 -- The wrk script of `load.py`. Arguments: WHAT FILE START COUNT THREADS.
---   one            sends the request on the command line of wrk
---   cycle, walk    sends GET with COUNT keys of FILE, one on each line of 36 characters, from line START on: again and
---                  again, or each once. Each thread sends every THREADS-th key.
---   login, new     logs in the users START, START + 1, ... in turn, from one device or from a new device each time
+--   one            sends the request that wrk's command line describes
+--   cycle, walk    sends GET with COUNT keys of FILE, from line START on. Each line is a key of 36 characters. `cycle`
+--                  sends the keys again and again. `walk` sends each key once. Each thread sends every THREADS-th key.
+--   login, new     logs in the users START, START + 1, ... in turn. `login` always uses the same device. `new` uses a
+--                  new device for each login.
 local threads = {}
 
 function setup(thread)

@@ -1,9 +1,10 @@
-//! Enforces the layers in `src/lib.rs`, and the libraries that each module may use.
+//! Enforces the layers that `src/lib.rs` describes, and keeps each library in the modules that need it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, lowest first. A module may use the rows above its own; the modules of the first row may use each other.
+/// The layers, lowest first. A module may use only modules in earlier rows. The modules of the first row may also use
+/// each other.
 const LAYERS: &[&[&str]] = &[
     &["clock", "model", "error", "settings"],
     &["secret"],
@@ -17,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// Texts that may occur only in these modules.
+/// Texts in the source code. Each comes with the path prefixes of the only files that may contain it.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("diesel", &["store/", "auth/import/shoko_database.rs"]),
     (
@@ -59,7 +60,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the sources of the product, without files of tests.
+/// Returns the sources of the product, without the files that contain only tests.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
@@ -76,18 +77,18 @@ fn sources() -> Vec<Source> {
             code: lines.collect::<Vec<_>>().join("\n"),
         });
     }
-    assert!(sources.len() > 20, "the sources are in another folder");
+    assert!(sources.len() > 20, "most of the sources are missing");
     sources
 }
 
 impl Source {
-    /// Returns the path of the module: `["dialects", "shoko", "auth"]`.
+    /// Returns the path of the module, such as `["dialects", "shoko", "auth"]`.
     fn module(&self) -> Vec<&str> {
         let path = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
         path.split('/').collect()
     }
 
-    /// Returns the paths in the crate that the code names, by `crate::` or by `super::`.
+    /// Returns the paths that the code names with `crate::` or `super::`, each from the root of the crate.
     fn used(&self) -> Vec<Vec<&str>> {
         let mut found = Vec::new();
         for (start, _) in self
@@ -114,7 +115,7 @@ impl Source {
     }
 }
 
-/// Returns the row of a top-level module.
+/// Returns the index of the row in `LAYERS` that contains a top-level module.
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&module))
 }
@@ -126,7 +127,10 @@ fn a_module_uses_only_lower_layers() {
         let own = layer(module).unwrap_or_else(|| panic!("{} is in no layer", source.path));
         for used in source.used() {
             let Some(other) = layer(used[0]) else {
-                panic!("{} uses {used:?}: name the module it is from", source.path)
+                panic!(
+                    "{} uses {used:?}: import it from the module that defines it",
+                    source.path
+                )
             };
             let same_row = other == own && (used[0] == module || own == 0);
             assert!(other < own || same_row, "{} must not use {used:?}", source.path);
@@ -141,7 +145,7 @@ fn each_library_is_used_only_in_its_modules() {
             let allowed = places.iter().any(|place| source.path.starts_with(place));
             assert!(
                 allowed || !source.code.contains(text),
-                "{} must not know {text}",
+                "{} must not use {text}",
                 source.path
             );
         }
@@ -174,7 +178,7 @@ fn only_the_lists_of_dialects_name_a_dialect() {
             let names = source.code.to_lowercase().contains(&name.to_lowercase());
             assert!(
                 !names || source.path.starts_with(folder),
-                "{} must not know {name}",
+                "{} must not mention {name}",
                 source.path
             );
         }

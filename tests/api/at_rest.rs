@@ -4,7 +4,7 @@ use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use crate::support::{ADMIN_PASSWORD, TestApp};
 
-/// Returns the content of the database: SQLite's files, or every row of PostgreSQL's tables.
+/// Returns the content of the database: SQLite's files, or all rows of the PostgreSQL tables `users` and `api_keys`.
 fn everything(database: &TestDatabase) -> Vec<u8> {
     match database.backend {
         Backend::Sqlite => {
@@ -14,7 +14,7 @@ fn everything(database: &TestDatabase) -> Vec<u8> {
             let files: Vec<_> = files
                 .filter(|path| path.to_string_lossy().contains("test.db"))
                 .collect();
-            assert!(files.len() >= 2, "the write-ahead log is there: {files:?}");
+            assert!(files.len() >= 2, "the write-ahead log is missing: {files:?}");
             files.into_iter().flat_map(|path| fs::read(path).unwrap()).collect()
         }
         Backend::Postgres => ["users", "api_keys"]
@@ -40,7 +40,7 @@ fn the_database_contains_no_key_password_or_secret(backend: Backend) {
     let kept = everything(&app.database);
     assert!(
         contains(&kept, b"$pbkdf2-sha256$") && contains(&kept, b"web-ui"),
-        "the test reads the right place"
+        "the test must read the stored data"
     );
     let id = uuid::Uuid::parse_str(&key).unwrap();
     let (plain, upper) = (key.replace('-', ""), key.to_uppercase());

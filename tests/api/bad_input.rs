@@ -1,5 +1,5 @@
-//! Malformed requests, sent through raw connections because no client library sends them. None may cause a 5xx, revoke
-//! a key or hang.
+//! Malformed requests. Most of them are sent over raw connections, because no client library sends them. No malformed
+//! request may cause a 5xx response, revoke a key or hang.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,14 +10,15 @@ use test_support::{Backend, apply, both_databases};
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
 
-/// Shorter than the server's deadline for a request, 30 s, after which it would close a connection that hangs.
+/// How long a test waits for the server to send something. This is less than the server's request deadline of 30 s,
+/// after which the server would close a hanging connection.
 const MAX_SILENCE: Duration = Duration::from_secs(20);
 
-/// Sends `bytes` on a new connection, closes that side, and returns everything that the server sends.
+/// Sends `bytes` on a new connection, closes the sending side, and returns everything that the server sends.
 fn exchange(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address()).unwrap();
     stream.set_read_timeout(Some(MAX_SILENCE)).unwrap();
-    // The server may close before it has read everything.
+    // The server may close the connection before it has read everything. That is not an error.
     drop(stream.write_all(bytes));
     drop(stream.shutdown(Shutdown::Write));
     let mut response = Vec::new();

@@ -1,4 +1,5 @@
-//! Runs `tests/contract/cases-shoko.json`; the file explains its format under `case_keys` and `expect_keys`.
+//! Runs the cases in `tests/contract/cases-shoko.json`. The file explains its format under `case_keys` and
+//! `expect_keys`.
 //!
 //! `sleep_until_expired` moves the clock of the server instead of sleeping. `within_ms` is real time.
 
@@ -42,11 +43,11 @@ fn every_case_passes(backend: Backend) {
     assert!(run > 0 && run + elsewhere == file["cases"].as_array().unwrap().len());
 }
 
-/// The lifetime of imported keys. The file's `expires_in_s` is for runners that have to sleep until then; on a busy
-/// machine the import itself may take that long.
+/// The lifetime of imported keys. It replaces the file's `expires_in_s`, which is short because other runners sleep
+/// until the key expires. On a busy machine, the import itself can take that long.
 const IMPORTED_LIFETIME: TimeDelta = TimeDelta::hours(1);
 
-/// The server of one case, and the values that the texts of the case refer to.
+/// The server of one case, and the values of the placeholders in the case.
 struct World {
     app: TestApp,
     clock: Clock,
@@ -56,7 +57,7 @@ struct World {
 impl World {
     fn new(backend: Backend, file: &Value, case: &Value) -> Self {
         let passwords = &file["passwords"];
-        assert!(case.get("settings").is_none(), "no case needs settings yet");
+        assert!(case.get("settings").is_none(), "the runner does not support `settings`");
         let clock = Clock::manual();
         let app = TestApp::with(backend, |settings| {
             settings.core.clock = clock.clone();
@@ -89,7 +90,7 @@ impl World {
                 self.values.insert(part.to_owned(), key);
             }
             ["import", name] => self.import(&file["imports"][name]),
-            _ => panic!("set-up {part}"),
+            _ => panic!("unknown set-up {part}"),
         }
     }
 
@@ -149,7 +150,7 @@ impl World {
         Ok(())
     }
 
-    /// Sends one request, and repeats it within the time that the step allows until the response is as expected.
+    /// Sends one request. Retries until the response is as expected or the step's time limit (`within_ms`) has passed.
     fn play_step(&self, step: &Value) -> Result<(), String> {
         let max_wait = Duration::from_millis(step["within_ms"].as_u64().unwrap_or(0));
         let start = Instant::now();
@@ -290,10 +291,10 @@ fn check_problem(response: &Response, wanted: &Value) -> Result<(), String> {
     let kind = response.header("content-type").unwrap_or_default();
     ensure(kind.starts_with("application/problem+json"), kind)?;
     let problem = response.json();
-    ensure(problem["status"] == response.status, "status in the body")?;
+    ensure(problem["status"] == response.status, "the body has another status")?;
     ensure(
         problem["type"].is_string() && problem["title"].is_string(),
-        "type and title",
+        "type or title is missing",
     )?;
     let trace = problem["traceId"].as_str().unwrap_or_default();
     ensure(matches("^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$", trace), trace)?;
@@ -320,7 +321,7 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Returns the value at a path of names with dots between them. The empty path is the whole value.
+/// Returns the value at a path, such as `errors.user`. The empty path stands for the whole value.
 fn at<'a>(json: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .filter(|name| !name.is_empty())

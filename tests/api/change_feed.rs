@@ -9,12 +9,12 @@ use test_support::{Backend, Client, TestDatabase, apply, both_databases};
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, Server, TestApp, UseDatabase};
 
-/// The longest delay before a server notices a change that another process makes to its database, however busy the
-/// machine is: a server whose change feed is late does not use its cache.
+/// The longest time before a server notices a change by another process. It holds even on a busy machine, because a
+/// server whose change feed is stale does not use its cache.
 const MAX_CHANGE_DELAY: Duration = Duration::from_millis(100);
 
-/// Waits until every server must have noticed what another process has done to its database. The delay itself is the
-/// promise under test, so there is no condition to wait for.
+/// Waits until every server must have noticed the changes that other processes have made. This sleeps instead of
+/// polling, because the delay itself is under test.
 pub fn wait_for_change_feed() {
     sleep(MAX_CHANGE_DELAY);
 }
@@ -39,7 +39,8 @@ fn owner_of(server: &Client, key: &str) -> Option<String> {
         .header("remote-user")
 }
 
-/// Statements that change the user `U` or the key of device `D`, and the user whose key it is then, if it is valid.
+/// SQL statements that change the user `U` or the key of the device `D`. Each comes with the owner of the key after the
+/// statement, or with `None` if the key is no longer valid.
 const BY_HAND: &[(&str, Option<&str>)] = &[
     ("UPDATE users SET name = 'renamed' WHERE name = 'U'", Some("renamed")),
     ("UPDATE api_keys SET device = 'another' WHERE device = 'D'", Some("U")),
@@ -55,7 +56,7 @@ const BY_HAND: &[(&str, Option<&str>)] = &[
     ("DELETE FROM api_keys", None),
 ];
 
-/// Only SQLite has `REPLACE`, which does not run triggers for the rows that it deletes.
+/// Only SQLite has `REPLACE`. This statement does not run triggers for the rows that it deletes.
 #[test]
 fn a_replace_statement_on_sqlite_invalidates_cached_keys() {
     let app = TestApp::on(Backend::Sqlite);
@@ -100,7 +101,7 @@ fn sql_statements_by_hand_invalidate_cached_keys(backend: Backend) {
 fn a_cached_key_costs_no_query(backend: Backend) {
     let app = TestApp::on(backend);
     let key = app.admin_key();
-    // While the change feed is late, as on a busy machine, nothing is cached.
+    // On a busy machine, the change feed can be stale for a while. During that time, nothing is cached.
     wait_until("a key is accepted without its table", || {
         assert!(owner_of(&app, &key).is_some());
         app.database.execute("ALTER TABLE api_keys RENAME TO elsewhere");
@@ -129,7 +130,7 @@ fn a_revocation_on_one_node_takes_effect_on_the_other(backend: Backend) {
         assert_eq!(revoke(&key), 200);
         assert!(
             !app.accepts(&key),
-            "the revocation takes effect at once on the node that made it"
+            "the revocation takes effect at once on the node that revoked the key"
         );
         wait_for_change_feed();
         assert!(!other.accepts(&key));
@@ -171,7 +172,7 @@ fn last_used_times_are_flushed_when_the_server_stops(backend: Backend) {
     }
     assert!(
         list().iter().all(|key| key["lastUsedAt"].is_null()),
-        "the flush comes later"
+        "last-used times are not flushed yet"
     );
     server.signal("TERM");
     assert!(server.wait_until_exit().0.success());

@@ -7,13 +7,13 @@ use crate::change_feed::wait_for_change_feed;
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase, program};
 use crate::terminal::Terminal;
 
-/// Returns what a successful command has printed.
+/// Asserts that a command succeeded, and returns its standard output.
 fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Returns the error of a command that failed with this exit code.
+/// Asserts that a command failed with this exit code, and returns its standard error.
 fn error(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()

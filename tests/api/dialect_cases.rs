@@ -1,4 +1,4 @@
-//! Runs `tests/contract/cases-zulip-zettelstore.json`; the file explains its format under `format`.
+//! Runs the cases in `tests/contract/cases-zulip-zettelstore.json`. The file explains its format under `format`.
 //!
 //! `sleep_ms` moves the clock of the server instead of sleeping. `elapsed_ms` is real time.
 
@@ -27,7 +27,7 @@ fn file() -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Enables both dialects, with settings for tests.
+/// Enables the dialects of Zulip and Zettelstore, with settings for tests.
 pub fn speak_both(settings: &mut Settings) {
     settings.core.password_min_length = 1;
     settings.dialects.zulip = Some(ZulipSettings { dev_login: false });
@@ -52,7 +52,7 @@ fn set_up(settings: &mut Settings, profile: &str) {
         }
         "zs_auth_refuse" => zettelstore.auth = ZettelstoreAuth::Refuse,
         "zs_short_token_4s" => zettelstore.token_lifetime = TimeDelta::seconds(4),
-        other => panic!("profile {other}"),
+        other => panic!("unknown profile {other}"),
     }
 }
 
@@ -153,10 +153,11 @@ impl World {
         Ok(())
     }
 
-    /// Sends the request of a step and returns the response with its time in milliseconds. Sends it again while that is
-    /// above the upper limit, because a busy machine can slow down any one response. The lower limit holds every time.
+    /// Sends the request of a step, and returns the response and its time in milliseconds. If the time is above the
+    /// upper limit, sends the request again, because a busy machine can slow down any response. A time below the lower
+    /// limit is returned at once.
     fn send_until_fast(&self, step: &Value) -> (Response, u64) {
-        wait_for("a response within its time", || {
+        wait_for("a response within its time limit", || {
             let start = Instant::now();
             let response = self.send(&step["request"]);
             let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap();
@@ -224,7 +225,7 @@ impl World {
     }
 }
 
-/// Returns the range of `elapsed_ms`.
+/// Returns an expected `elapsed_ms` as a range.
 fn limits(wanted: &Value) -> RangeInclusive<u64> {
     wanted[0].as_u64().unwrap()..=wanted[1].as_u64().unwrap()
 }
@@ -233,7 +234,7 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Returns whether `found` is the text `wanted`, or matches the pattern after `~`.
+/// Returns whether `found` equals `wanted`. If `wanted` begins with `~`, the rest is a pattern that `found` must match.
 fn matches(wanted: &str, found: &str) -> bool {
     match wanted.strip_prefix('~') {
         Some(pattern) => fancy_regex::Regex::new(pattern).unwrap().is_match(found).unwrap(),

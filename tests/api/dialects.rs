@@ -17,7 +17,7 @@ impl AllDialects {
         Self::with(backend, |_| ())
     }
 
-    /// Starts a server with settings that `change` has changed.
+    /// Starts a server. `change` adjusts its settings first.
     pub fn with(backend: Backend, change: impl FnOnce(&mut Settings)) -> Self {
         Self(TestApp::with(backend, |settings| {
             speak_both(settings);
@@ -39,7 +39,7 @@ impl AllDialects {
         self.post(path).form(fields).send()
     }
 
-    /// Logs the administrator in through Zulip's API.
+    /// Logs the administrator in through Zulip's API, and returns the key.
     pub fn zulip_key(&self) -> String {
         let login = format!("username={ADMIN}&password={ADMIN_PASSWORD}");
         let response = self.post_form("/api/v1/fetch_api_key", &login);
@@ -47,7 +47,7 @@ impl AllDialects {
         response.json()["api_key"].as_str().unwrap().to_owned()
     }
 
-    /// Logs the administrator in through Zettelstore's API.
+    /// Logs the administrator in through Zettelstore's API, and returns the token.
     pub fn zettelstore_token(&self) -> String {
         let login = format!("username={ADMIN}&password={ADMIN_PASSWORD}");
         token(&self.post_form("/a", &login)).0
@@ -82,7 +82,7 @@ pub fn basic(request: Request, user: &str, secret: &str) -> Request {
     )
 }
 
-/// Returns the token of a response of Zettelstore's API, and its lifetime in seconds.
+/// Returns the token in a response of Zettelstore's API, and the token's lifetime in seconds.
 pub fn token(response: &Response) -> (String, u64) {
     assert_eq!(response.status, 200, "{}", response.text());
     let text = response.text();
@@ -196,7 +196,7 @@ fn no_dialect_extends_an_expiring_key(backend: Backend) {
     let session = session["Token"].as_str().unwrap();
     let (same, seconds) = token(&app.renew(session));
     assert!(same == session && seconds <= 120, "{seconds}");
-    // A device of Zettelstore's name does not make the key renewable.
+    // A key of a device named "Zettelstore" is not renewable.
     let wanted = json!({"device": "Zettelstore", "expires": "1m"});
     let issued = app
         .post("/api/v3/Auth/GenerateToken")

@@ -25,7 +25,7 @@ fn the_committed_document_is_what_the_program_prints() {
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(
         committed() == printed,
-        "stale: run `cargo run -- openapi > openapi/openapi.json`"
+        "openapi/openapi.json is stale: run `cargo run -- openapi > openapi/openapi.json`"
     );
 }
 
@@ -50,7 +50,7 @@ fn the_document_contains_everything_that_a_code_generator_needs() {
     let operations = operations(&document);
     let id = |id: &str| operations.iter().find(|(.., operation)| operation["operationId"] == id);
     for name in ["apiAuthPost", "apiAuthDelete", "apiAuthChangePasswordPost"] {
-        let (.., operation) = id(name).unwrap_or_else(|| panic!("{name}"));
+        let (.., operation) = id(name).unwrap_or_else(|| panic!("there is no operation {name}"));
         assert_eq!(operation["tags"][0], "Auth");
         let types: Vec<&String> = operation["requestBody"]["content"]
             .as_object()
@@ -88,7 +88,7 @@ fn the_document_contains_everything_that_a_code_generator_needs() {
             for (name, header) in response["headers"].as_object().into_iter().flatten() {
                 assert_eq!(
                     header["required"], true,
-                    "{method} {path} {status}: {name} is always there"
+                    "{method} {path} {status}: every response has the header {name}"
                 );
             }
         }
@@ -98,7 +98,7 @@ fn the_document_contains_everything_that_a_code_generator_needs() {
 fn resolve<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
     response["$ref"].as_str().map_or(response, |reference| {
         let found = document.pointer(reference.trim_start_matches('#'));
-        found.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+        found.unwrap_or_else(|| panic!("{reference} does not exist"))
     })
 }
 
@@ -130,7 +130,7 @@ fn every_documented_path_and_method_is_served(backend: Backend) {
         assert!(status != "404" && status != "405", "{method} {path} is not served");
         assert!(
             operation["responses"][&status].is_object(),
-            "{method} {path} responses {status}, undocumented"
+            "{method} {path} returned the undocumented status {status}"
         );
     }
 }

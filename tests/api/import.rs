@@ -14,7 +14,7 @@ pub fn import(database: &TestDatabase, shoko: &ShokoDatabase, arguments: &[&str]
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Returns everything that an import writes, including passwords and ids.
+/// Returns the users and keys in the database, including ids and stored passwords.
 fn content(database: &TestDatabase) -> Vec<String> {
     let users = "SELECT id || name || password || password_version || is_admin || community_sites || avatar AS text \
                  FROM users ORDER BY id";
@@ -28,7 +28,7 @@ fn content(database: &TestDatabase) -> Vec<String> {
     [database.texts(users), database.texts(keys)].concat()
 }
 
-/// Returns the outcome that the report states for a row, and the remarks about it.
+/// Returns the outcome of a row in the report, and the remarks about the row.
 pub fn row<'a>(report: &'a Value, table: &str, id: i64) -> (&'a str, String) {
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["table"] == table && row["row"] == id);
@@ -139,7 +139,7 @@ fn users_and_keys_of_every_shoko_version_are_imported(backend: Backend) {
             assert_eq!(
                 app.log_in("trimmed", " with blanks ", "d").status,
                 200,
-                "from the first login on, the password is the one typed then"
+                "the first login stores the password as typed"
             );
         }
         let before = content(&app.database);
@@ -202,7 +202,7 @@ fn each_unusual_row_is_reported_with_outcome_and_reason(backend: Backend) {
     assert_eq!(
         device_of(&app, &key(31)).as_deref(),
         Some("device 0"),
-        "the lowest AuthID keeps the name"
+        "the key with the lowest AuthID keeps the device name"
     );
     assert_eq!(device_of(&app, &key(2005)).as_deref(), Some("device 0 (3)"));
     assert_eq!(app.log_in("two lines", PASSWORD, "d").status, 200);
@@ -259,7 +259,7 @@ fn an_import_after_the_first_start_replaces_the_generated_administrator(backend:
     assert_eq!(
         request.json(&body).send().status,
         200,
-        "the imported administrator has the right"
+        "the imported user has administrator rights"
     );
     assert_eq!(server.key(ADMIN, "Tr0mbone-lake", "web-ui"), key(1));
     let text = database.run(&["import", "shoko", shoko.file.to_str().unwrap()], "");
@@ -361,7 +361,7 @@ fn unusual_values_are_read_as_shoko_reads_them(backend: Backend) {
     assert_eq!(
         device_of(&app, &key(1)).as_deref(),
         Some("tv"),
-        "the end of .NET's time is never"
+        "a key with .NET's latest time never expires"
     );
     assert_eq!(report["commands"][1], "shoko-auth user set-password -- '-v'");
     assert_eq!(

@@ -61,7 +61,7 @@ fn a_killed_import_writes_everything_or_nothing(backend: Backend) {
         let keys = database.run(&["key", "list", "--json"], "");
         let keys: Value = serde_json::from_slice(&keys.stdout).unwrap();
         match (users.as_array().unwrap().len(), keys.as_array().unwrap().len()) {
-            // Both delays approach the moment of the commit.
+            // Adjust the delay so that the next kill comes closer to the commit.
             (0, 0) => {
                 untouched += 1;
                 delay = delay.mul_f64(1.07);
@@ -71,7 +71,7 @@ fn a_killed_import_writes_everything_or_nothing(backend: Backend) {
                 delay = delay.mul_f64(0.9);
                 database = TestDatabase::create(backend);
             }
-            other => panic!("(users, keys) are {other:?}"),
+            other => panic!("the import wrote only a part: (users, keys) are {other:?}"),
         }
     }
 }

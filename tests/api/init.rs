@@ -68,7 +68,7 @@ fn the_document_requires_only_status_members_that_every_client_receives(backend:
     for part in parts {
         assert_eq!(
             part["type"], "object",
-            "a response to a client without a key fits each part"
+            "a response to a client without a key must match each part"
         );
         for member in part["required"].as_array().into_iter().flatten() {
             assert!(

@@ -6,7 +6,7 @@ use crate::support::{ADMIN, ADMIN_PASSWORD, UseDatabase};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// Sends requests of every kind with secrets wherever a request can contain them, and returns the secrets.
+/// Sends requests of every kind, with secrets wherever a request can contain them. Returns the secrets.
 fn send_secrets(server: &Client) -> Vec<String> {
     let key = server.key(ADMIN, ADMIN_PASSWORD, "d");
     let (upper, wrong) = (key.to_uppercase(), "wrong-password-in-the-log");
@@ -173,7 +173,7 @@ fn internal_errors_are_logged_with_the_trace_id_in_every_dialect(backend: Backen
     command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
     let mut server = ServerProcess::start(command);
     server.key(ADMIN, ADMIN_PASSWORD, "d");
-    // The index admits only one key.
+    // This index allows only one key, so issuing another is an internal error.
     database.execute("CREATE UNIQUE INDEX broken ON api_keys ((length(device) * 0))");
     let form = format!("username={ADMIN}&password={ADMIN_PASSWORD}");
     let json = format!(r#"{{"user":"{ADMIN}","pass":"{ADMIN_PASSWORD}","device":"e"}}"#);
@@ -209,7 +209,7 @@ fn by_default_only_events_for_people_are_logged() {
     let log = log_of(&database, None, "text");
     let events = log.lines().filter(|line| line.contains("shoko_auth::audit"));
     assert_eq!(events.count(), 6, "{log}");
-    // On a busy machine the change feed may be late, which is logged.
+    // On a busy machine, the change feed can be late. The server logs this.
     let lines = log.lines().filter(|line| !line.contains("change feed"));
     assert!(lines.count() < 13, "{log}");
 }

@@ -10,7 +10,7 @@ mod at_rest;
 mod bad_input;
 /// The cases in `tests/contract/cases-shoko.json`.
 mod cases;
-/// Changes by other processes, which the change feed reports; last-used times.
+/// Changes by other processes, which the change feed reports, and last-used times.
 mod change_feed;
 /// Password changes, and the keys that they revoke.
 mod change_password;
@@ -32,7 +32,7 @@ mod health;
 mod http_rules;
 /// The import of users and keys from Shoko.
 mod import;
-/// Imports that are interrupted or run while users log in.
+/// Imports that are killed, and logins during an import.
 mod import_faults;
 /// The file that an import reads.
 mod import_file;
@@ -42,9 +42,9 @@ mod init;
 mod log_lines;
 /// Logging in.
 mod login;
-/// The PostgreSQL database goes offline and comes back.
+/// A PostgreSQL database that goes offline and comes back.
 mod offline_database;
-/// The commands on the operations page.
+/// The commands in `docs/operations.md`, and their output.
 mod operations;
 /// More logins than the hashing pool can check.
 mod overload;
@@ -64,9 +64,9 @@ mod terminal;
 mod throttle;
 /// Keys that expire, keys for other devices, and lists of keys.
 mod tokens;
-/// Users over HTTP, and the settings of the web UI.
+/// Managing users over HTTP, and the settings of the web UI.
 mod users;
-/// Forward authentication, and the ways to send a key.
+/// Forward-auth, and the ways to send a key.
 mod verify;
 /// Shoko's web UI: its files, and the requests that it sends.
 mod web_ui;

@@ -9,12 +9,12 @@ use test_support::{Backend, Client, TestDatabase};
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase};
 
-/// The server's limit for any request. A request that needs an offline database must fail sooner.
+/// The server's time limit for a database call. A request that needs an offline database must fail sooner.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 const UNKNOWN_KEY: &str = "00000000-0000-4000-8000-000000000000";
 
-/// Asserts that routes with a query are 503 and other routes work.
+/// Asserts that routes that query the database return 503, and that other routes work.
 fn assert_database_offline(server: &Client, key: &str) {
     for request in [
         server.get("/api/v3/User/Current").header("apikey", key),
@@ -79,7 +79,7 @@ fn each_database_connection_closed_under_load_costs_at_most_one_request() {
     let key = app.admin_key();
     let answered: [AtomicU32; 4] = Default::default();
     thread::scope(|scope| {
-        // Dropped when all connections have been closed, or when the test fails.
+        // The clients run until this is dropped: at the end of the scope, or when the test fails.
         let running = Arc::new(());
         let clients: Vec<_> = (0..)
             .zip(&answered)
@@ -88,7 +88,7 @@ fn each_database_connection_closed_under_load_costs_at_most_one_request() {
                 scope.spawn(move || {
                     let mut unavailable = 0;
                     while running.strong_count() > 0 {
-                        // Half of them read, half of them write.
+                        // Half of the clients read, and the other half write.
                         let response = match number % 2 {
                             0 => app.get("/api/v3/User/Current").header("apikey", key).send(),
                             _ => app.delete(&format!("/api/auth?apikey={UNKNOWN_KEY}")).send(),
@@ -114,7 +114,10 @@ fn each_database_connection_closed_under_load_costs_at_most_one_request() {
         }
         drop(running);
         let unavailable: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        assert!(unavailable <= closed, "{unavailable} for {closed} connections");
+        assert!(
+            unavailable <= closed,
+            "{unavailable} requests failed, but only {closed} connections were closed"
+        );
     });
 }
 

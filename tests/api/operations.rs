@@ -1,4 +1,4 @@
-//! Runs the commands of `docs/operations.md` and compares what they print.
+//! Runs the commands in `docs/operations.md`, and compares their output with the output shown there.
 
 use std::env;
 use std::fs;
@@ -33,7 +33,8 @@ fn examples(markdown: &str) -> Vec<Example> {
     examples
 }
 
-/// Returns whether the lines match. In `wanted`, `…` stands for any text, and on a line of its own for any lines.
+/// Returns whether the lines match. In `wanted`, `…` stands for any text. On a line of its own, it stands for any
+/// number of lines.
 fn matches(wanted: &[String], found: &[String]) -> bool {
     let Some((first, rest)) = wanted.split_first() else {
         return found.is_empty();

@@ -7,10 +7,10 @@ use test_support::{Backend, Response, apply, both_databases};
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
 use crate::throttle::throttling;
 
-/// Rounds that take about a tenth of a second, so that few logins fit into the queue.
+/// A number of rounds that takes about a tenth of a second, so that few logins fit into the queue.
 const SLOW: u32 = 1_000_000;
 
-/// Sends a login of another user from another address for each number, and does not wait for the response.
+/// Sends a login and does not wait for the response. Each `number` stands for another user and another address.
 fn begin_login(app: &TestApp, number: usize) -> TcpStream {
     let body = format!(r#"{{"user":"name {number}","pass":"wrong","device":"d"}}"#);
     let mut stream = TcpStream::connect(app.address()).unwrap();
@@ -22,7 +22,8 @@ fn begin_login(app: &TestApp, number: usize) -> TcpStream {
     stream
 }
 
-/// Returns whether a login was rejected for lack of room. On a busy machine it may also time out, which is another 503.
+/// Returns whether a login was rejected because the queue had no room. On a busy machine, a login can also time out.
+/// That is another kind of 503.
 fn is_rejected(login: &Response) -> bool {
     login.status == 503 && login.text().contains("The server is busy")
 }
@@ -58,7 +59,7 @@ fn logins_without_room_in_the_queue_are_rejected_and_abandoned_ones_are_not_hash
     wait_until("no login waits", || count("pending > 0") == 0);
     assert!(
         count("failures = 0") > 0,
-        "no attempt of a client that disconnected was cancelled"
+        "an attempt is cancelled if its client disconnects"
     );
     wait_until("there is room for a login", || {
         !is_rejected(&app.log_in(ADMIN, ADMIN_PASSWORD, "d"))

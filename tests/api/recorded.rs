@@ -1,5 +1,6 @@
-//! Replays requests that were recorded with the controllers of Shoko 5.3.3 and 6.0-dev, and compares the responses:
-//! status, type of body, members, texts. `tests/contract/differences.json` lists the only differences that are allowed.
+//! Replays requests that were recorded with the controllers of Shoko 5.3.3 and 6.0-dev, and compares the responses
+//! with Shoko's: status, media type, members and values. Only the differences in `tests/contract/differences.json` are
+//! allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,14 +22,15 @@ struct Step {
     path: String,
     headers: BTreeMap<String, String>,
     body: Option<String>,
-    /// Values of the response that later steps use: the name of the value, and of the member that contains it.
+    /// The values of the response that later steps use. Maps the name of each value to the member that contains it.
     save: BTreeMap<String, String>,
     status: u16,
     response_headers: BTreeMap<String, String>,
     response: Option<String>,
 }
 
-/// An allowed difference to Shoko, in both recordings and all steps unless it names a recording or steps.
+/// An allowed difference from Shoko. Without `recording`, it applies to both recordings. Without `steps`, it applies
+/// to all steps.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Difference {
@@ -36,7 +38,8 @@ struct Difference {
     recording: Option<String>,
     #[serde(default)]
     steps: Vec<String>,
-    /// `fact: value in Shoko -> value here`. `*` stands for any value in Shoko, or alone for any change.
+    /// Each change has the form `fact: value in Shoko -> value here`. `*` instead of Shoko's value stands for any
+    /// value. `*` alone stands for any change.
     changes: Vec<String>,
 }
 
@@ -60,7 +63,7 @@ fn responses_differ_from_shokos_only_as_listed(backend: Backend) {
         for step in &steps {
             let (shoko, here) = (facts_of_shoko(step), facts(&run.play(step)));
             for (fact, expected) in &shoko {
-                // A missing fact shows in the members, or in the number of items.
+                // If a fact is missing here, the members or a number of items differ, too.
                 let Some(found) = here.get(fact).filter(|found| *found != expected) else {
                     continue;
                 };
@@ -82,7 +85,7 @@ fn responses_differ_from_shokos_only_as_listed(backend: Backend) {
     assert!(unused.is_empty(), "listed differences that do not exist: {unused:#?}");
 }
 
-/// A change or a step of a listed difference, with the number of the difference.
+/// The number of a listed difference, and one of its changes or steps.
 type Entry = (usize, String);
 
 fn entries(listed: &[Difference]) -> impl Iterator<Item = Entry> {
@@ -93,7 +96,8 @@ fn entries(listed: &[Difference]) -> impl Iterator<Item = Entry> {
     })
 }
 
-/// Returns the entries of the list that allow a change in this step. `changes` are the ways to list it.
+/// Returns the entries that allow a change in this step. `changes` contains every form in which the change can be
+/// listed.
 fn explain(listed: &[Difference], recording: &str, step: &str, changes: &[String]) -> Vec<Entry> {
     let mut found = Vec::new();
     for (number, difference) in listed.iter().enumerate() {
@@ -114,7 +118,7 @@ fn explain(listed: &[Difference], recording: &str, step: &str, changes: &[String
     found
 }
 
-/// A server that replays a recording.
+/// A server that receives the requests of a recording, and the values that its steps have saved.
 struct Run {
     server: TestApp,
     values: BTreeMap<String, String>,
@@ -141,7 +145,8 @@ impl Run {
         response
     }
 
-    /// Replaces `{k1}` by the value of that name, `{K1}` by its upper case, and `{n1}` by the value without dashes.
+    /// Replaces `{k1}` with the value of that name, `{K1}` with the value in upper case, and `{n1}` with the value
+    /// without dashes.
     fn fill_in(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (name, value) in &self.values {
@@ -153,7 +158,7 @@ impl Run {
     }
 }
 
-/// Converts a text to bytes. `\xff` stands for that byte.
+/// Converts a text to bytes. `\x` and two hex digits stand for one byte.
 fn bytes(text: &str) -> Vec<u8> {
     let Some((before, after)) = text.split_once("\\x") else {
         return text.as_bytes().to_vec();
@@ -181,7 +186,7 @@ fn facts(response: &Response) -> Facts {
     )
 }
 
-/// Returns the facts of a response that are compared. A plain text counts as the `detail` of a problem.
+/// Returns the facts about a response that the test compares. A plain-text body counts as the `detail` of a problem.
 fn collect_facts(status: u16, kind: Option<&str>, body: &str) -> Facts {
     let kind = kind.map_or("none", |kind| kind.split(';').next().unwrap());
     let mut facts = Facts::from([
@@ -228,7 +233,7 @@ fn collect_values(json: &Value, path: &str, members: &mut Vec<String>, facts: &m
     facts.insert(path.to_owned(), value);
 }
 
-/// Patterns for texts that differ in each response, and the names that are compared instead.
+/// Patterns of texts that differ in each response. The name beside a pattern is compared instead of the text.
 static FORMS: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
     let form = |pattern, name| (Regex::new(pattern).unwrap(), name);
     [

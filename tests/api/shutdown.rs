@@ -37,7 +37,8 @@ fn login_head(length: usize) -> String {
     format!("POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
 }
 
-/// Reads one response from a connection that stays open. Returns an empty text if the connection was closed before.
+/// Reads one response from a connection that stays open. Returns an empty text if the connection is closed before
+/// the response begins.
 fn read_answer(stream: &mut TcpStream) -> String {
     let mut response = Vec::new();
     let mut byte = [0];
@@ -57,8 +58,9 @@ fn read_answer(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Sends requests one after the other, on one connection as long as it stays open or on a new one each, and counts the
-/// responses. Every request that begins before `stopped` must get one.
+/// Sends requests one after the other, and counts the responses in `answered`. If `connection` is `keep-alive`, uses
+/// one connection as long as it stays open. Otherwise, uses a new connection for each request. Every request that
+/// begins before `stopped` must get a response.
 fn client(address: &str, connection: &str, answered: &AtomicU32, stopped: &Mutex<Option<Instant>>) {
     let request = format!("GET /api/v3/User/Current HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n");
     let mut open = None;
@@ -118,12 +120,12 @@ fn a_signal_stops_the_server_after_running_requests(backend: Backend) {
 #[apply(both_databases!)]
 fn during_the_shutdown_grace_the_server_is_not_ready_but_serves(backend: Backend) {
     let database = TestDatabase::create(backend);
-    // Longer than the test: the server is killed at the end.
+    // The grace is longer than the test, so the server is killed at the end of the test.
     let server = start_server(&database, "5m");
     let ready = || server.get("/health/ready").send();
     assert_eq!(ready().status, 200);
     server.signal("TERM");
-    wait_until("it is not ready", || ready().status == 503);
+    wait_until("the server is not ready", || ready().status == 503);
     assert_eq!(ready().problem(503)["detail"], "The server is stopping.");
     assert_eq!(server.get("/health/live").send().status, 200);
     let login = server.log_in(ADMIN, ADMIN_PASSWORD, "d");
@@ -148,7 +150,7 @@ fn a_stop_under_load_loses_no_accepted_request(backend: Backend) {
     let database = TestDatabase::create(backend);
     let (answered, stopped) = (AtomicU32::new(0), Mutex::new(None));
     thread::scope(|scope| {
-        // Dropped inside the scope, so that the clients stop if the test fails.
+        // A failing test drops the server inside the scope, so that the clients stop.
         let mut server = start_server(&database, "0s");
         for connection in ["close", "keep-alive", "close", "keep-alive"] {
             let address = server.address().to_owned();
@@ -190,7 +192,7 @@ fn the_limit_of_open_files_is_raised(backend: Backend) {
     assert!(numbers[0] == numbers[1] && numbers[0] != "256", "{limits}");
 }
 
-/// Takes half a minute and does not depend on the database: one is enough.
+/// Runs only on SQLite, because this test takes half a minute and does not depend on the database.
 #[test]
 fn slow_clients_are_disconnected_and_do_not_block_others() {
     let app = TestApp::on(Backend::Sqlite);
@@ -223,7 +225,7 @@ fn slow_clients_are_disconnected_and_do_not_block_others() {
     }
     assert!(
         slow.is_empty(),
-        "{} are still there after {:?}",
+        "{} slow connections are still open after {:?}",
         slow.len(),
         start.elapsed()
     );

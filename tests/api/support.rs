@@ -1,4 +1,4 @@
-//! What every test here needs: a server on a database of its own, and the program itself.
+//! Support for the tests in this folder: servers on databases of their own, and commands that run the program.
 
 use std::future::pending;
 use std::net::TcpListener;
@@ -38,7 +38,8 @@ pub trait UseDatabase {
     /// Returns a command that runs the program on this database. `serve` listens on a free port.
     fn program(&self, arguments: &[&str]) -> Command;
 
-    /// Returns a command that runs another program with the settings of [`Self::program`], which it may start.
+    /// Returns a command that runs another program, such as a shell. The environment contains the settings of
+    /// [`Self::program`], in case the other program starts `shoko-auth`.
     fn command(&self, program: &str, arguments: &[&str]) -> Command;
 
     /// Runs the program with `input` on its standard input, and waits until it exits.
@@ -95,7 +96,7 @@ impl UseDatabase for TestDatabase {
     }
 }
 
-/// A server in the process of the test. It is stopped when this is dropped.
+/// A server in the process of the test. Dropping this value stops the server.
 pub struct Server {
     client: Client,
     handle: ServerHandle,
@@ -163,7 +164,7 @@ impl TestApp {
         Self::with(backend, |_| ())
     }
 
-    /// Starts a server with settings that `change` has changed.
+    /// Starts a server. `change` adjusts its settings first.
     pub fn with(backend: Backend, change: impl FnOnce(&mut Settings)) -> Self {
         let database = TestDatabase::create(backend);
         let mut settings = database.server_settings();
@@ -174,7 +175,7 @@ impl TestApp {
         }
     }
 
-    /// Creates a user on the command line while the server runs. The password may be short.
+    /// Creates a user on the command line while the server runs. One character is enough for the password.
     pub fn add_user(&self, name: &str, password: &str) {
         let created = self.database.run(
             &["user", "add", name, "--password-stdin", "--password-min-length", "1"],
@@ -195,7 +196,7 @@ impl std::ops::Deref for TestApp {
 /// The administrator's password in the recordings of Shoko.
 pub const RECORDED_PASSWORD: &str = "correct horse battery";
 
-/// Starts a server whose administrator has the password in the recordings.
+/// Starts a server whose administrator has the password [`RECORDED_PASSWORD`].
 pub fn app_with_recorded_password(backend: Backend) -> TestApp {
     TestApp::with(backend, |settings| {
         settings.first_admin.password = Some(SecretText::new(RECORDED_PASSWORD.to_owned()));

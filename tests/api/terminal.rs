@@ -1,4 +1,4 @@
-//! Runs the program at a terminal, for what it does only there: reading a password without showing it.
+//! Runs the program at a terminal. There, the program prompts for a password without showing what is typed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,9 +10,9 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use test_support::wait::{wait_for, wait_until};
 
-/// A terminal with a program, which is killed when this is dropped.
+/// A terminal with a running program. Dropping this value kills the program.
 pub struct Terminal {
-    /// Reads what the program prints and writes what the user types.
+    /// The user's side of the terminal. The test reads the program's output from it, and types by writing to it.
     user_side: File,
     child: Child,
     screen: Arc<Mutex<String>>,
@@ -23,7 +23,7 @@ impl Terminal {
     /// Starts the program with a new terminal as its standard input and output.
     pub fn run(program: &Command) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let user_side = openpt(flags).expect("a terminal: run ./scripts/test, which mounts devpts where it is missing");
+        let user_side = openpt(flags).expect("no terminal: run ./scripts/test, which mounts devpts if it is missing");
         grantpt(&user_side).unwrap();
         unlockpt(&user_side).unwrap();
         let program_side = ioctl_tiocgptpeer(&user_side, flags).unwrap();
@@ -33,14 +33,14 @@ impl Terminal {
             .stdout(program_side.try_clone().unwrap())
             .stderr(program_side);
         let child = command.spawn().expect("setsid can be started");
-        // The reader stops only when no process has the program's side open.
+        // The reader stops only when the program's side is closed everywhere. `command` still has it open.
         drop(command);
         let user_side = File::from(user_side);
         let screen = Arc::new(Mutex::new(String::new()));
         let (mut output, printed) = (user_side.try_clone().unwrap(), screen.clone());
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 1024];
-            // On Linux, reading after the end is an error.
+            // On Linux, reading fails after the program's side is closed.
             while let Ok(length @ 1..) = output.read(&mut bytes) {
                 *printed.lock().unwrap() += &String::from_utf8_lossy(&bytes[..length]);
             }
@@ -53,7 +53,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for a prompt, and until the terminal no longer shows what is typed. Then types a line.
+    /// Waits for a prompt, and then until the terminal no longer echoes input. Then types a line.
     pub fn type_at_prompt(&mut self, prompt: &str, line: &str) {
         wait_until(prompt, || self.screen.lock().unwrap().ends_with(prompt));
         // The program prints the prompt before it switches the echo off.
@@ -76,14 +76,14 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have exited already.
+        // `kill` fails if the program has already exited.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Wraps a command so that its standard input becomes its controlling terminal, from which the program reads passwords.
-/// Without unsafe code, only `setsid` can do this.
+/// Wraps a command so that its standard input becomes its controlling terminal. The program reads passwords from the
+/// controlling terminal. Without unsafe code, only the command `setsid` can set it.
 fn with_controlling_terminal(program: &Command) -> Command {
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]);

@@ -13,7 +13,8 @@ use test_support::{Backend, Client, Response, TestDatabase, apply, both_database
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, Server, TestApp, UseDatabase};
 
-/// A server with the throttle on and a clock that stands still. It trusts the forwarding headers of local clients.
+/// A server with the throttle on and a clock that moves only when a test advances it. The server trusts the forwarding
+/// headers of local clients.
 struct ThrottledApp {
     app: TestApp,
     clock: Clock,
@@ -28,7 +29,8 @@ impl ThrottledApp {
     }
 }
 
-/// Switches the throttle on with a clock that stands still, and returns the clock.
+/// Switches the throttle on, and makes the server trust the forwarding headers of local clients. Returns the throttle's
+/// clock, which moves only when a test advances it.
 pub fn throttling(settings: &mut Settings) -> Clock {
     let clock = Clock::manual();
     settings.core.clock = clock.clone();
@@ -55,7 +57,7 @@ fn log_in_from(server: &Client, address: &str, user: &str, password: &str) -> Re
         .send()
 }
 
-/// Logs in, and repeats that while the response is 503, which can happen at any time on a busy machine. Returns the
+/// Logs in, and retries as long as the response is 503. On a busy machine, a 503 can happen at any time. Returns the
 /// status of the last response.
 fn log_in_when_not_busy(server: &Client, address: &str, user: &str, password: &str) -> u16 {
     wait_for("a login that is not 503", || {
@@ -334,10 +336,10 @@ fn logins_whose_connection_is_reset_are_counted(backend: Backend) {
         stream
             .write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes())
             .unwrap();
-        // Without lingering, closing the connection resets it.
+        // With a linger time of zero, closing the connection resets it.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         drop(stream);
-        // Meanwhile the server may begin the login.
+        // This request gives the server time to begin the login.
         assert_eq!(app.get("/health/live").send().status, 200);
     }
     let others = [(); 6].map(|()| log_in_when_not_busy(&app, USUAL_NETWORK, "nobody", "wrong"));

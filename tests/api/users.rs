@@ -279,7 +279,10 @@ fn one_of_two_administrators_who_demote_each_other_remains(backend: Backend) {
             });
             demotions.map(|demotion| demotion.join().unwrap()).into()
         });
-        let winner = statuses.iter().position(|status| *status == 200).expect("one of them");
+        let winner = statuses
+            .iter()
+            .position(|status| *status == 200)
+            .expect("one demotion succeeds");
         assert!([400, 403].contains(&statuses[1 - winner]), "{statuses:?}");
         let loser = ["/2", "/1"][winner];
         ok(&send(&app, "PATCH", loser, &keys[winner], &promote));

@@ -47,7 +47,7 @@ impl std::ops::Deref for WebUiApp {
     }
 }
 
-/// A browser with the web UI, which sends requests captured from the real one.
+/// A browser that runs the web UI. It sends requests that were captured from the real web UI.
 struct Browser<'a> {
     server: &'a Client,
     /// Empty until a user is logged in.
@@ -116,7 +116,7 @@ impl<'a> Browser<'a> {
         rejected.problem(401);
     }
 
-    /// Logs in and sends the requests of the pages behind the login.
+    /// Logs in, and sends the requests of the pages that follow the login page.
     fn log_in(&mut self, password: &str) {
         let body = format!(r#"{{"user":"Default","pass":"{password}","device":"web-ui"}}"#);
         let response = self.send("POST", "/api/auth", &body);

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Returns the generated texts as they are, or with one character removed or added.
+/// Returns the texts of `valid`, some of them with one character added or removed.
 fn nearly(valid: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let change = prop_oneof![2 => Just(None), 1 => any::<(Index, Option<char>)>().prop_map(Some)];
     (valid, change).prop_map(|(valid, change)| {
@@ -79,7 +79,7 @@ pub fn keys() -> impl Strategy<Value = String> {
     let key = format!(
         r"([0-9a-fA-F]{{32}}|\({dashed}\)|\{{{dashed}\}}|\(?\{{?{dashed}\}}?\)?|{groups}|urn:uuid:{dashed}|none|)"
     );
-    // A path must not contain braces.
+    // Braces in a query must be percent-encoded.
     let pair = string_from(&format!("([aA]pi[kK]ey|more)={key}"));
     let query = joined(pair, 3, "&").prop_map(|query| query.replace('{', "%7b").replace('}', "%7D"));
     let line = string_from(&format!(

@@ -1,5 +1,5 @@
-//! Checks the properties in `crates/properties` with near-valid inputs and with all stored inputs in `fuzz/corpus`. An
-//! input that fails is added there, and the fuzz targets begin with it.
+//! Checks the properties in `crates/properties` with near-valid inputs and with all stored inputs in `fuzz/corpus`.
+//! Add every failing input there. The fuzz targets start from these inputs.
 
 /// Near-valid inputs.
 mod inputs;
@@ -34,13 +34,14 @@ fn every_stored_input_has_the_properties() {
     replay("password_hash", password_hash::check);
 }
 
-/// Every run tries the same inputs, so that only a change can make a test fail. `PROPTEST_RNG_SEED` sets another seed:
+/// Returns a configuration with a fixed seed. Every run checks the same inputs, so a passing test fails only after a
+/// change to the code. To use another seed, set `PROPTEST_RNG_SEED`:
 ///
 /// ```sh
 /// PROPTEST_RNG_SEED=$RANDOM PROPTEST_CASES=100000 cargo test --test properties
 /// ```
 fn config() -> ProptestConfig {
-    // Reads the environment variables.
+    // The default configuration reads the environment variables.
     let config = ProptestConfig::default();
     let rng_seed = match config.rng_seed {
         RngSeed::Random => RngSeed::Fixed(0),
@@ -48,7 +49,7 @@ fn config() -> ProptestConfig {
     };
     ProptestConfig {
         rng_seed,
-        // A failing input is printed, and stored by hand.
+        // proptest only prints a failing input. It must be added to `fuzz/corpus` by hand.
         failure_persistence: None,
         ..config
     }

@@ -18,7 +18,11 @@ use url::form_urlencoded::Serializer;
 /// Checks one body.
 pub fn check(input: &[u8]) {
     let object = read_in_two(input, input.len());
-    assert_eq!(object, read_in_two(input, input.len() / 2), "in two pieces");
+    assert_eq!(
+        object,
+        read_in_two(input, input.len() / 2),
+        "a body in two pieces is read in the same way"
+    );
     let Ok(text) = str::from_utf8(input) else {
         assert_eq!(object, None, "bytes that are not UTF-8 are not an object");
         return;
@@ -32,7 +36,7 @@ pub fn check(input: &[u8]) {
     check_form(text);
 }
 
-/// The members of an object that are compared.
+/// The members that the checks compare.
 #[derive(Debug, PartialEq)]
 struct Object {
     user: Option<String>,
@@ -59,7 +63,7 @@ fn read(text: &str) -> Option<Object> {
     parse_object::<Wire>(text).ok().map(Object::from)
 }
 
-/// Returns the body of a request that arrives in two pieces, the first of which has `first` bytes.
+/// Returns a request body that arrives in two pieces. The first piece has `first` bytes.
 fn body(content_type: &str, bytes: &[u8], first: usize) -> Body {
     let request = TestRequest::default()
         .insert_header((CONTENT_TYPE, content_type))
@@ -78,7 +82,8 @@ fn read_in_two(bytes: &[u8], first: usize) -> Option<Object> {
     read.expect("the whole body is there").ok().map(Object::from)
 }
 
-/// Checks that names match in any case, that the last of several members counts, and that unknown members are ignored.
+/// Checks that member names match in any case, and that unknown members are ignored. If several members have the same
+/// name, the last one counts.
 fn check_object(text: &str, object: &Object) {
     let is_strict = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     assert!(is_strict);
@@ -93,7 +98,7 @@ fn check_object(text: &str, object: &Object) {
         assert_eq!(
             read(&first).as_ref(),
             Some(object),
-            "the last of several members counts"
+            "of several members with one name, the last counts"
         );
     }
     let unknown = format!(r#"{{"user\u0000":{text},"ſuser":1{comma}{members},"userr":{text}}}"#);
@@ -103,7 +108,7 @@ fn check_object(text: &str, object: &Object) {
     assert_eq!(read(&written).as_ref(), Some(object), "serialized and read again");
 }
 
-/// Checks that a password is kept as it was sent, and that names are trimmed.
+/// Checks that a password stays as it was sent, and that the user name is trimmed.
 fn check_login(text: &str) {
     #[derive(Deserialize)]
     struct Pass {
@@ -118,8 +123,8 @@ fn check_login(text: &str) {
     let _ = parse_object::<SignInRequest>(text).and_then(SignInRequest::check);
 }
 
-/// Checks that a text is read like a member of an object, and that serializing it and reading it again gives an equal
-/// text.
+/// Checks that a body that is a single JSON value gives the same text as a member with this value. Serializing the text
+/// and reading it again must not change it.
 fn check_scalar(text: &str) {
     let scalar = |text: &str| {
         let body = body("text/json; charset=utf-8", text.as_bytes(), 0);

@@ -1,4 +1,5 @@
-//! Durations in settings, and expiry times in requests. An input is the text of one of them.
+//! Durations in settings, and expiry times in requests. An input is the text of a duration or an expiry
+//! time.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use shoko_auth::settings::ZettelstoreSettings;
 /// 2026-01-31 10:00:00 UTC. At the end of a month, adding months is hardest.
 const NOW: i64 = 1_769_853_600;
 
-/// The number of nanoseconds from which on chrono means a leap second.
+/// In chrono, a nanosecond value of at least this represents a leap second.
 const LEAP_SECOND: u32 = 1_000_000_000;
 
 /// Checks one text.
@@ -22,8 +23,8 @@ pub fn check(input: &[u8]) {
     check_expiry(text);
 }
 
-/// Checks that a duration in the settings does not change when it is formatted and parsed again, and that it is within
-/// its bounds.
+/// Checks that formatting a duration and parsing it again does not change it, and that each setting accepts exactly the
+/// durations within its bounds.
 fn check_setting(text: &str) {
     let delay = ZettelstoreSettings::parse_login_delay(text).ok();
     let lifetime = ZettelstoreSettings::parse_token_lifetime(text).ok();
@@ -40,8 +41,12 @@ fn check_setting(text: &str) {
 
 fn check_expiry(text: &str) {
     let expiry = expiry_of(text, NOW);
-    assert_eq!(expiry, expiry_of(&format!("\t{text} "), NOW), "with spaces around it");
-    // A duration that begins later expires later. A time does not depend on `now`.
+    assert_eq!(
+        expiry,
+        expiry_of(&format!("\t{text} "), NOW),
+        "white space around it is ignored"
+    );
+    // A duration that begins later ends later. A date and time does not depend on `now`.
     let tomorrow = expiry_of(text, NOW + 24 * 60 * 60);
     assert!(
         expiry.is_none() || tomorrow.is_none() || expiry <= tomorrow,
@@ -53,13 +58,13 @@ fn check_expiry(text: &str) {
             .and_then(|number| number.checked_mul(minutes))
             .and_then(TimeDelta::try_minutes);
         let time = span.and_then(|span| now().checked_add_signed(span));
-        // Times after the year 9999 have no format.
+        // jiff has no times after the year 9999, so they are rejected.
         assert_eq!(expiry, time.filter(|time| time.year() <= 9999));
     }
     let parsed: Option<NaiveDateTime> = text.trim().parse().ok();
     let parsed = parsed.filter(|time| time.year() >= 1970 && time.nanosecond() < LEAP_SECOND);
     if let (Some(expiry), Some(parsed)) = (expiry, parsed) {
-        assert_eq!(expiry, parsed.trunc_subsecs(6), "chrono reads another time");
+        assert_eq!(expiry, parsed.trunc_subsecs(6), "chrono parses a different time");
     }
     if let Some(time) = expiry.filter(|time| time.year() >= 0) {
         for format in ["%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M:%S%.f"] {
@@ -74,7 +79,7 @@ fn expiry_of(text: &str, now: i64) -> Option<NaiveDateTime> {
         RequestedExpiry::At(time) => Some(time),
         RequestedExpiry::Invalid => None,
         RequestedExpiry::Never | RequestedExpiry::Renewable(_) => {
-            panic!("{text} was read as a request for another kind of expiry")
+            panic!("{text} was parsed as another kind of expiry")
         }
     }
 }
@@ -83,7 +88,7 @@ fn now() -> NaiveDateTime {
     DateTime::from_timestamp(NOW, 0).unwrap().naive_utc()
 }
 
-/// Splits a short duration into its whole number and the minutes that Shoko's unit letter stands for.
+/// Splits a duration in Shoko's short format, such as `24h`, into its number and the minutes in its unit.
 fn short(text: &str) -> Option<(&str, i64)> {
     let (at, unit) = text.char_indices().next_back()?;
     let minutes = match unit {

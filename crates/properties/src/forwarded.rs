@@ -1,6 +1,6 @@
-//! The client's address behind proxies. The first line of an input is the peer's address and the networks of trusted
-//! proxies, separated by spaces. The second is a text that the client put in front of the addresses that its proxies
-//! added, or the host that it sent. The other lines are headers.
+//! The client's address behind proxies. The first line of an input contains the peer's address and the networks of
+//! trusted proxies, separated by spaces. The second line is a text that a client could send to spoof its address. The
+//! checks put this text in front of a forwarding header's value, and use it as a host. The other lines are headers.
 
 use std::net::IpAddr;
 
@@ -76,7 +76,8 @@ impl Sample {
             || texts.any(|text| is_it(text.trim()) || text.trim().rsplit_once(':').is_some_and(|(ip, _)| is_it(ip)))
     }
 
-    /// Adds a line to each of the two headers that the request has, before or after its other lines.
+    /// Adds another `X-Forwarded-For` line with `hop` if the request has this header, and another `Forwarded` line with
+    /// `pairs` if it has that header. `place` determines whether the new lines come before or after all others.
     fn with(&self, place: LinePosition, hop: &str, pairs: &str) -> Self {
         let mut sample = self.clone();
         for (name, value) in [(X_FORWARDED_FOR, hop), (FORWARDED, pairs)] {
@@ -111,8 +112,12 @@ fn pair(hop: IpAddr) -> String {
     }
 }
 
-/// Checks that the last hop counts first. Behind one more trusted proxy, the client's address is the same. Behind a
-/// proxy that is not trusted or not known, it is the address of that proxy or of the peer.
+/// Checks that hops are read from the last one backward:
+///
+/// - A trusted hop at the end does not change the client's address.
+/// - With an unknown hop at the end, the client's address is the peer's.
+/// - With an untrusted hop at the end, the client's address is that hop's.
+/// - With a spoofed host beside the untrusted hop, the client's address is that hop's or the peer's.
 fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
     let behind = |hop: &str, pairs: &str| sample.with(LinePosition::Behind, hop, pairs).client();
     assert_eq!(behind(&peer.to_string(), &pair(peer)), client, "behind {peer}");
@@ -128,8 +133,9 @@ fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8])
     }
 }
 
-/// Returns the forms in which a proxy may pass on the host that a client sent: in quotes, or carelessly without. A
-/// comma without quotes would begin another hop, which cannot be distinguished from a real one.
+/// Returns the host that a client sent, in the forms in which proxies pass it on: with quotes, or incorrectly without
+/// quotes. The form without quotes is left out if the host contains a comma. The comma would begin another hop, which
+/// looks like a real one.
 fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     let text = str::from_utf8(spoofed).ok();
     let text = text.filter(|text| HeaderValue::from_str(text).is_ok());
@@ -139,14 +145,14 @@ fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     quoted.into_iter().chain(bare.map(ToOwned::to_owned))
 }
 
-/// Checks that clients cannot choose their address. At worst they count as one of the proxies.
+/// Checks that clients cannot choose their address. At worst, a client gets the address of a trusted proxy.
 fn check_text_before_client(sample: &Sample, client: IpAddr, spoofed: &[u8]) {
     let strangers: [IpAddr; 2] = ["198.51.100.9", "2001:db8::9"].map(|text| text.parse().unwrap());
     for spoofed in strangers {
         let now = sample
             .with(LinePosition::InFront, &spoofed.to_string(), &pair(spoofed))
             .client();
-        assert_eq!(now, client, "{spoofed} in front of it");
+        assert_eq!(now, client, "with {spoofed} in front");
     }
     let mut sample = sample.clone();
     for name in [X_FORWARDED_FOR, FORWARDED] {

@@ -1,4 +1,4 @@
-//! Keys in requests. The first line of an input is a path with a query, the others are headers.
+//! Keys in requests. The first line of an input is a path with a query. The other lines are headers.
 
 use actix_web::http::Uri;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -52,7 +52,7 @@ impl Sample {
     }
 }
 
-/// Returns the spellings of a GUID in .NET: N, D, B, P, X.
+/// Returns the key in each of .NET's GUID formats, in the order B, P, N, D, X.
 fn spellings(key: &Key) -> [String; 5] {
     let (plain, dashed) = (key.expose_plain(), key.expose());
     let bytes: Vec<String> = (16..32)
@@ -81,7 +81,7 @@ fn check_other_texts(text: &str) {
     let Some(key) = Key::parse(text) else { return };
     let text = text.trim().to_ascii_lowercase();
     let [.., groups] = spellings(&key);
-    // In X, leading zeros of a group may be missing.
+    // The format X allows a group without its leading zeros.
     let short = |text: &str| {
         let groups = text.split("0x").map(|group| match group.trim_start_matches('0') {
             rest if rest.starts_with(|c: char| c.is_ascii_hexdigit()) || rest == group => rest.to_owned(),

@@ -1,5 +1,5 @@
-//! Stored passwords. The first line of an input is a password, the second a stored hash. Without a second line, the
-//! password is hashed.
+//! Stored passwords. The first line of an input is a password, and the second line is a stored hash. If there is no
+//! second line, the check hashes the password itself.
 
 use pbkdf2::Params;
 use pbkdf2::password_hash::phc::PasswordHash;
@@ -8,7 +8,7 @@ use shoko_auth::secret::password::{Passwords, ShokoHash};
 
 /// The prefix of the PHC string of an imported hash.
 const IMPORTED_PREFIX: &str = "$shoko-sha512";
-/// Hashes with more rounds are not checked, because that takes too long.
+/// No password is checked against a hash with more rounds, because that would take too long.
 const MAX_ROUNDS: u32 = 2000;
 
 /// Checks one password and its stored hash.
@@ -40,10 +40,10 @@ fn check_stored(password: &str, stored: &str) {
             passwords(u32::MAX).needs_rehash(stored),
             "an invalid hash needs a rehash"
         );
-        // Checking the hash would take all of its rounds, which may be any number.
+        // The rounds of an invalid hash must not be run. There can be so many that this call would seem to hang.
         assert!(
             !hasher.check(password, Some(stored)),
-            "an invalid hash accepts a password"
+            "an invalid hash accepts no password"
         );
         return;
     }
@@ -67,7 +67,7 @@ fn check_hashed(password: &str) {
         .iter()
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"));
     let Some(hash) = ShokoHash::parse(&hash) else {
-        assert!(password.is_empty(), "only the empty password has no hash of Shoko");
+        assert!(password.is_empty(), "only the hash of the empty password is rejected");
         return;
     };
     let is_imported = hasher.wrap(&hash).unwrap();
@@ -86,7 +86,7 @@ fn check_other_passwords(password: &str, stored: &str, is_imported: bool) {
     let hasher = passwords(Passwords::MIN_ROUNDS);
     let is_right = |password: &str| hasher.check(password, Some(stored));
     assert!(!is_right(&format!("{password}x")) && !is_right(&format!("{password}\0")));
-    // Shoko trims some passwords.
+    // An imported hash also accepts the trimmed password, because Shoko trimmed some passwords before it hashed them.
     let with_blank = format!("{password} ");
     assert!(!is_right(&with_blank) || is_imported, "with a space at the end");
 }

@@ -3,10 +3,10 @@
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::test::TestRequest;
 
-/// Names and values, in their order.
+/// Header names and values, in the order of the request.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// Parses lines as headers. Skips other lines.
+/// Parses each line as a header. Skips lines that are not headers.
 pub fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Headers {
     let header = |line: &[u8]| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -17,7 +17,7 @@ pub fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Headers {
     lines.filter_map(header).collect()
 }
 
-/// Returns a request with these headers, for further changes.
+/// Returns the builder of a request with these headers.
 pub fn request(headers: &Headers) -> TestRequest {
     let add = |request: TestRequest, header: &(HeaderName, HeaderValue)| request.append_header(header.clone());
     headers.iter().fold(TestRequest::default(), add)

@@ -1,4 +1,4 @@
-//! An HTTP client that sends exactly the headers and bytes that a test gives it.
+//! An HTTP client that sends the headers and bytes that a test gives it, and no other optional headers.
 
 use serde_json::{Value, json};
 use ureq::http;
@@ -70,7 +70,7 @@ impl Client {
     }
 }
 
-/// A request that is sent with these headers and no others.
+/// A request. Besides `headers`, the client sends only the headers that HTTP requires.
 #[derive(Clone, Debug)]
 pub struct Request {
     method: String,
@@ -80,7 +80,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Adds a header, even if there is one with this name.
+    /// Adds a header. Earlier headers with the same name stay.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -100,7 +100,7 @@ impl Request {
         self
     }
 
-    /// Sets a JSON body, and the content type if there is none yet.
+    /// Sets a JSON body. Adds a content type if the request has none yet.
     #[must_use]
     pub fn json(mut self, value: &Value) -> Self {
         let mut names = self.headers.iter().map(|(name, _)| name);
@@ -110,7 +110,7 @@ impl Request {
         self.body(value.to_string())
     }
 
-    /// Sets a body of form fields, which must be encoded already, and its content type.
+    /// Sets a form body and its content type. `fields` must already be encoded.
     #[must_use]
     pub fn form(self, fields: &str) -> Self {
         self.header("Content-Type", "application/x-www-form-urlencoded")

@@ -19,10 +19,10 @@ pub enum Backend {
     Postgres,
 }
 
-/// An empty database, which is deleted when this is dropped.
+/// A database, which is empty at first. Dropping this value deletes the database.
 pub struct TestDatabase {
     pub backend: Backend,
-    /// A temporary folder, which holds the file of an SQLite database.
+    /// A temporary folder. An SQLite database has its file there.
     pub folder: TempDir,
     location: Location,
 }
@@ -33,7 +33,7 @@ enum Location {
 }
 
 struct PostgresDatabase {
-    /// The URL of another database on the same server.
+    /// The URL of another database on the same server, for the commands that create, change or delete this database.
     server: String,
     name: String,
     url: String,
@@ -75,12 +75,14 @@ impl TestDatabase {
         self.postgres().allow_connections(true);
     }
 
-    /// Closes all connections to a PostgreSQL database and returns how many there were. New ones are accepted.
+    /// Closes all connections to a PostgreSQL database and returns their number. New connections are still
+    /// accepted.
     pub fn close_connections(&self) -> usize {
         self.postgres().close_connections("TRUE")
     }
 
-    /// Waits until the database has no connections. PostgreSQL may still be working for a program that was killed.
+    /// Waits until the database has no connections, because PostgreSQL can still be working for a program that was
+    /// killed. Does nothing on SQLite.
     pub fn wait_until_unused(&self) {
         if let Location::Postgres(PostgresDatabase { server, name, .. }) = &self.location {
             let connections =
@@ -91,7 +93,7 @@ impl TestDatabase {
         }
     }
 
-    /// Breaks the change feed and nothing else, and returns a function that runs SQL while it is broken.
+    /// Breaks the change feed and nothing else. Returns a function that runs SQL statements while the feed is broken.
     pub fn break_change_feed(&self) -> Box<dyn FnMut(&str) + '_> {
         let Location::Postgres(database) = &self.location else {
             self.execute("ALTER TABLE changes RENAME TO elsewhere");
@@ -103,7 +105,7 @@ impl TestDatabase {
         Box::new(move |sql| connection.batch_execute(sql).expect(sql))
     }
 
-    /// Repairs what [`Self::break_change_feed`] has broken.
+    /// Repairs the change feed after [`Self::break_change_feed`].
     pub fn repair_change_feed(&self) {
         match &self.location {
             Location::Postgres(database) => database.allow_connections(true),
@@ -111,7 +113,7 @@ impl TestDatabase {
         }
     }
 
-    /// Runs SQL statements on a connection of their own, as another program would.
+    /// Runs SQL statements on a new connection, as another program would.
     pub fn execute(&self, sql: &str) {
         match &self.location {
             Location::Postgres(database) => execute_on_postgres(&database.url, sql),
@@ -163,8 +165,8 @@ impl PostgresDatabase {
         execute_on_postgres(server, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allow}"));
     }
 
-    /// Closes the connections for which `condition` holds, waits until PostgreSQL has closed them, and returns how many
-    /// there were.
+    /// Closes the connections that match the SQL condition `condition`, waits until they are closed, and returns their
+    /// number.
     fn close_connections(&self, condition: &str) -> usize {
         let Self { server, name, .. } = self;
         let terminate = format!(
@@ -173,7 +175,7 @@ impl PostgresDatabase {
         );
         let closed = texts_on_postgres(server, &terminate);
         if !closed.is_empty() {
-            // `pg_terminate_backend` only sends a signal.
+            // `pg_terminate_backend` only sends a signal, so the connections close a little later.
             let pids = closed.join(", ");
             let open = format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE pid IN ({pids})");
             wait_until("the connections are closed", || {
@@ -207,7 +209,7 @@ fn texts_on_postgres(url: &str, sql: &str) -> Vec<String> {
     rows.expect(sql).into_iter().map(|row| row.text).collect()
 }
 
-/// Returns the URL of another database on the same server.
+/// Returns `url` with another database name.
 fn with_database_name(url: &str, name: &str) -> String {
     let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
     let (place, query) = rest

@@ -1,6 +1,6 @@
 //! Support for the tests of `shoko-auth`: databases, an HTTP client, and the program as a process of its own.
 
-#![allow(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
+#![allow(clippy::missing_panics_doc, reason = "a test panics when it cannot continue")]
 #![allow(clippy::must_use_candidate, reason = "most functions are called for their effect")]
 
 pub mod client;
@@ -13,7 +13,8 @@ pub use client::{Client, Request, Response};
 pub use database::{Backend, TestDatabase};
 pub use macro_rules_attribute::apply;
 
-/// Runs a test on SQLite and on PostgreSQL. The second test is ignored by default, because it needs a server.
+/// Runs a test on SQLite and on PostgreSQL. The PostgreSQL test is ignored by default, because it needs a database
+/// server.
 ///
 /// ```ignore
 /// #[apply(both_databases!)]

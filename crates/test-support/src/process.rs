@@ -1,4 +1,4 @@
-//! Runs programs, either until they exit or as a server in a process of its own.
+//! Runs programs: a command until it exits, or a server in a process of its own.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -29,12 +29,12 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = pipes.spawn().expect("the program can be started");
-    // A program that does not read its input may have exited already.
+    // Writing fails if the program has already exited without reading its input. That is not an error.
     drop(child.stdin.take().expect("a pipe").write_all(input.as_bytes()));
     child.wait_with_output().expect("the program exits")
 }
 
-/// A program that may not listen yet. It is killed when this is dropped.
+/// A running program, which may not be listening yet. Dropping this value kills it.
 pub struct Process {
     child: Child,
     stdout: OutputLines,
@@ -54,7 +54,7 @@ impl Process {
         }
     }
 
-    /// Waits for a log line that contains `text` and returns the rest of it.
+    /// Waits for a log line that contains `text`, and returns the part of the line after `text`.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
         self.stderr.wait_for(text)
@@ -88,12 +88,12 @@ impl Process {
     }
 }
 
-/// The text before the URL in the line that reports a listening server.
+/// The text before the URL in the line that reports the address of the server.
 const LISTENING: &str = "listening on ";
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The program may have exited already.
+        // `kill` fails if the program has already exited.
         drop(self.child.kill());
         self.child.wait().expect("the program exits");
     }
@@ -121,7 +121,7 @@ impl OutputLines {
         self.text.lock().unwrap().clone()
     }
 
-    /// Waits for a line that contains `text` and returns the rest of it.
+    /// Waits for a line that contains `text`, and returns the part of the line after `text`.
     #[track_caller]
     fn wait_for(&self, text: &str) -> String {
         wait_for(text, || {
@@ -145,7 +145,7 @@ impl OutputLines {
     }
 }
 
-/// A server in a process of its own. It is killed when this is dropped.
+/// A server in a process of its own. Dropping this value kills the server.
 pub struct ServerProcess {
     process: Process,
     client: Client,
@@ -170,7 +170,7 @@ impl ServerProcess {
         self.process.child.id()
     }
 
-    /// Returns the text that a first start prints on standard output. It is empty at later starts.
+    /// Returns the text that the first start prints on standard output. After a later start, returns an empty text.
     pub fn greeting(&self) -> String {
         const BORDER: &str = "====";
         if !self.process.has_logged("created the administrator") {

@@ -91,7 +91,8 @@ impl ShokoDatabase {
         ));
     }
 
-    /// Inserts a row with an expiry time, in local time, into `AuthTokens`. Only Shoko 6.0 has that column.
+    /// Inserts a row with an expiry time into `AuthTokens`. `expires_at` is in local time. Only Shoko 6.0 has the
+    /// column `ExpiresAt`.
     pub fn expiring_key(&mut self, id: i64, user: i64, device: &str, token: &str, expires_at: &str) {
         self.key(id, user, device, token);
         self.execute(&format!(

@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for anything. This only keeps a failing test from hanging; a passing one, even on a busy
-/// machine, needs a small part of it.
+/// The longest time that a test waits for anything. The limit only keeps a failing test from hanging. A passing test
+/// needs a small part of this time, even on a busy machine.
 pub const MAX_WAIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -14,7 +14,7 @@ pub fn wait_until(description: &str, mut condition: impl FnMut() -> bool) {
     wait_for(description, || condition().then_some(()));
 }
 
-/// Polls until `find` returns a value, and returns that. Panics with `description` after [`MAX_WAIT`].
+/// Polls until `find` returns a value, and returns the value. Panics with `description` after [`MAX_WAIT`].
 #[track_caller]
 pub fn wait_for<T>(description: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
