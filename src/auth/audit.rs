@@ -89,7 +89,8 @@ impl<'a> From<Actor<'a>> for Source<'a> {
     }
 }
 
-/// Logs an event about `user` and the keys of `device`. Either is empty if the event does not concern one.
+/// Logs an event. `user` and `device` are the names that the event concerns. Pass an empty text for a name that it does
+/// not concern.
 pub(super) fn log<'a>(event: Event, user: &str, device: &str, source: impl Into<Source<'a>>) {
     let source = source.into();
     let address = source.context.and_then(|context| context.address);

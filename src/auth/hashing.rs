@@ -1,5 +1,5 @@
-//! The hashing pool: threads that hash passwords, one for each core, at a lower priority than everything else and with
-//! a bounded queue. A storm of logins therefore does not slow down the verification of keys.
+//! The hashing pool: threads that hash passwords, one for each core. They have a low priority and a bounded queue, so a
+//! storm of logins does not slow down the verification of keys.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Result, ServiceError};
 use crate::model::RequestContext;
 
-/// The maximum size of the queue, however fast the machine is.
+/// The maximum number of queue slots, however fast the machine is.
 const MAX_QUEUE_SLOTS: usize = 256;
 /// The longest expected wait in the queue. A request that would have to wait longer is rejected.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
 const INITIAL_ROUND_COST: Duration = Duration::from_nanos(100);
 /// How often a waiting request checks whether its client is still connected.
 const DISCONNECT_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The nice value of the threads: 0 is normal, 19 the lowest priority.
+/// The amount that each thread adds to its nice value. A nice value of 0 is the normal priority, 19 is the lowest.
 const NICE: i32 = 10;
 
 pub(super) struct HashingPool {
@@ -31,7 +31,7 @@ struct Shared {
     queue: Mutex<JobQueue>,
     work: Condvar,
     threads: usize,
-    /// How many requests are waiting, about to wait, or being served.
+    /// How many slots are reserved. Their requests are about to wait, waiting or being served.
     slots_in_use: AtomicUsize,
     /// A moving average of the cost of a hash, in microseconds.
     cost: AtomicU64,
@@ -104,7 +104,7 @@ impl HashingPool {
     pub fn reserve(&self) -> Result<QueueSlot> {
         let shared = &self.shared;
         let before = shared.slots_in_use.fetch_add(1, Ordering::Relaxed);
-        // Dropping the slot returns it, even if the request is rejected below.
+        // Dropping the slot frees it, even if the request is rejected below.
         let slot = QueueSlot { shared: shared.clone() };
         let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
         let wait = shared.cost().saturating_mul(rounds);
@@ -124,7 +124,8 @@ impl Drop for HashingPool {
     }
 }
 
-/// Lowers the priority of the current thread, on Linux. Elsewhere niceness belongs to the process.
+/// Lowers the priority of the current thread on Linux. Does nothing on other systems, where the nice value belongs to
+/// the whole process.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICE) {
@@ -132,14 +133,14 @@ fn lower_priority() {
     }
 }
 
-/// A reserved place in the queue, returned when dropped.
+/// A reserved queue slot. Dropping it frees the slot.
 pub(super) struct QueueSlot {
     shared: Arc<Shared>,
 }
 
 impl QueueSlot {
     /// Runs `job` in the pool and waits for its result. If the client disconnects while the job is still queued, the
-    /// job is withdrawn; a job that has started runs to its end.
+    /// job is withdrawn. A job that has started runs to its end.
     pub fn run<T: Send + 'static>(
         &self,
         context: &RequestContext,

@@ -11,7 +11,7 @@ use crate::store::KeyOwner;
 /// The keys to list.
 #[derive(Clone, Debug)]
 pub enum KeyFilter {
-    /// All keys for administrators, their own keys for other users.
+    /// All keys if the actor is the operator or an administrator, otherwise the keys of the caller.
     All,
     User(UserRef),
 }
@@ -28,7 +28,7 @@ pub enum KeySelection {
 }
 
 impl Auth {
-    /// Returns keys that have not expired, without the keys themselves.
+    /// Returns information about the keys that have not expired. It does not contain the keys themselves.
     pub fn keys(&self, actor: Actor<'_>, filter: &KeyFilter) -> Result<Vec<KeyInfo>, ManageError> {
         let user = match (filter, actor) {
             (KeyFilter::User(user), _) => Some(user.clone()),
@@ -50,7 +50,7 @@ impl Auth {
         })
     }
 
-    /// Deletes expired keys, which do not work anyway, and returns how many there were.
+    /// Deletes expired keys and returns how many there were. An expired key is invalid even before it is deleted.
     pub fn delete_expired_keys(&self) -> Result<usize> {
         self.store.write(|tx| tx.delete_expired_keys(self.now()))
     }
@@ -58,20 +58,21 @@ impl Auth {
     /// Revokes the key `text`. Knowing a key is sufficient proof of the right to revoke it.
     pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<(), ManageError> {
         let hash = Key::parse(text).ok_or(ManageError::UnknownKey)?.hash();
-        // Reads first, because strangers who try keys must not occupy SQLite's only writer.
+        // Read first, so that strangers who guess keys do not occupy SQLite's only writer.
         let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
         let revoked = if is_known {
             self.store.write(|tx| tx.delete_key(&hash))?
         } else {
             None
         };
-        // Another process may have just revoked the key. Once this call has reported it as unknown, it must not work.
+        // Another process may have just revoked the key while it is still in this node's cache. After this call reports
+        // the key as unknown, the key must not work here.
         self.key_cache.invalidate_key(&hash);
         self.finish_revocation(&revoked.ok_or(ManageError::UnknownKey)?, context);
         Ok(())
     }
 
-    /// Revokes the key `text`, or if there is no such key, all keys of the caller's own device of that name.
+    /// Revokes the key `text`. If there is no such key, revokes all keys of the caller's device with the name `text`.
     pub fn revoke_key_or_device(
         &self,
         caller: Option<&Caller>,
@@ -88,7 +89,8 @@ impl Auth {
             }
             if let (Some(caller), Some(device)) = (caller, &device) {
                 let holder = &caller.holder;
-                // The lock waits for a login that is issuing a key for this device, so that its key is revoked too.
+                // If a login is issuing a key for this device, the lock waits for it, so that the new key is revoked
+                // too.
                 tx.lock_credential(holder.user_id)?;
                 let is_valid = tx.lock_key_holder(holder.key_id, self.now())?.is_some();
                 if is_valid && tx.delete_keys_of_device(holder.user_id, device)? > 0 {
@@ -108,7 +110,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Revokes the key that the caller has presented. Succeeds if it has been revoked already.
+    /// Revokes the key that the caller has presented. Also succeeds if the key has been revoked already.
     pub fn revoke_own_key(&self, caller: &Caller) -> Result<()> {
         let revoked = self.store.write(|tx| tx.delete_key_by_id(caller.holder.key_id))?;
         self.key_cache.invalidate_user(caller.holder.user_id);
@@ -118,7 +120,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Revokes the selected keys and returns how many there were. Fails if there were none.
+    /// Revokes the selected keys and returns how many there were. Fails if the selection matches no key.
     pub fn revoke_keys(&self, actor: Actor<'_>, selection: &KeySelection) -> Result<usize, ManageError> {
         let (owner, revoked) = self.store.write(|tx| {
             let (owner, revoked) = match selection {
@@ -129,7 +131,7 @@ impl Auth {
                 }
                 KeySelection::User { user, device } => {
                     let user = tx.find_user(user)?.ok_or(ManageError::UnknownUser)?;
-                    // The lock waits for a login that is issuing a key, so that this key is revoked too.
+                    // If a login is issuing a key, the lock waits for it, so that the new key is revoked too.
                     tx.lock_credential(user.id)?;
                     self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
                     let revoked = match device {

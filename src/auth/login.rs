@@ -10,7 +10,8 @@ use crate::model::{Caller, Expiration, Name, RequestContext, RequestedExpiry, Se
 use crate::secret::key::Key;
 use crate::store::{Credential, StoredKey, Transaction};
 
-/// The shortest lifetime of a key: a minute, less the time that the request may have taken.
+/// The shortest time from now to a requested expiry: a minute, less three seconds that the request may have taken to
+/// arrive.
 const MIN_LIFETIME: TimeDelta = TimeDelta::seconds(57);
 
 /// A login with a password.
@@ -41,7 +42,8 @@ pub(super) struct DeviceKey {
 }
 
 impl DeviceKey {
-    /// Logs that the key was issued, if it is new, and returns it. Call it after the transaction has been committed.
+    /// Returns the key. If the key is new, logs that it was issued. Call this method after the transaction has been
+    /// committed.
     fn log_issued<'a>(self, user: &str, device: &Name, source: impl Into<audit::Source<'a>>) -> Key {
         if self.is_new {
             audit::log(Event::KeyIssued, user, device.as_typed(), source);
@@ -51,8 +53,8 @@ impl DeviceKey {
 }
 
 impl Auth {
-    /// Checks the password and returns the device's lasting key, or a new one if it has none. A key that expires is
-    /// always new.
+    /// Checks the password and issues a key. If the login requests an expiry, the key is always new. Otherwise it is
+    /// the device's lasting key, which is created if there is none.
     pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey, LoginError> {
         let credential = self.check_password(&login.user, &login.password, context)?;
         audit::log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
@@ -98,8 +100,8 @@ impl Auth {
         Ok(self.issue_key_after(caller, device, expiration, |_| Ok(Vec::new()))?)
     }
 
-    /// Checks in a transaction that the caller's key is still valid, runs `revoke`, which returns the devices whose
-    /// keys it has revoked, and issues a key.
+    /// Issues a key in one transaction, which first checks that the caller's key is still valid and then runs `revoke`.
+    /// `revoke` returns the devices whose keys it has revoked.
     fn issue_key_after(
         &self,
         caller: &Caller,
@@ -131,8 +133,8 @@ impl Auth {
         })
     }
 
-    /// Returns the device's key without asking for a password. Only for development: the caller of this method ensures
-    /// that the request is local.
+    /// Returns the device's lasting key without checking a password. Only for development: check first that the request
+    /// is local.
     pub fn log_in_without_password(
         &self,
         user: &Name,
@@ -155,9 +157,11 @@ impl Auth {
         })
     }
 
-    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. `key`, which the caller
-    /// has presented, stays valid until its own expiry. Returns `key` itself while more than three quarters of
-    /// `lifetime` remain. Also returns it if it was issued as not renewable, because no key may outlive that one.
+    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. `key` is the key that
+    /// the caller has presented. It stays valid until its own expiry.
+    ///
+    /// Returns `key` itself if more than three quarters of `lifetime` remain. Also returns `key` itself if it is not
+    /// renewable, because no new key may outlive it.
     pub fn renew_key(
         &self,
         caller: &Caller,
@@ -175,8 +179,8 @@ impl Auth {
         Ok((issued.key, expiration.at))
     }
 
-    /// Issues a new key for a device of the caller and revokes the presented key and those that the device has. A key
-    /// that expires cannot be replaced, because the new one would not expire.
+    /// Issues a lasting key for a device of the caller. Revokes the presented key and all earlier keys of the device.
+    /// Fails if the presented key expires, because the new key would not.
     pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey, IssueError> {
         let holder = &caller.holder;
         if holder.expiration.is_some() {
@@ -191,7 +195,8 @@ impl Auth {
         Ok(issued?)
     }
 
-    /// Records that the automatic administrator is in use, so that no import removes it.
+    /// Records that the automatic administrator is in use, so that no import removes it. Fails if an import has removed
+    /// it or its password hash has changed since `credential` was read.
     pub(super) fn record_first_login(&self, credential: &Credential) -> Result<(), LoginError> {
         if !credential.is_automatic || self.store.write(|tx| tx.record_first_login(credential))? {
             Ok(())
@@ -200,9 +205,11 @@ impl Auth {
         }
     }
 
-    /// Verifies a password and returns the credential it belongs to. Failures take the same time whatever the reason.
-    /// The hashing queue comes first, so that a request rejected for lack of room costs nothing; then the throttle;
-    /// then the hash.
+    /// Checks a password and returns the user's credential. A wrong password, an unknown name and a disabled user take
+    /// the same time.
+    ///
+    /// The request first reserves a queue slot, so that a request rejected because the queue is full costs nothing.
+    /// Then the throttle records the attempt. Then the password is hashed.
     pub(super) fn check_password(
         &self,
         user: &Name,
@@ -223,8 +230,8 @@ impl Auth {
         let enabled = credential.filter(|credential| !credential.is_disabled);
         let outcome = match (&checked, &enabled) {
             (Ok(true), Some(_)) => Outcome::Success,
-            // The correct password of a disabled user is a failure too. Otherwise the throttle would reveal that it is
-            // correct.
+            // The correct password of a disabled user is a failure too. Otherwise the throttle would reveal that the
+            // password is correct.
             (Ok(_), _) => Outcome::Failure,
             (Err(_), _) => Outcome::Cancelled,
         };
@@ -248,8 +255,9 @@ impl Auth {
         slot.run(context, move || passwords.hash(password.expose()))?
     }
 
-    /// Returns the key of a device whose user has just proved their password. A password change in the meantime wins:
-    /// no key is issued for a credential that is not the current one.
+    /// Returns a key for the device after the password check. With an `expiration`, the key is new. Otherwise it is the
+    /// device's lasting key, which is created if there is none. Fails if the password has changed or the user has been
+    /// disabled since `credential` was read.
     pub(super) fn key_for(
         &self,
         credential: &Credential,
@@ -274,8 +282,8 @@ impl Auth {
         Ok(device_key.log_issued(&credential.name, device, context))
     }
 
-    /// Returns the device's lasting key, or issues one. The user's row must be locked, so that of two concurrent first
-    /// logins, the second finds the key of the first.
+    /// Returns the device's lasting key. Issues a new key if there is none or if `expiration` is given. The user's row
+    /// must be locked: when a new device logs in twice at once, the second login must find the key of the first.
     pub(super) fn find_or_issue_key(
         &self,
         tx: &mut Transaction,
@@ -290,8 +298,8 @@ impl Auth {
                 return Ok(DeviceKey { key, is_new: false });
             }
             log::warn!(
-                "the key of a device of user {user_id} was sealed with another secret; it stays valid, and the device \
-                 gets a new one. Make sure that all nodes have the same SHOKO_AUTH_SECRET_KEY."
+                "the key of a device of user {user_id} was sealed with another secret; the old key stays valid, and \
+                 the device gets a new key. Make sure that all nodes have the same SHOKO_AUTH_SECRET_KEY."
             );
             tx.delete_sealed_key(user_id, device)?;
         }
@@ -319,7 +327,7 @@ impl Auth {
         }
     }
 
-    /// Hashes the password again if the rounds setting has risen since it was stored.
+    /// Hashes the password again if its stored hash has fewer rounds than the setting or was imported from Shoko.
     pub(super) fn rehash(&self, credential: &Credential, password: &str, context: &RequestContext) -> Result<()> {
         if self.passwords.needs_rehash(&credential.password) {
             let hash = self.hash(password, context)?;
@@ -329,7 +337,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Returns the expiration of a key with the requested expiry, which must be at least a minute ahead.
+    /// Returns the expiration of a key with the requested expiry. A requested time must be at least `MIN_LIFETIME`
+    /// ahead.
     fn resolve(&self, expiry: RequestedExpiry) -> Result<Option<Expiration>, BadExpiry> {
         match expiry {
             RequestedExpiry::Never => Ok(None),
@@ -343,7 +352,8 @@ impl Auth {
     }
 
     fn renewable(&self, lifetime: TimeDelta) -> Expiration {
-        // The operator has set the lifetime. A key that would expire after the last possible date never expires.
+        // The operator has set the lifetime, which may reach beyond the last possible date. Such a key expires at that
+        // date, so in effect never.
         let at = self.now().checked_add_signed(lifetime).unwrap_or(NaiveDateTime::MAX);
         Expiration { at, is_renewable: true }
     }

@@ -1,6 +1,6 @@
 //! The operations of the service: [`Auth`] is the one handle that every dialect and the command line use.
 //!
-//! The module is synchronous and without HTTP. Each file of this folder has the methods for one subject.
+//! The module is synchronous and does not use HTTP. Each file of this folder has the methods for one subject.
 
 mod audit;
 mod hashing;
@@ -61,7 +61,7 @@ impl Auth {
         self.clock.now()
     }
 
-    /// Checks that the database responds, on the pool's connections and on the lookup thread's.
+    /// Checks that the database responds, both on a connection of the pool and on that of the lookup thread.
     pub fn ping(&self) -> Result<()> {
         self.store.ping()?;
         // No key has this hash.

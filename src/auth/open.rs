@@ -18,13 +18,13 @@ use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
 use crate::store::Store;
 
-/// The reason why the service cannot be opened, for the operator.
+/// The reason why the service cannot be opened. Its message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// PostgreSQL is shared by several nodes, and so the secret must be.
+    /// No secret is created for PostgreSQL, because several nodes can share the database and all need the same secret.
     #[error(
-        "With PostgreSQL the sealing secret must be given: set SHOKO_AUTH_SECRET_KEY or SHOKO_AUTH_SECRET_KEY_FILE \
-         to 32 random bytes in base64 (openssl rand -base64 32), the same on every node."
+        "With PostgreSQL, a sealing secret is required. Set SHOKO_AUTH_SECRET_KEY or SHOKO_AUTH_SECRET_KEY_FILE to 32 \
+         random bytes in base64 (openssl rand -base64 32). Use the same secret on every node."
     )]
     SecretNeeded,
     #[error("The sealing secret ({place}) cannot be used: {reason}")]
@@ -40,8 +40,8 @@ pub enum OpenError {
 }
 
 impl Auth {
-    /// Opens the database and the sealing secret, and creates both if the embedded database is new. Call
-    /// [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
+    /// Opens the database and reads the sealing secret. If the database is embedded, creates its file and the secret if
+    /// they do not exist. Call [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
     pub fn open(settings: &CoreSettings) -> Result<Self, OpenError> {
         if let Database::Sqlite(file) = &settings.database {
             create_private_folder(&settings.data_dir)?;
@@ -64,8 +64,8 @@ impl Auth {
     }
 }
 
-/// Reads the sealing secret from the settings or, with the embedded database, from the data folder, where it is created
-/// if it does not exist. The secret is never in the database.
+/// Reads the sealing secret from the settings. If they have none and the database is embedded, reads the secret from
+/// the data folder, or creates it there. The secret is never in the database.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     let (place, text) = match (&settings.secret_key, &settings.database) {
         (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.expose().to_owned()),
@@ -78,8 +78,8 @@ fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     Sealer::from_base64(&text).map_err(|reason| OpenError::BadSecret { place, reason })
 }
 
-/// Reads the secret, or creates it. Two processes may start at once: the first to put its file in place wins, and the
-/// other reads that file. A file appears only when it is complete.
+/// Reads the secret from a file, or creates the file. If two processes start at once, the first to create the file
+/// wins, and the other reads that file. The file is complete when it appears.
 fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
     let failed = |source| OpenError::File {
         path: path.to_owned(),
@@ -96,7 +96,7 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
         }
     }
     let secret = Sealer::generate_secret()?;
-    // Only the file's owner can read it.
+    // Only the owner of a temporary file can read it.
     let mut draft = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     writeln!(draft, "{secret}")
         .and_then(|()| draft.as_file().sync_all())
@@ -108,8 +108,8 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
     }
 }
 
-/// Creates the database file, if it does not exist, so that only its owner can read it. SQLite would make it readable for
-/// every user of the machine.
+/// Creates the database file if it does not exist. Only its owner can read it. A file that SQLite creates can be read
+/// by every user of the machine.
 fn create_private_file(path: &Path) -> Result<(), OpenError> {
     let created = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     created.map(drop).map_err(|source| OpenError::File {
@@ -118,7 +118,7 @@ fn create_private_file(path: &Path) -> Result<(), OpenError> {
     })
 }
 
-/// Creates a folder, if it does not exist, that only its owner can enter.
+/// Creates a folder if it does not exist. Only its owner can enter it.
 fn create_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());

@@ -10,7 +10,8 @@ use crate::store::Transaction;
 pub(super) enum Permission {
     /// To create, change and delete any user, or to change the settings that all users share.
     Administer,
-    /// To change this user: administrators may change every user, other users themselves.
+    /// To change this user or revoke their keys. Administrators may do this for every user, other users for
+    /// themselves.
     ChangeUser(i32),
 }
 
@@ -23,8 +24,8 @@ pub(super) enum Authority {
 
 impl Auth {
     /// Checks that `actor` still has `permission`, whatever has changed since the request was authenticated. The
-    /// actor's key and rights then cannot change until the transaction ends, so a revocation either prevents the
-    /// operation or follows it.
+    /// actor's key then cannot be revoked until the transaction ends, so a revocation either prevents the operation or
+    /// waits for it. The actor's rights can change unless the transaction also locks the users.
     pub(super) fn authorize(
         &self,
         tx: &mut Transaction,
@@ -45,8 +46,9 @@ impl Auth {
     }
 }
 
-/// Rejects early whatever [`Auth::authorize`] would reject, so that a rejection costs no hash and does not reveal which
-/// users exist.
+/// Rejects early, from the authenticated caller alone, what [`Auth::authorize`] would forbid, so that a rejection costs
+/// no hash and does not reveal which users exist. Users without administrator rights may refer to themselves only by
+/// id.
 pub(super) fn may_change(actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
     match actor {
         Actor::Caller(caller) if !caller.holder.is_admin && *user != UserRef::Id(caller.holder.user_id) => {

@@ -10,7 +10,7 @@ use crate::model::Actor;
 const WEB_UI: &str = "webui";
 
 impl Auth {
-    /// Returns the web UI's settings, which are empty until it stores some.
+    /// Returns the web UI's settings, or an empty text if none are stored.
     pub fn web_ui_settings(&self) -> Result<String> {
         let stored = self.store.read(|db| db.preference(WEB_UI))?;
         Ok(stored.unwrap_or_default())

@@ -25,13 +25,13 @@ pub enum KeysAfterChange {
 #[derive(Debug)]
 pub struct CreatedAdmin {
     pub user: User,
-    /// The password, if none was configured. Show it once.
+    /// The generated password, or `None` if a password was configured. Show it once.
     pub generated_password: Option<SecretText>,
 }
 
 impl Auth {
-    /// Runs the migrations and creates an administrator if there is none. Of several nodes that start at once, one
-    /// creates it, because both happen under the migration lock.
+    /// Runs the migrations and creates an administrator if there is none. Both happen under the migration lock, so if
+    /// several nodes start at once, only one of them creates the administrator.
     pub fn create_first_admin(&self, wanted: &FirstAdmin) -> Result<Option<CreatedAdmin>, ManageError> {
         self.store.migrate(|tx| {
             if tx.has_admin()? {
@@ -76,7 +76,7 @@ impl Auth {
         Ok(created)
     }
 
-    /// Returns the users that can log in.
+    /// Returns the users that are not disabled, by id.
     pub fn user_summaries(&self) -> Result<Vec<UserSummary>> {
         self.store.read(Reader::user_summaries)
     }
@@ -98,8 +98,8 @@ impl Auth {
             .ok_or(ManageError::UnknownUser)
     }
 
-    /// Changes a user. `change` receives the user as stored, which no other process changes meanwhile, and returns the
-    /// changes to make or a reason not to make any.
+    /// Changes a user. `change` receives the stored user, which is locked against other changes until this one is done,
+    /// and returns the changes to make, or a reason to make none.
     pub fn change_user<R>(
         &self,
         actor: Actor<'_>,
@@ -137,8 +137,8 @@ impl Auth {
         Ok(Ok(after))
     }
 
-    /// Changes a user's password. With [`KeysAfterChange::Revoked`], revokes all keys of the user, the caller's own
-    /// included.
+    /// Changes a user's password. With [`KeysAfterChange::Revoked`], revokes all keys of the user. If the user is the
+    /// caller, this includes the presented key.
     pub fn change_password(
         &self,
         actor: Actor<'_>,
@@ -151,11 +151,11 @@ impl Auth {
         self.passwords.check_new(password, &user.name)?;
         let hash = self.hash(password, &actor.context())?;
         self.store.write(|tx| {
-            // The user's row comes first, because its lock orders this change against logins.
+            // The update comes first, because it locks the user's row: a login runs entirely before or after it.
             if !tx.set_password(user.id, &hash)? {
                 return Err(ManageError::UnknownUser);
             }
-            // Hashing takes a while, in which the caller's key or rights may have been revoked.
+            // Check here, because the caller's key or rights may have been revoked during the hashing.
             self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
             match keys {
                 KeysAfterChange::Revoked => drop(tx.delete_keys_of_user(user.id)?),
@@ -168,7 +168,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Disables or enables a user. A disabled user cannot log in, and none of their keys works until they are enabled.
+    /// Disables or enables a user. While a user is disabled, they cannot log in, and none of their keys works.
     pub fn set_disabled(&self, actor: Actor<'_>, user: &UserRef, is_disabled: bool) -> Result<(), ManageError> {
         let event = if is_disabled {
             Event::UserDisabled
@@ -213,7 +213,8 @@ impl Auth {
         })
     }
 
-    /// Runs `change` in a transaction in which no other one changes users.
+    /// Runs `change` in a transaction that prevents other transactions from changing users. Requires administrator
+    /// rights. Logs `event`.
     fn administer_user(
         &self,
         actor: Actor<'_>,
@@ -228,8 +229,8 @@ impl Auth {
             change(tx, &user)?;
             Ok(user)
         });
-        // Another process may have deleted the user. Once this call has reported that, none of the user's keys may work
-        // here.
+        // Another process may have deleted the user while their keys are still in this node's cache. After this call
+        // reports the user as unknown, the keys must not work here.
         if let UserRef::Id(user_id) = user {
             self.key_cache.invalidate_user(*user_id);
         }
@@ -264,7 +265,7 @@ fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User,
     tx.user(user.id)?.ok_or(ManageError::UnknownUser)
 }
 
-/// Fails if `change` touches an attribute of a user that only administrators may change.
+/// Fails if `change` alters an attribute that only administrators may change.
 fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<(), ManageError> {
     let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
     let profile = &change.profile;

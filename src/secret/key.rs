@@ -20,7 +20,7 @@ use crate::error::{Result, ServiceError};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Uuid);
 
-/// The SHA-256 of a key's 16 bytes, by which it is looked up.
+/// The SHA-256 of a key's 16 bytes. The database finds the key by this hash.
 pub type KeyHash = [u8; 32];
 
 impl Key {
@@ -44,7 +44,8 @@ impl Key {
         uuid.map(Self)
     }
 
-    /// Returns the key as clients receive it: lower case, with dashes. Only for the response that issues it.
+    /// Returns the key as clients receive it: lower case, with dashes. Use it only for the response that issues the
+    /// key.
     #[must_use]
     pub fn expose(&self) -> String {
         self.0.hyphenated().to_string()
@@ -94,15 +95,15 @@ fn hex_digits(groups: &str, widths: &[usize]) -> Option<String> {
 
 /// Seals keys for the database and opens them again: XChaCha20-Poly1305 with a random nonce.
 ///
-/// The user's id and the device are authenticated with the key, so a sealed key that is moved to another row does not
-/// open there.
+/// The user's id and the device are authenticated with the key. A sealed key that is moved to another row therefore
+/// cannot be opened.
 pub struct Sealer(XChaCha20Poly1305);
 
 impl Sealer {
     /// The length of the sealing secret in bytes.
     pub const SECRET_BYTES: usize = 32;
     const NONCE_BYTES: usize = 24;
-    /// The first byte of a sealed key, so that another scheme can be added.
+    /// The first byte of a sealed key. It identifies the scheme, so that others can be added.
     const VERSION: u8 = 1;
 
     /// Creates a sealer from the secret in base64, with optional white space around it.
@@ -131,7 +132,8 @@ impl Sealer {
         Ok([&[Self::VERSION], nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens a key that [`Self::seal`] sealed for this user and device. Returns `None` if the secret is another one.
+    /// Opens a key that [`Self::seal`] sealed for this user and device. Returns `None` if the key was sealed with
+    /// another secret or for another user or device.
     #[must_use]
     pub fn open(&self, sealed: &[u8], user_id: i32, device: &str) -> Option<Key> {
         let (nonce, msg) = sealed

@@ -1,7 +1,7 @@
 //! Passwords: PBKDF2-HMAC-SHA256 as PHC strings, and the rules for new ones.
 //!
-//! A failed check costs the same whatever the reason, so the time of a 401 does not reveal which users exist. If there
-//! is no hash to check against, or one with fewer rounds, the missing rounds are run anyway.
+//! A failed check takes the same time whatever the reason, so the time of a 401 does not reveal which users exist. If
+//! there is no hash to check against, or the hash has fewer rounds, the check runs the missing rounds anyway.
 
 use std::fmt;
 use std::hint::black_box;
@@ -15,13 +15,13 @@ use sha2::{Digest, Sha512};
 use crate::error::{PasswordError, Result, ServiceError};
 use crate::model::normalize;
 
-/// The most common passwords in lower case, one per line. The comment at its top names the source and the license.
+/// The most common passwords in lower case, one per line. The head of the file names its source and license.
 const COMMON: &str = include_str!("common-passwords.txt");
 
-/// The prefix of the PHC string of an imported password. The hashed text is not the password but Shoko's hash of it:
-/// its unsalted SHA-512 in upper-case hex. The first login replaces it with a hash of the password.
+/// The prefix of the stored hash of an imported password. The hashed text is not the password but Shoko's hash of the
+/// password: its unsalted SHA-512 in upper-case hex. The first login replaces the stored hash with one of the password.
 const SHOKO_PREFIX: &str = "$shoko-sha512";
-/// The salt and hash that the password of an unknown user is checked against.
+/// The salt and hash of the dummy check that runs missing rounds, such as those for an unknown user.
 const DUMMY_SALT: &str = "bm9ib2R5J3Mgc2FsdC4uLg";
 const DUMMY_HASH: &str = "bm9ib2R5J3MgaGFzaCBvZiBub2JvZHkncyBwYXNzd28";
 /// Stored instead of a hash for a user who cannot log in until a password is set.
@@ -33,13 +33,13 @@ pub struct Passwords {
     hasher: Pbkdf2,
     rounds: u32,
     min_length: usize,
-    /// The most rounds that any check has needed, which is the cost of a failure. Exceeds `rounds` only if the setting
-    /// has been lowered: then from the first check of an older hash on.
+    /// The most rounds that any check has needed. Every failure runs this many. The number exceeds `rounds` once a hash
+    /// with more rounds has been checked, such as one from before the setting was lowered.
     max_rounds: AtomicU32,
 }
 
 impl Passwords {
-    /// The maximum length in bytes.
+    /// The maximum length of a password in bytes.
     pub const MAX_BYTES: usize = 1024;
     /// The minimum of the rounds setting.
     pub const MIN_ROUNDS: u32 = Params::MIN_ROUNDS;
@@ -58,7 +58,8 @@ impl Passwords {
 
     /// Checks whether `password` may become the password of `user`.
     ///
-    /// Length is counted in code points and nothing is trimmed (NIST SP 800-63B-4, section 3.1.1.2).
+    /// The minimum length is in code points, and nothing is trimmed (NIST SP 800-63B-4, section 3.1.1.2). The maximum
+    /// length is in bytes.
     pub fn check_new(&self, password: &str, user: &str) -> std::result::Result<(), PasswordError> {
         if password.is_empty() {
             return Err(PasswordError::Empty);
@@ -91,13 +92,13 @@ impl Passwords {
         Ok(hash.to_string())
     }
 
-    /// Hashes Shoko's unsalted hash of a password, so that a stolen database does not reveal it.
+    /// Hashes Shoko's unsalted hash of a password, so that a stolen database does not reveal the unsalted hash.
     pub fn wrap(&self, stored: &ShokoHash) -> Result<String> {
         self.hash(&stored.0).map(|hash| format!("{SHOKO_PREFIX}{hash}"))
     }
 
-    /// Returns whether `password` matches the hash `stored`. Every `false` takes the same time, even if there is no
-    /// hash.
+    /// Returns whether `password` matches the hash `stored`. Every failed check takes the same time, even if there is
+    /// no hash.
     #[must_use]
     pub fn check(&self, password: &str, stored: Option<&str>) -> bool {
         let stored = stored.and_then(Stored::parse);
@@ -111,9 +112,9 @@ impl Passwords {
         false
     }
 
-    /// Returns whether `password` matches `stored`. Shoko hashed some passwords as typed and some trimmed, so both
-    /// forms are tried. This takes twice as long, which reveals only that the user was imported and has not logged in
-    /// since.
+    /// Returns whether `password` matches `stored`. Shoko hashed some passwords as typed and some trimmed, so an
+    /// imported hash is checked against both forms. The second check doubles the time. This reveals only that the user
+    /// was imported and has not logged in since.
     fn matches(&self, password: &str, stored: &Stored) -> bool {
         let matches = |text: &str| self.hasher.verify_password(text.as_bytes(), &stored.hash).is_ok();
         if !stored.is_of_shoko {
@@ -123,9 +124,9 @@ impl Passwords {
         matches(&ShokoHash::of(password).0) || (trimmed != password && matches(&ShokoHash::of(trimmed).0))
     }
 
-    /// Runs `rounds` rounds to spend the time that they take. It uses the code of a real check, because another call
-    /// into the library may be compiled differently and differ by half a percent. The library runs at least
-    /// [`Self::MIN_ROUNDS`], which takes a fraction of a millisecond.
+    /// Runs `rounds` rounds only to spend time. It uses the code of a real check, because another call into the crate
+    /// `pbkdf2` may be compiled differently and take half a percent more or less time. The crate requires at least
+    /// [`Self::MIN_ROUNDS`], which take a fraction of a millisecond.
     fn burn_rounds(&self, rounds: u32) {
         if rounds == 0 {
             return;
@@ -142,7 +143,8 @@ impl Passwords {
         self.max_rounds.fetch_max(done, Ordering::Relaxed).max(done) - done
     }
 
-    /// Returns whether `stored` has fewer rounds than new hashes, or is the hash of Shoko's hash.
+    /// Returns whether the password must be hashed again: `stored` has fewer rounds than new hashes, or wraps Shoko's
+    /// hash.
     #[must_use]
     pub fn needs_rehash(&self, stored: &str) -> bool {
         Stored::parse(stored).is_none_or(|s| s.is_of_shoko || s.rounds < self.rounds)
@@ -157,7 +159,8 @@ struct Stored {
 }
 
 impl Stored {
-    /// Returns `None`, and logs an error, if the text is not one of our hashes: the database has been edited.
+    /// Returns `None` if the text is not a hash of this service. Logs an error unless it is [`NO_PASSWORD`], because
+    /// another text means that somebody has edited the database.
     fn parse(text: &str) -> Option<Self> {
         let (text, is_of_shoko) = match text.strip_prefix(SHOKO_PREFIX) {
             Some(text) => (text, true),
@@ -185,8 +188,7 @@ impl Stored {
 pub struct ShokoHash(String);
 
 impl ShokoHash {
-    /// Parses a hash from Shoko's database. As in Shoko, neither lower-case hex nor the hash of the empty password
-    /// counts.
+    /// Parses a hash from Shoko's database. As Shoko does, rejects lower-case hex and the hash of the empty password.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_hash_of_shokos_is_wrapped_and_needs_a_rehash() {
-        // Of "password".
+        // The SHA-512 of "password".
         let sha512 = "B109F3BBBC244EB82441917ED06D618B9008DD09B3BEFD1B5E07394C706A8BB9\
                       80B1D7785E5976EC049B46DF5F1326AF5A2EA6D103FD07C95385FFAB0CACBC86";
         let passwords = Passwords::new(1000, 8).unwrap();

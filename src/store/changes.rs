@@ -1,7 +1,7 @@
 //! The change feed: reports changes to keys and users in this database. Database triggers record the changes, so the
 //! feed includes those made by other nodes, the command line and manual SQL.
 //!
-//! PostgreSQL sends notifications. On SQLite the triggers number the changes, and the feed polls the table.
+//! On PostgreSQL, the triggers send notifications. On SQLite, they number the changes in a table, which the feed polls.
 
 use std::cmp::Ordering;
 use std::thread::sleep;
@@ -25,7 +25,8 @@ const ECHO_CHANNEL: &str = "shoko_auth_echo";
 const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 /// The name of the connection in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "shoko-auth change feed";
-/// How often a connection that only listens is checked.
+/// How often the feed runs a query on a PostgreSQL connection to confirm that it still works. Listening alone would not
+/// reveal a broken connection.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(25);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub enum Change {
 /// A connection that receives changes.
 pub struct ChangeFeed {
     connection: DbConnection,
-    /// On SQLite, the number of the last change.
+    /// On SQLite, the number of the last change that the feed has seen.
     number: i64,
     /// On PostgreSQL, when the connection last worked.
     alive_at: Instant,
@@ -103,8 +104,8 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Starts listening and checks that notifications reach an idle connection. Behind a transaction-mode pooler they would
-/// be silently lost.
+/// Starts listening, and checks that a notification from a second connection arrives. A pooler in transaction mode
+/// would silently lose notifications.
 fn listen(connection: &mut PgConnection, another: impl FnOnce() -> Result<DbConnection>) -> Result<()> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!(

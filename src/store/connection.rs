@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{Reader, Transaction};
 use crate::settings::Database;
 
-/// The characters that are not part of the path in SQLite's file URLs.
+/// The characters to percent-encode in the path of SQLite's file URLs.
 const URL_RESERVED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
 #[derive(diesel::MultiConnection)]
@@ -22,8 +22,8 @@ pub(super) enum DbConnection {
 }
 
 impl DbConnection {
-    /// Begins a transaction that will write. On SQLite it takes the write lock at once: a transaction that starts by
-    /// reading fails instead of waiting if another writer is faster.
+    /// Begins a transaction that will write. On SQLite, takes the write lock at once: a transaction that reads before
+    /// it writes would fail instead of waiting if another transaction wrote first.
     pub(super) fn begin_write(&mut self) -> QueryResult<()> {
         match self {
             Self::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
@@ -58,7 +58,8 @@ impl DbConnection {
     }
 }
 
-/// A connection that worked this recently is not checked before use, which would double the cost of a query.
+/// How long after its last use a connection is assumed to work. Checking it before each use would double the cost of a
+/// query.
 const ASSUME_ALIVE_FOR: Duration = Duration::from_secs(1);
 
 /// A connection in the pool.
@@ -105,7 +106,8 @@ impl DerefMut for Pooled {
     }
 }
 
-/// Opens connections for the pool. Diesel's derived manager tries each database in turn and hides the real error.
+/// Opens connections for the pool. Replaces the manager that diesel derives, which tries each kind of database in turn
+/// and hides the real error.
 pub(super) struct Manager {
     database: Database,
 }
@@ -142,7 +144,7 @@ impl ManageConnection for Manager {
     }
 }
 
-/// Opens a connection outside the pool.
+/// Opens a connection, for the pool or outside it.
 pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2::Error> {
     match database {
         Database::Postgres(url) => connect_postgres(url),
@@ -150,9 +152,11 @@ pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2:
     }
 }
 
-/// Opens a connection to PostgreSQL. The timeouts in the URL detect a server that vanishes without closing its
-/// connections. The URL's own settings come last and win. The timeouts of the session limit how long one request waits
-/// for another.
+/// Opens a connection to PostgreSQL.
+///
+/// The timeouts added to the URL detect a server that vanishes without closing its connections. The settings that the
+/// URL already has come last and override them. The timeouts of the session limit how long one request waits for
+/// another.
 fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
     const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=1500&keepalives_idle=5&keepalives_interval=2";
     let url = match url.split_once('?') {
@@ -169,7 +173,7 @@ fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
 /// Opens an SQLite file. `busy_timeout` comes first, because switching to WAL may have to wait for another process.
 /// `synchronous = FULL` is set because an acknowledged revocation must survive a power cut.
 fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
-    // `rw` does not create the file: one that has been deleted must not come back empty.
+    // `rw` does not create the file. A deleted database must not come back as an empty one.
     let url = sqlite_url(path, "mode=rw");
     let mut connection = SqliteConnection::establish(&url).map_err(diesel::r2d2::Error::ConnectionError)?;
     connection

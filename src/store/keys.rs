@@ -19,7 +19,7 @@ pub struct StoredKey<'a> {
     pub user_id: i32,
     pub device: &'a Name,
     pub hash: KeyHash,
-    /// The sealed key, which the device's next login returns; `None` for a key that is not issued again.
+    /// The sealed key, from which the device's next login gets the same key. `None` for a key that no login returns.
     pub sealed: Option<Vec<u8>>,
     /// `None` means that the key never expires.
     pub expiration: Option<Expiration>,
@@ -133,12 +133,12 @@ impl From<(i32, String, String)> for KeyOwner {
 }
 
 impl Reader {
-    /// Returns the holder of the key with this hash if the key is valid: not expired, and its user not disabled.
+    /// Returns the holder of the key with this hash if the key has not expired and its user is not disabled.
     pub fn key_holder(&mut self, hash: &KeyHash, now: NaiveDateTime) -> Result<Option<Arc<KeyHolder>>> {
         Ok(self.key_holders(&[*hash], now)?.remove(hash))
     }
 
-    /// Returns the holders of the valid keys among these.
+    /// Returns the holders of those keys that have not expired and whose users are not disabled.
     pub fn key_holders(&mut self, hashes: &[KeyHash], now: NaiveDateTime) -> Result<HashMap<KeyHash, Arc<KeyHolder>>> {
         let valid = api_keys::table
             .inner_join(users::table)
@@ -150,7 +150,7 @@ impl Reader {
                 let valid = valid.filter(api_keys::hash.eq_any(hashes));
                 valid.select(HolderRow::as_select()).load(c)?
             }
-            // One statement, prepared once. A query for many hashes would be no faster.
+            // One prepared statement runs for each hash. A single query for all hashes would be no faster.
             DbConnection::Sqlite(c) => {
                 let mut rows = Vec::new();
                 for hash in hashes {
@@ -175,7 +175,7 @@ impl Reader {
         Ok(found > 0)
     }
 
-    /// Returns the sealed key of this device, or `None` if the credential is no longer current.
+    /// Returns the sealed key of this device, or `None` if there is none or the credential is no longer current.
     pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
         let sealed: Option<Option<Vec<u8>>> = api_keys::table
             .inner_join(users::table)
@@ -231,7 +231,7 @@ impl Reader {
 
     /// Returns the unexpired keys of one user or of all users, ordered by user, device and age.
     pub fn keys(&mut self, user_id: Option<i32>, now: NaiveDateTime) -> Result<Vec<KeyInfo>> {
-        // A range that covers all ids replaces a boxed query, which diesel cannot run on two databases.
+        // Without a user, the range covers all ids. A boxed query is no option: diesel cannot run one on two databases.
         let (min, max) = user_id.map_or((i32::MIN, i32::MAX), |id| (id, id));
         let rows: Vec<KeyRow> = api_keys::table
             .inner_join(users::table)
@@ -245,7 +245,7 @@ impl Reader {
 }
 
 impl Transaction {
-    /// Deletes the sealed copy of the device's key. The key stays valid but is not issued again.
+    /// Deletes the sealed copy of the device's key. The key stays valid, but no login returns it again.
     pub fn delete_sealed_key(&mut self, user_id: i32, device: &Name) -> Result<()> {
         diesel::update(
             api_keys::table
@@ -285,12 +285,12 @@ impl Transaction {
         Ok(owner.filter(|_| deleted > 0))
     }
 
-    /// Returns the holder of a key if it is valid, and keeps it from being revoked until the transaction ends.
+    /// Returns the holder of a key if the key is valid. The key then cannot be revoked until the transaction ends.
     pub fn lock_key_holder(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Arc<KeyHolder>>> {
         let hash = api_keys::table.find(key_id).select(api_keys::hash);
         let hash: Option<Vec<u8>> = match self.connection() {
             DbConnection::Postgres(c) => hash.for_share().first(c),
-            // The transaction is the only writer.
+            // No lock is needed, because the transaction is the only writer.
             DbConnection::Sqlite(c) => hash.first(c),
         }
         .optional()?;

@@ -1,4 +1,4 @@
-//! Writes when keys were last used.
+//! Stores when keys were last used.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamp};
@@ -8,10 +8,11 @@ use super::{DbConnection, Store, Transaction};
 use crate::error::Result;
 use crate::model::KeyUse;
 
-/// The maximum number of keys that one transaction updates. On SQLite, other writers wait for it.
+/// The maximum number of keys that one transaction updates. On SQLite, other writers wait until it ends.
 const MAX_BATCH: usize = 500;
 
-/// Skips keys that another transaction has locked to revoke them, because the two could deadlock.
+/// Updates many keys at once. Skips keys that another transaction has locked to revoke them, because waiting for it
+/// could deadlock.
 const WRITE: &str = "\
     WITH used AS (SELECT * FROM unnest($1, $2, $3) AS used (id, at, address)),
          free AS (SELECT id FROM api_keys WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)
@@ -20,7 +21,8 @@ const WRITE: &str = "\
     WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
 
 impl Store {
-    /// Writes these uses and returns how many of the keys still existed.
+    /// Writes these uses and returns how many keys were updated. Skips keys that no longer exist, have a later use or
+    /// are locked by a revocation.
     pub fn write_last_used(&self, uses: &[KeyUse]) -> Result<usize> {
         let mut written = 0;
         for batch in uses.chunks(MAX_BATCH) {

@@ -1,8 +1,8 @@
 //! The database: the connection pool, transactions and migrations. The queries are in the files of this folder, one for
-//! each table. Only the import of Shoko's databases also uses diesel.
+//! each subject. Outside this module, only the import of Shoko's database uses diesel.
 //!
-//! `auth` decides which queries run in which order: [`Store`] runs a closure on a [`Reader`] or in a [`Transaction`],
-//! whose methods are the queries.
+//! `auth` decides which queries run, and in which order. It passes a closure to [`Store`], which runs the closure on a
+//! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod changes;
 mod connection;
@@ -37,16 +37,16 @@ use crate::settings::Database;
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// Takes the migration lock. Its number is arbitrary; no other program locks it in this database.
+/// Takes the migration lock. The number is arbitrary, and no other program locks it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
 /// How long a request waits for a connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a request waits for a connection while the database is unreachable. If all requests waited longer, they
-/// would pile up.
+/// How long a request waits for a connection while the database is unreachable. With a longer wait, requests would pile
+/// up.
 const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
-/// The longest pause between attempts to reach a database that is down. The pool uses half of its connection timeout,
-/// which has no other effect here.
+/// The longest pause between attempts to reach a database that is down. It cannot be set directly: the pool takes half
+/// of its `connection_timeout`, which affects nothing else here.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 const POOL_SIZE: u32 = 10;
 
@@ -61,7 +61,7 @@ impl Reader {
     }
 }
 
-/// A transaction, for queries that write or lock and for all queries of a [`Reader`].
+/// A transaction. It offers queries that write or lock, and all queries of a [`Reader`].
 pub struct Transaction {
     reader: Reader,
 }
@@ -83,12 +83,12 @@ impl DerefMut for Transaction {
 /// A database, for use by any number of threads.
 pub struct Store {
     pool: Pool<Manager>,
-    /// Whether the last request for a connection failed because there was none.
+    /// Whether the database was unreachable when a connection was last requested.
     is_down: AtomicBool,
 }
 
 impl Store {
-    /// Connects once, so that a wrong setting is reported, and creates the pool. Does not migrate.
+    /// Connects once, so that a wrong setting is reported, and creates the pool. Does not run the migrations.
     pub fn open(database: &Database) -> Result<Self> {
         Manager::new(database.clone())
             .connect()
@@ -96,7 +96,7 @@ impl Store {
         Ok(Self::new(database, POOL_SIZE))
     }
 
-    /// Creates a store with up to `connections` connections, opened when they are needed.
+    /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
     #[must_use]
     pub fn new(database: &Database, connections: u32) -> Self {
         let pool = Pool::builder()
@@ -141,7 +141,8 @@ impl Store {
         }
     }
 
-    /// Runs queries in a transaction, which is also rolled back if they return `Ok(Err(reason))`.
+    /// Runs queries in a transaction, which is committed if they return `Ok(Ok(value))`. It is rolled back if they
+    /// return `Ok(Err(reason))` or an error.
     pub fn write_unless<T, R, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl FnOnce(&mut Transaction) -> Result<Result<T, R>, E>,
@@ -173,7 +174,8 @@ impl Store {
         Ok(connection)
     }
 
-    /// Runs the migrations and then `queries`, in one transaction and under a lock: several nodes may start at once.
+    /// Runs the migrations and then `queries` in one transaction. It holds a lock, because several nodes may start at
+    /// once.
     pub fn migrate<T, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
@@ -196,7 +198,8 @@ impl Store {
         state.connections - state.idle_connections
     }
 
-    /// Returns a connection that has just responded. If the server has closed one connection, it has closed all.
+    /// Returns a connection that has just responded, if there is one. Checks every connection of the pool, because a
+    /// server that has closed one has probably closed all.
     fn live_connection(&self) -> Result<PooledConnection<Manager>> {
         for _ in 0..self.pool.max_size() {
             let mut connection = self.connection()?;
@@ -214,7 +217,7 @@ impl Store {
             CHECKOUT_TIMEOUT
         };
         let connection = self.pool.get_timeout(timeout);
-        // A pool whose connections are all in use is not down.
+        // If all connections are in use, the database is not down.
         let is_down = connection.is_err() && self.pool.state().connections == 0;
         match (self.is_down.swap(is_down, Ordering::Relaxed), &connection) {
             (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
@@ -228,7 +231,7 @@ impl Store {
 fn migrate(tx: &mut Transaction) -> Result<()> {
     match tx.connection() {
         DbConnection::Postgres(c) => {
-            // Another node may be migrating, and a migration may take long.
+            // Another node may be running the migrations, which can take long.
             c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query(MIGRATION_LOCK).execute(c)?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)

@@ -19,7 +19,7 @@ impl Reader {
 }
 
 impl Transaction {
-    /// Stores a value under this name, in place of an earlier one.
+    /// Stores a value under this name and replaces an earlier value.
     pub fn set_preference(&mut self, name: &str, value: &str) -> Result<()> {
         let upsert = diesel::insert_into(preferences::table)
             .values((preferences::name.eq(name), preferences::value.eq(value)))

@@ -1,4 +1,4 @@
-//! Diesel's view of the tables: the same on both databases. The migrations define them.
+//! The columns as diesel sees them, which are the same on both databases. The migrations create the tables.
 
 diesel::table! {
     users (id) {

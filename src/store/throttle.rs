@@ -9,26 +9,26 @@ use super::schema::{known_networks, login_failures};
 use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
 
-/// The failed logins of a network, where `account` is empty, or of an account. An account has one row for each known
-/// network, and one with an empty `network` for all others.
+/// The count of failed logins of a network or of an account. A network has one row, in which `account` is empty. An
+/// account has one row for each known network, and one row with an empty `network` for all other networks.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable, AsChangeset, PartialEq, Eq)]
 #[diesel(table_name = login_failures)]
 pub struct Failures {
-    /// A normalized name.
+    /// A normalized name, or empty.
     pub account: String,
-    /// An address with a prefix length.
+    /// An address with a prefix length, or empty.
     pub network: String,
     pub failures: i32,
     pub first_at: NaiveDateTime,
     pub last_at: NaiveDateTime,
-    /// How many attempts have been recorded and not settled.
+    /// How many attempts have been recorded but not settled.
     pub pending: i32,
-    /// When the last of those was recorded.
+    /// When the last unsettled attempt was recorded.
     pub pending_at: NaiveDateTime,
 }
 
 impl Reader {
-    /// Returns the rows of these two (account, network) pairs that exist.
+    /// Returns the rows that exist for these two (account, network) pairs.
     pub fn failures(&mut self, of: [(&str, &str); 2]) -> Result<Vec<Failures>> {
         let [(account, network), (other_account, other_network)] = of;
         let one = login_failures::account
@@ -64,15 +64,15 @@ impl Reader {
 }
 
 impl Transaction {
-    /// Returns both rows, inserted where they are missing, and locks them until the transaction ends.
+    /// Locks both rows until the transaction ends and returns them. Inserts a row that is missing.
     pub fn lock_failures(&mut self, new: &[Failures; 2]) -> Result<Vec<Failures>> {
-        // In a fixed order, so that two transactions cannot deadlock.
+        // The order is the same for all attempts, so that two transactions cannot deadlock.
         for row in new {
             let insert = diesel::insert_into(login_failures::table)
                 .values(row)
                 .on_conflict((login_failures::account, login_failures::network))
                 .do_update()
-                // Changes nothing but locks the row, and inserts it again if another transaction is deleting it.
+                // A no-op update that locks the row. If another transaction is deleting the row, it is inserted again.
                 .set(login_failures::account.eq(excluded(login_failures::account)));
             match self.connection() {
                 DbConnection::Postgres(c) => insert.execute(c),
@@ -90,14 +90,14 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes all rows of an account, given by its normalized name.
+    /// Deletes all rows of the account with this normalized name.
     pub fn delete_failures_of(&mut self, account: &str) -> Result<()> {
         diesel::delete(login_failures::table.filter(login_failures::account.eq(account))).execute(self.connection())?;
         Ok(())
     }
 
-    /// Deletes rows of networks that have not changed since `since`. Do not call it in one transaction with
-    /// [`Self::delete_old_failures_of_accounts`], because an attempt locks a row of each kind.
+    /// Deletes rows of networks that have not changed since `since`. Do not call it in the same transaction as
+    /// [`Self::delete_old_failures_of_accounts`]: an attempt locks a row of each kind, and the two could deadlock.
     pub fn delete_old_failures_of_networks(&mut self, since: NaiveDateTime) -> Result<()> {
         let of_networks = login_failures::account.eq("");
         let old = login_failures::last_at
@@ -117,7 +117,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Records that the user has logged in from this network, unless it was recorded after `unless_since`.
+    /// Records that the user has logged in from this network. Does nothing if the last recorded login from there is not
+    /// older than `unless_since`.
     pub fn record_known_network(
         &mut self,
         user_id: i32,

@@ -18,7 +18,7 @@ pub struct Credential {
     pub user_id: i32,
     /// The user's name as typed.
     pub name: String,
-    /// A PHC string.
+    /// A PHC string, after a prefix if it is imported, or [`NO_PASSWORD`].
     pub password: String,
     /// Increases when the password changes, but not when the same password is hashed again.
     pub password_version: i32,
@@ -112,7 +112,7 @@ impl Reader {
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// Returns all users that are not disabled, by id. Reads only the columns of a summary, so that it is cheap.
+    /// Returns all users that are not disabled, by id. Reads only the columns of a summary, which is cheaper.
     pub fn user_summaries(&mut self) -> Result<Vec<UserSummary>> {
         let rows: Vec<(i32, String, bool)> = users::table
             .filter(users::is_disabled.eq(false))
@@ -143,7 +143,7 @@ impl Reader {
         Ok(admins > 0)
     }
 
-    /// Returns whether there is an administrator other than this user that is not disabled.
+    /// Returns whether another user is an administrator and is not disabled.
     pub fn has_other_admin(&mut self, user_id: i32) -> Result<bool> {
         let others: i64 = users::table
             .filter(users::is_admin.eq(true))
@@ -170,7 +170,7 @@ impl Reader {
         Ok(holders > 0)
     }
 
-    /// Returns the id that the next user without a given one gets.
+    /// Returns the id that the next user gets if none is given.
     pub fn next_user_id(&mut self) -> Result<i64> {
         #[derive(QueryableByName)]
         struct Next {
@@ -194,14 +194,14 @@ impl Transaction {
         let row = users::table.find(user_id);
         Ok(match self.connection() {
             DbConnection::Postgres(c) => row.select(Credential::as_select()).for_no_key_update().first(c),
-            // The transaction is the only writer.
+            // No lock is needed, because the transaction is the only writer.
             DbConnection::Sqlite(c) => row.select(Credential::as_select()).first(c),
         }
         .optional()?)
     }
 
-    /// Prevents other transactions from changing users until this one ends. Two rules concern all users together: names
-    /// and e-mail addresses share one namespace over two columns, and one administrator must remain.
+    /// Prevents other transactions from changing users until this one ends. This protects two rules about all users
+    /// together: a name must not be the e-mail address of another user, and one administrator must remain.
     pub fn lock_users(&mut self) -> Result<()> {
         if let DbConnection::Postgres(c) = self.connection() {
             diesel::sql_query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE").execute(c)?;
@@ -209,7 +209,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Inserts a user with this id, or with the next free one if it is `None`. The caller ensures that the id and the names are free.
+    /// Inserts a user. If `id` is `None`, the user gets the next id. Check first that the id, the name and the e-mail
+    /// address are free.
     pub fn insert_user(&mut self, id: Option<i32>, user: &NewUser, password: &str, now: NaiveDateTime) -> Result<User> {
         diesel::insert_into(users::table)
             .values((
@@ -229,7 +230,8 @@ impl Transaction {
         inserted(self.user(user_id)?)
     }
 
-    /// Sets the id that the next user without a given one gets. SQLite continues after the greatest id by itself.
+    /// Sets the id that the next user gets if none is given. Does nothing on SQLite, which continues after the greatest
+    /// id by itself.
     pub fn set_next_user_id(&mut self, id: i64) -> Result<()> {
         if let DbConnection::Postgres(c) = self.connection() {
             diesel::sql_query(format!("ALTER SEQUENCE users_id_seq RESTART WITH {id}")).execute(c)?;
@@ -245,7 +247,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Clears the mark of the automatic administrator. Returns `false` if the user is gone or has another password.
+    /// Clears the mark of the automatic administrator. Returns `false` if the user has been deleted or the password
+    /// hash has changed.
     pub fn record_first_login(&mut self, credential: &Credential) -> Result<bool> {
         let unchanged = users::table
             .find(credential.user_id)
@@ -256,7 +259,7 @@ impl Transaction {
         Ok(changed > 0)
     }
 
-    /// Renames a user. The caller ensures that the name is free.
+    /// Renames a user. Check first that the name is free.
     pub fn rename_user(&mut self, user_id: i32, name: &Name) -> Result<()> {
         diesel::update(users::table.find(user_id))
             .set((
@@ -324,7 +327,8 @@ impl Transaction {
         Ok(changed > 0)
     }
 
-    /// Replaces the hash `old` with another one of the same password, unless the password has changed meanwhile.
+    /// Replaces the hash `old` with another hash of the same password. Does nothing if the stored hash is no longer
+    /// `old`.
     pub fn replace_hash(&mut self, user_id: i32, old: &str, new: &str) -> Result<()> {
         diesel::update(users::table.find(user_id).filter(users::password.eq(old)))
             .set(users::password.eq(new))

@@ -1,2 +1,2 @@
--- Set for the administrator that `serve` created, until its first login. An import may remove such a user.
+-- True for the administrator that the first start created, until a login or a change. An import may remove this user.
 ALTER TABLE users ADD COLUMN is_automatic BOOLEAN NOT NULL DEFAULT FALSE;

@@ -1,5 +1,5 @@
--- Notifies every node of each change that may invalidate a key or change its user. The payload is the user's id, or empty
--- if all users are concerned.
+-- Notifies every node of each change that may invalidate a key or change its user. The payload is the user's id. It is
+-- empty if the change may concern all users.
 CREATE FUNCTION shoko_auth_key_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('shoko_auth_changes', OLD.user_id::text);

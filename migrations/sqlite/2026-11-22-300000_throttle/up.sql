@@ -1,7 +1,7 @@
--- The throttle's counts. A client network has one row, with account ''. An account has one row for each network that it
--- has logged in from, and one with network '' for all others.
+-- The throttle's counts. A client network has one row, with account ''. An account has one row for each network from
+-- which it has logged in, and one row with network '' for all other networks.
 CREATE TABLE login_failures (
-    -- A normalized name, which need not belong to a user.
+    -- A normalized name, which may belong to no user.
     account TEXT NOT NULL,
     network TEXT NOT NULL,
     failures INTEGER NOT NULL,

@@ -1,5 +1,5 @@
--- Each change that may invalidate a key or change its user gives the user the next number. A node polls for numbers above
--- the last one that it has seen.
+-- Each change that may invalidate a key or change its user stores the next number with the user's id. A node polls for
+-- numbers above the last one that it has seen.
 CREATE TABLE changes (
     user_id INTEGER PRIMARY KEY NOT NULL,
     number INTEGER NOT NULL UNIQUE

@@ -18,11 +18,11 @@ use crate::model::{Name, ProfileChange};
 use crate::secret::key::Key;
 use crate::secret::password::ShokoHash;
 
-/// The longest avatar that is imported, in bytes of its data URL: the API's limit.
+/// The maximum length of an imported avatar's data URL in bytes. The API has the same limit.
 const MAX_AVATAR_BYTES: usize = 2 * 1024 * 1024;
-/// The name of a device that has none in Shoko.
+/// The name given to a device that has no name in Shoko.
 const UNNAMED_DEVICE: &str = "unnamed device";
-/// The last day that .NET can represent, which stands for no expiry.
+/// The last day that .NET can represent. In Shoko, it means that a key never expires.
 const NEVER: &[u8] = b"9999-12-31";
 
 /// A user that can be imported.
@@ -30,10 +30,10 @@ pub struct CandidateUser {
     /// `JMMUserID`.
     pub row: i64,
     pub name: Name,
-    /// Whether the name differs from the one in Shoko, and so may belong to another user here.
+    /// Whether the import has changed the name, which may then be the name of another user here.
     pub is_renamed: bool,
     pub is_admin: bool,
-    /// `None` for a user that cannot log in.
+    /// `None` for a user that cannot log in until a password is set.
     pub password: Option<ShokoHash>,
     pub profile: ProfileChange,
     pub remarks: Vec<String>,
@@ -171,7 +171,7 @@ fn convert_key(row: &ShokoKey, user_row: i64, now: NaiveDateTime) -> Result<Cand
     })
 }
 
-/// Converts a name to a valid one. Returns `None` if no text is left.
+/// Makes a name valid and adds remarks about what was changed. Returns `None` if no text is left.
 fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     let clean = cleaned(bytes);
     if clean.as_bytes() != bytes {
@@ -185,7 +185,7 @@ fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     Name::parse(name).ok()
 }
 
-/// Replaces control characters with spaces.
+/// Decodes text. Replaces invalid UTF-8 with U+FFFD and control characters with spaces.
 fn cleaned(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

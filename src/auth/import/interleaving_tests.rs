@@ -9,7 +9,7 @@ use super::{ImportMode, ShokoDatabase};
 use crate::auth::interleaving_tests::{Nodes, OLD, check_password, key_for, log_in, log_in_on};
 use crate::error::LoginError;
 
-/// Creates a Shoko database with these users, the first of which is an administrator with a key, and reads it.
+/// Creates a Shoko database with these users and reads it. The first user is an administrator and has a key.
 fn shoko_with(nodes: &Nodes, users: &[(&str, &str)]) -> ShokoDatabase {
     let folder = nodes.database.folder.path();
     let mut shoko = shoko_database::ShokoDatabase::create(folder, ShokoVersion::V5_3);
@@ -55,7 +55,7 @@ fn users_log_in_while_an_import_hashes_passwords(backend: Backend) {
     log_in(&nodes.one, OLD).unwrap();
     let logins = Cell::new(0);
     let report = nodes.two.import_shoko(&shoko, ImportMode::Write, |done, _| {
-        // A new device, so that the login writes.
+        // The device is new, so that the login has to write.
         log_in_on(&nodes.one, OLD, &format!("device {done}")).unwrap();
         logins.set(logins.get() + 1);
     });

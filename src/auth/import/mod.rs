@@ -1,6 +1,6 @@
 //! Imports users and keys from Shoko, so that users stay logged in when a server moves to this service.
 //!
-//! Passwords, which take long to hash, are hashed first. One short transaction then writes everything, so a running
+//! The passwords are hashed first, because this takes long. One short transaction then writes everything, so a running
 //! server is not blocked and a failed import changes nothing.
 
 mod candidates;
@@ -28,10 +28,10 @@ use crate::secret::key::KeyHash;
 use crate::secret::password::NO_PASSWORD;
 use crate::store::{Reader, StoredKey, Transaction};
 
-/// Users with greater ids get new ones, so that later users find free ids.
+/// The greatest id that an import keeps. Users with greater ids get new ids, so that free ids remain for later users.
 const MAX_USER_ID: i32 = 1 << 30;
 
-/// Replaces the hashes in a dry run.
+/// Stands for every password hash in a dry run, which hashes no password.
 const NO_HASH: &str = "dry run";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +46,12 @@ struct DryRun;
 
 /// The hashes to store for added users, by row.
 type Hashes = HashMap<i64, String>;
-/// The users of this service that Shoko's users became, by row.
+/// The users of this service that correspond to Shoko's users, by row.
 type Owners = HashMap<i64, User>;
 
 impl Auth {
-    /// Imports a Shoko database. `progress` receives the number of hashed passwords and their total. A second import of
-    /// the same database changes nothing.
+    /// Imports a Shoko database. `progress` receives how many passwords have been hashed and how many there are. A
+    /// second import of the same database changes nothing.
     pub fn import_shoko(
         &self,
         data: &ShokoDatabase,
@@ -93,7 +93,7 @@ impl Auth {
         let mut hashes = Hashes::new();
         for (row, hash) in &shoko_hashes {
             progress(hashes.len(), shoko_hashes.len());
-            // Runs in the pool, at a low priority, because a server on this machine may be hashing too.
+            // Use the pool for its low priority, because a server may be running on this machine.
             let (passwords, hash) = (self.passwords.clone(), (*hash).clone());
             let slot = self.hashing.reserve()?;
             let wrapped = slot.run(&RequestContext::default(), move || passwords.wrap(&hash))??;
@@ -133,7 +133,9 @@ impl Auth {
                     let device = devices.get(&key.row).unwrap_or(&key.device);
                     if device != &key.device {
                         let name = device.as_typed();
-                        remarks.push(format!("the device already has a key: this one continues as '{name}'"));
+                        remarks.push(format!(
+                            "the device already has a key: this key gets the device name '{name}'"
+                        ));
                     }
                     stored.push(self.seal_imported(key, owner.id, device)?);
                     RowOutcome::Added
@@ -150,7 +152,7 @@ impl Auth {
         tx.insert_keys(&stored, self.now())
     }
 
-    /// Seals the key, so that the device's next login returns it, unless it expires.
+    /// Seals a lasting key, so that the device's next login returns it again. A key that expires is not sealed.
     fn seal_imported<'a>(&self, key: &CandidateKey, user_id: i32, device: &'a Name) -> Result<StoredKey<'a>> {
         let sealed = match key.expires_at {
             None => Some(self.sealer.seal(&key.key, user_id, device.normalized())?),
@@ -177,9 +179,9 @@ fn name_devices(
     here: &HashMap<KeyHash, i32>,
 ) -> Result<HashMap<i64, Name>> {
     let mut devices = DeviceNames::default();
-    // Locks users in the order of their ids, so that two imports cannot deadlock.
+    // Lock users in the order of their ids, so that two imports cannot deadlock.
     for user_id in owners.values().map(|user| user.id).collect::<BTreeSet<_>>() {
-        // The lock prevents a login from issuing a key for a device that has none.
+        // The lock prevents a login from issuing a lasting key for the same device.
         tx.lock_credential(user_id)?;
         devices.take(user_id, tx.sealed_devices(user_id)?);
     }
@@ -262,7 +264,7 @@ fn add_user(tx: &mut Transaction, user: &CandidateUser, id: i32, hashes: &Hashes
     tx.insert_user(Some(id), &new, password, now)
 }
 
-/// Returns the report about one of Shoko's users that exists here already, as `owner`.
+/// Returns the report about a user of Shoko who already exists here as `owner`.
 fn merge(user: &CandidateUser, owner: &User) -> (RowOutcome, Option<User>, Vec<String>) {
     let rights = match (user.is_admin, owner.is_admin) {
         (true, false) => ", without administrator rights",
@@ -270,13 +272,13 @@ fn merge(user: &CandidateUser, owner: &User) -> (RowOutcome, Option<User>, Vec<S
         _ => "",
     };
     let remark = format!(
-        "a user of this name exists (id {}){rights}: the keys are added, and the password stays as it is here",
+        "a user with this name exists (id {}){rights}: that user gets the keys and keeps the password set here",
         owner.id
     );
     (RowOutcome::Merged, Some(owner.clone()), vec![remark])
 }
 
-/// Returns the ids of the added users: their own ids where those are free, otherwise new ones after the greatest.
+/// Returns an id for each added user, by row: the id from Shoko if it is free, otherwise a new one after the greatest.
 fn assign_ids(tx: &mut Transaction, rows: impl Iterator<Item = i64>, here: &[User]) -> Result<HashMap<i64, i32>> {
     let mut taken: HashSet<i32> = here.iter().map(|user| user.id).collect();
     let mut ids = HashMap::new();

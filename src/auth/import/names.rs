@@ -10,14 +10,14 @@ pub enum MergeDecision {
     Add,
     /// Adds the keys to this existing user with the same name.
     MergeInto(User),
-    /// Adds the keys to the user of this row, which has the same name and comes first.
+    /// Adds the keys to the user in this row of Shoko's table, who has the same name and takes precedence.
     MergeIntoRow(i64),
     /// Skips the user, for this reason.
     Skip(String),
 }
 
-/// Decides about each user. Also returns the automatic administrator if the import is to remove it, which happens when
-/// it is unused and the import adds another administrator.
+/// Decides about each user. Also returns the automatic administrator if the import must remove it. This is so if the
+/// automatic administrator is unused and the import adds another administrator.
 pub fn decide(users: &[CandidateUser], here: &[User]) -> (Vec<MergeDecision>, Option<User>) {
     if let Some(automatic) = here.iter().find(|user| user.is_automatic) {
         let decisions = decide_among(users, here.iter().filter(|user| user.id != automatic.id));
@@ -34,7 +34,7 @@ fn decide_among<'a>(users: &[CandidateUser], here: impl Iterator<Item = &'a User
     let emails = here.filter_map(|user| Some((normalize(user.email.as_deref()?), user.id)));
     let emails: HashMap<String, i32> = emails.collect();
     let mut first: HashMap<&str, i64> = HashMap::new();
-    // A user with this name in Shoko comes before one that was renamed to it.
+    // A user who has this name in Shoko takes precedence over a user whose name the import has changed to it.
     for user in users.iter().filter(|user| !user.is_renamed).chain(users) {
         first.entry(user.name.normalized()).or_insert(user.row);
     }
@@ -43,16 +43,16 @@ fn decide_among<'a>(users: &[CandidateUser], here: impl Iterator<Item = &'a User
         let row = first[name];
         match (names.get(name), emails.get(name)) {
             (Some(here), _) if user.is_renamed && here.is_admin && !user.is_admin => MergeDecision::Skip(format!(
-                "after the change of its name it would be an administrator's (id {}): rename the user in Shoko and import again",
+                "the changed name is that of an administrator here (id {}): rename the user in Shoko and import again",
                 here.id
             )),
             (Some(here), _) => MergeDecision::MergeInto((*here).clone()),
             (None, Some(id)) => MergeDecision::Skip(format!(
-                "the name is the e-mail address of the existing user with the id {id}: change one of them and import again"
+                "the name is the e-mail address of an existing user (id {id}): change one of them and import again"
             )),
             (None, None) if row == user.row => MergeDecision::Add,
             (None, None) if user.is_renamed => MergeDecision::Skip(format!(
-                "after the change of its name it would be that of row {row}: rename the user in Shoko and import again"
+                "the changed name is that of the user in row {row}: rename the user in Shoko and import again"
             )),
             (None, None) => MergeDecision::MergeIntoRow(row),
         }
@@ -70,8 +70,8 @@ impl DeviceNames {
         self.0.entry(user_id).or_default().extend(names);
     }
 
-    /// Assigns names to keys, given as (row, user, device), by row. The first key of a device gets the device's name
-    /// unless that is in use; the others get `NAME (2)`, `NAME (3)` and so on.
+    /// Assigns device names to keys and returns the names by row. Each key is given as (row, user, device). If the
+    /// device's name is free, the device's first key gets it. The other keys get `NAME (2)`, `NAME (3)` and so on.
     pub fn assign<'a>(&mut self, keys: impl Iterator<Item = (i64, i32, &'a Name)>) -> HashMap<i64, Name> {
         let mut assigned = HashMap::new();
         let mut others = Vec::new();

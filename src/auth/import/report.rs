@@ -19,7 +19,7 @@ pub enum Table {
     Keys,
 }
 
-/// How many rows of a table had which outcome.
+/// The number of rows of a table with each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub added: usize,
@@ -27,7 +27,7 @@ pub struct Counts {
     pub skipped: usize,
 }
 
-/// A row that was not imported exactly as it is.
+/// The outcome for one row, with remarks about it.
 #[derive(Clone, Debug)]
 pub struct RowReport {
     pub table: Table,
@@ -47,10 +47,10 @@ pub struct ImportReport {
     pub keys: Counts,
     /// The rows with remarks.
     pub rows: Vec<RowReport>,
-    /// The unused initial administrator, if the import removed it.
+    /// The name of the unused automatic administrator, if the import removed it.
     pub removed_admin: Option<String>,
     pub added_admins: Vec<String>,
-    /// The imported users that cannot log in until a password is set.
+    /// The names of the users that got imported keys but cannot log in until a password is set.
     pub without_password: Vec<String>,
 }
 

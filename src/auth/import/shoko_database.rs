@@ -1,8 +1,8 @@
 //! Reads Shoko's database for the import: the rows of two tables, however unusual their values.
 //!
-//! Nothing is written to the file or next to it, even while Shoko has it open. Only a database that was not closed
-//! properly and that no process has open is copied first, to a private temporary folder. The columns differ between
-//! versions of Shoko; missing ones are read as NULL.
+//! Nothing is written to the file or next to it, even while Shoko has it open. If the database was not closed properly
+//! and no process has it open, it is first copied to a private temporary folder. The columns differ between versions of
+//! Shoko. A missing column is read as NULL, and a missing flag as 0.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -23,13 +23,14 @@ pub enum ShokoError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error(
-        "{0}: this is not a Shoko database. It is named JMMServer.db3 or Shoko.db3 and is in the folder SQLite of Shoko's \
-         home folder"
+        "{0}: this is not a Shoko database. Shoko's database is named JMMServer.db3 or Shoko.db3 and is in the folder \
+         SQLite of Shoko's home folder"
     )]
     NotShoko(PathBuf),
-    /// Two users, or two keys, have one id.
+    /// Two users, or two keys, have the same id.
     #[error(
-        "{0}: two rows have the same id, which never happens in a file that Shoko has written. Copy the file from Shoko again"
+        "{0}: two rows have the same id, which never happens in a file that Shoko has written. Copy the file from \
+         Shoko again"
     )]
     AmbiguousId(PathBuf),
     #[error("{path}: {source}{}", hint(path))]
@@ -42,22 +43,22 @@ pub enum ShokoError {
 /// Returns advice about a file that SQLite cannot read, or an empty text.
 fn hint(path: &Path) -> &'static str {
     if beside(path, "-journal").exists() {
-        ". Shoko is writing to it or was not stopped properly: start and stop Shoko once, then try again"
+        ". Shoko is writing to the file or was not stopped properly: start and stop Shoko once, then try again"
     } else {
         ""
     }
 }
 
-/// Returns the path of SQLite's file with this suffix, such as `-wal`, next to the database.
+/// Appends a suffix such as `-wal` to the path of a database. SQLite keeps its other files at these paths.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()))
 }
 
 /// The rows of a Shoko database that an import reads.
 pub struct ShokoDatabase {
-    /// By id.
+    /// Sorted by id.
     pub users: Vec<ShokoUser>,
-    /// By id.
+    /// Sorted by id.
     pub keys: Vec<ShokoKey>,
 }
 
@@ -147,7 +148,7 @@ impl ShokoDatabase {
     }
 }
 
-/// Returns `None` if a table is missing or the encoding is not UTF-8, as Shoko's is.
+/// Reads both tables. Returns `None` if this is not Shoko's database: a table is missing, or the encoding is not UTF-8.
 fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoDatabase>> {
     if names(connection, "SELECT encoding AS name FROM pragma_encoding")? != HashSet::from(["UTF-8".to_owned()]) {
         return Ok(None);
@@ -204,7 +205,7 @@ fn columns(connection: &mut SqliteConnection, table: &str) -> QueryResult<HashSe
     names(connection, &format!("SELECT name FROM pragma_table_info('{table}')"))
 }
 
-/// Returns the column `name` of a query.
+/// Runs a query and returns the values in its column `name`.
 fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
     struct Name {
@@ -215,16 +216,17 @@ fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<St
     Ok(names.into_iter().map(|row| row.name).collect())
 }
 
-/// The URL by which SQLite opens the file without creating other files next to it.
+/// A URL by which SQLite can open the file without creating other files next to it.
 struct ReadableFile {
     url: String,
-    /// A temporary copy of the file, deleted when this is dropped.
+    /// The folder of a temporary copy of the file. It is deleted when this value is dropped.
     _copy: Option<TempDir>,
 }
 
 impl ReadableFile {
-    /// Decides how to open the file. SQLite would create files next to a database in WAL mode that no process has open.
-    /// If the write-ahead log is empty, the file is complete and cannot change. Otherwise a copy is read.
+    /// Decides how to open the file. If a database is in WAL mode and no process has it open, SQLite would create files
+    /// next to it. Such a database is opened as immutable if its write-ahead log (WAL) is empty or missing, because the
+    /// file is then complete. Otherwise a copy is opened.
     fn new(path: &Path) -> Result<Self, ShokoError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -241,7 +243,7 @@ impl ReadableFile {
         if fs::metadata(&wal).map_or(0, |file| file.len()) == 0 {
             return Ok(Self::at(path, "mode=ro&immutable=1", None));
         }
-        // The file holds keys.
+        // Only the owner can enter the folder, because the file contains keys.
         let private = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o700))
             .tempdir();
@@ -261,8 +263,8 @@ impl ReadableFile {
     }
 }
 
-/// Returns whether the file's header says that it has a write-ahead log (SQLite's file format, section 1.3), or `None`
-/// if it is not a database.
+/// Returns whether the file's header says that the database is in WAL mode (SQLite's file format, section 1.3). Returns
+/// `None` if the file is not an SQLite database.
 fn is_wal(path: &Path) -> io::Result<Option<bool>> {
     let mut head = Vec::new();
     File::open(path)?.take(20).read_to_end(&mut head)?;

@@ -51,7 +51,8 @@ impl Nodes {
                                WHERE datname = current_database() AND wait_event_type = 'Lock'";
         wait_until("the node waits for the lock", || match self.database.backend {
             Backend::Postgres => !self.database.texts(WAITING).is_empty(),
-            // SQLite does not show lock waits. If this sees a read instead, the test proves less but does not fail.
+            // SQLite does not show lock waits. If the connection in use is only reading, the test proves less but does
+            // not fail.
             Backend::Sqlite => node.store.connections_in_use() > 0,
         });
     }

@@ -228,7 +228,7 @@ fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
     ] {
         let key = log_in(&nodes.one, OLD).unwrap();
         let keys = std::slice::from_ref(&key);
-        // Nothing is cached while the feed is late, and not before it has reported the login.
+        // The key is cached only while the feed is up to date, and only after the feed has reported the login.
         let (found, generation) = wait_for("the key is cached", || {
             let generation = nodes.one.key_cache.generation();
             let found = nodes.one.store.read(|db| db.key_holder(&key.hash(), nodes.one.now()));

@@ -1,13 +1,13 @@
 //! Limits failed logins for each client network and each account. Failures are counted in the database, so the limits
 //! hold across nodes and restarts.
 //!
-//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row; each further attempt then
-//! has to wait: a second, two, four, up to 15 minutes. Every network from which the account has logged in recently has
-//! its own count, and all other networks share one, so strangers cannot lock the owner out. Names without a user are
-//! counted like any other.
+//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row. Each further attempt then
+//! has to wait: 1 second, 2 seconds, 4 seconds and so on, up to 15 minutes. An account has one count for each network
+//! from which it has logged in recently, and one count for all other networks together. Strangers therefore cannot lock
+//! the owner out. Names without a user are counted like any other.
 //!
 //! Each attempt is recorded before its password is checked and settled afterward. Concurrent attempts therefore cannot
-//! exceed the limit: the surplus waits for earlier ones to finish.
+//! exceed the limit: attempts beyond it wait until earlier ones are settled.
 
 mod policy;
 
@@ -25,10 +25,10 @@ use policy::{ACCOUNT_FAILURES_TTL, Verdict, blocked_until, current, verdict};
 
 /// How long a network stays known after a login from it.
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
-/// A known network is stored again only if its last login was longer ago than this.
+/// How old the stored last login from a known network must be before a new login updates it.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
-/// How often a waiting attempt checks for attempts that another node has settled. Attempts settled on this node wake it
-/// up.
+/// How often a waiting attempt checks whether another node has settled attempts. An attempt that this node settles
+/// wakes it at once.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an attempt waits for earlier ones to be settled.
 const MAX_SETTLE_WAIT: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Returns the (account, network) pairs for which this attempt counts, in the order of the table.
+    /// Returns the (account, network) pairs of the counts that include this attempt, in the order of the primary key.
     fn counts(&self) -> [(&str, &str); 2] {
         let network = if self.is_known { self.network.as_str() } else { "" };
         [("", &self.network), (&self.account, network)]
@@ -83,8 +83,9 @@ impl Attempt {
 }
 
 impl Auth {
-    /// Records an attempt if the limits allow one, after waiting for earlier attempts if it depends on their outcome.
-    /// Pass the result to [`Self::settle_attempt`]. `None` means that the throttle is off.
+    /// Records an attempt, or fails if the limits reject it. If the decision depends on earlier attempts, first waits
+    /// until they are settled. Pass the result to [`Self::settle_attempt`]. `None` means that the throttle is off or
+    /// that the context has no address.
     pub(super) fn record_attempt(
         &self,
         user: &Name,
@@ -128,8 +129,8 @@ impl Auth {
         settled
     }
 
-    /// Returns how many attempts the account has left from the request's network, not counting the limit of the network
-    /// itself. `None` means that the throttle is off.
+    /// Returns how many attempts the account has left from the request's network before it has to wait. Ignores the
+    /// limit of the network itself. `None` means that the throttle is off or that the context has no address.
     pub fn attempts_left(&self, user: &Name, context: &RequestContext) -> Result<Option<u32>> {
         let credential = self.store.read(|db| db.credential(user))?;
         let Some(attempt) = self.new_attempt(user, credential.as_ref(), context)? else {
@@ -157,7 +158,7 @@ impl Auth {
         let network = Network::of(address).to_string();
         let known_since = self.now() - KNOWN_NETWORK_TTL;
         let user_id = credential.map(|credential| credential.user_id);
-        // No user has the id 0. The query runs anyway, so that an unknown name takes the same time.
+        // No user has the id 0. The query runs anyway, so that an unknown name takes the same time as a known one.
         let id = user_id.unwrap_or(0);
         // Logins by name and by e-mail address share one count.
         let account = credential.map(|credential| normalize(&credential.name));
@@ -217,7 +218,8 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
                 row.failures += 1;
                 row.last_at = now;
             }
-            // A success clears the account's count but not the network's, which may be guessing other passwords.
+            // A success clears the account's count but not the network's count, because clients in that network may be
+            // guessing the passwords of other accounts.
             Outcome::Success if !row.account.is_empty() => row.failures = 0,
             Outcome::Success | Outcome::Cancelled => {}
         }

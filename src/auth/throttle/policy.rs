@@ -13,9 +13,9 @@ pub const NETWORK_WINDOW: TimeDelta = TimeDelta::minutes(10);
 pub const ACCOUNT_FAILURES: i32 = 5;
 /// The longest time that an account has to wait.
 pub const MAX_BACKOFF: TimeDelta = TimeDelta::minutes(15);
-/// An account's count starts again after this time without a failure.
+/// How long the failures of an account count, from the last failure on.
 pub const ACCOUNT_FAILURES_TTL: TimeDelta = TimeDelta::days(1);
-/// The time after which an attempt that has not been settled counts as a failure: its node has died.
+/// The time after which an unsettled attempt counts as a failure, because its node is assumed to have died.
 const MAX_PENDING_TIME: TimeDelta = TimeDelta::seconds(15);
 
 /// The decision about one more attempt.
@@ -52,7 +52,8 @@ pub fn current(mut row: Failures, now: NaiveDateTime) -> Failures {
     row
 }
 
-/// Returns the time until which this count blocks another attempt. The time may have passed already.
+/// Returns the time until which this count blocks further attempts, or `None` if the count is below its limit. The time
+/// may have passed already.
 pub fn blocked_until(row: &Failures) -> Option<NaiveDateTime> {
     if row.account.is_empty() {
         return (row.failures >= NETWORK_FAILURES).then(|| row.first_at + NETWORK_WINDOW);
@@ -65,7 +66,8 @@ pub fn blocked_until(row: &Failures) -> Option<NaiveDateTime> {
     Some(row.last_at + wait)
 }
 
-/// Decides from all counts that exist. A rejection outweighs a wait, and a longer rejection a shorter one.
+/// Decides about an attempt from the counts that include it. A rejection takes precedence over a wait, and a longer
+/// rejection over a shorter one.
 pub fn verdict(rows: &[Failures], now: NaiveDateTime) -> Verdict {
     let mut verdict = Verdict::Allow;
     for row in rows.iter().cloned().map(|row| current(row, now)) {
@@ -74,7 +76,7 @@ pub fn verdict(rows: &[Failures], now: NaiveDateTime) -> Verdict {
         } else {
             (ThrottleScope::Account, ACCOUNT_FAILURES)
         };
-        // After a wait one attempt is allowed.
+        // Beyond the limit, one attempt at a time is allowed after each wait.
         let room = (limit - row.failures).max(1);
         match (blocked_until(&row).filter(|until| *until > now), &verdict) {
             (Some(until), Verdict::Reject(_, longer)) if *longer >= until => {}
@@ -108,7 +110,7 @@ mod tests {
         }
     }
 
-    /// Returns how many seconds an account must wait after so many failures.
+    /// Returns how many seconds an account must wait after this many failures.
     fn backoff(failures: i32) -> Option<i64> {
         let row = row("bob", failures, 0, 0);
         blocked_until(&row).map(|until| (until - row.last_at).num_seconds())

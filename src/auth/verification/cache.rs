@@ -1,11 +1,11 @@
-//! The key cache: the holders of verified keys. Verifying a key that is in use therefore costs no query.
+//! The key cache: stores the holders of verified keys, so that verifying a key again costs no query.
 //!
-//! An entry must not outlive the facts that it records. Every change to a user or their keys increments a counter, the
-//! generation. A lookup reads the generation first, and its result is valid until a later change to that user, so a
-//! slow lookup that began before a revocation cannot bring the key back.
+//! An entry must not be used after its user or key has changed. Every change to a user or their keys increments a
+//! counter, the generation. A lookup reads the generation before it runs its query. Its result is valid until a later
+//! change to the same user. A slow lookup that began before a revocation therefore cannot bring the key back.
 //!
-//! Changes made by other processes arrive through the change feed (`super::feed`), which extends the time until which
-//! entries are valid. When the feed is late, whatever the reason, no entry is valid.
+//! Changes made by other processes arrive through the change feed (`super::feed`). Each successful poll extends the
+//! time until which entries are valid. When the feed is stale, whatever the reason, no entry is valid.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,20 +19,20 @@ use crate::secret::key::KeyHash;
 
 /// The maximum number of cached keys, at about 200 bytes each.
 const MAX_ENTRIES: usize = 100_000;
-/// The number of generations that are kept for users, and for keys. If there are more users than slots, they share
-/// slots, so that a change to one user also invalidates another.
+/// The number of slots that store the generations of users' last changes. Keys have the same number of slots. Users
+/// that share a slot are invalidated together.
 const GENERATION_SLOTS: usize = 1 << 16;
-/// How long a cached lookup stays valid. This also bounds what the change feed cannot report, such as a restored
-/// database or a lagging replica.
+/// How long a cached lookup stays valid. This is also the longest time that an entry can be wrong if the change feed
+/// cannot report a change, as with a restored database or a lagging replica.
 const CACHE_ENTRY_TTL: Duration = Duration::from_secs(60);
 
-/// A point in the order of changes and lookups.
+/// The number of changes so far. It orders changes and lookups.
 pub type Generation = u64;
 
 #[derive(Clone)]
 struct Entry {
     holder: Arc<KeyHolder>,
-    /// The generation in which the lookup began.
+    /// The generation at which the lookup began.
     generation: Generation,
     inserted_at: Instant,
 }
@@ -42,7 +42,7 @@ pub struct KeyCache {
     /// The generation of the last change of any kind.
     generation: AtomicU64,
     user_changes: LastChanges,
-    /// Changes of keys whose owner is not known.
+    /// The last changes of keys whose owner is not known.
     key_changes: LastChanges,
     /// The generation of the last change that may concern every user.
     global_change: AtomicU64,
@@ -52,7 +52,7 @@ pub struct KeyCache {
 }
 
 impl KeyCache {
-    /// Returns an empty cache, which stores nothing before [`Self::set_valid_until`].
+    /// Creates an empty cache. It stores nothing until [`Self::set_valid_until`] is called.
     pub fn new() -> Self {
         Self {
             entries: Cache::new(MAX_ENTRIES),
@@ -103,8 +103,8 @@ impl KeyCache {
         self.user_changes.record(user_slot(user_id), self.next_generation());
     }
 
-    /// Invalidates one key that the database does not have: another process may have revoked it without its change
-    /// having arrived yet.
+    /// Invalidates one key that is not in the database. Another process may have revoked the key, and the change feed
+    /// may not have reported this yet.
     pub fn invalidate_key(&self, hash: &KeyHash) {
         self.key_changes.record(key_slot(hash), self.next_generation());
     }
@@ -114,12 +114,12 @@ impl KeyCache {
         self.global_change.fetch_max(generation, Ordering::SeqCst);
     }
 
-    /// Sets the time until which entries are valid that have not been invalidated.
+    /// Sets the time after which no entry is valid.
     pub fn set_valid_until(&self, time: Instant) {
         self.valid_until.store(self.micros(time), Ordering::SeqCst);
     }
 
-    /// Returns whether entries may be used at the moment.
+    /// Returns whether entries may be used now.
     pub fn is_valid(&self) -> bool {
         self.micros(Instant::now()) < self.valid_until.load(Ordering::SeqCst)
     }

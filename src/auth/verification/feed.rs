@@ -1,4 +1,4 @@
-//! Follows the change feed, so that the key cache agrees with the database, whichever process changes it.
+//! Follows the change feed, so that the key cache agrees with the database even when other processes change it.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -12,14 +12,15 @@ use crate::settings::Database;
 use crate::store::{Change, ChangeFeed};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// How long cached keys stay valid after the last successful poll, and so the longest delay before a revocation on
-/// another node takes effect here.
+/// How long cached keys stay valid after the last successful poll. This is also the longest delay before a revocation
+/// on another node takes effect here.
 const STALE_AFTER: Duration = Duration::from_millis(100);
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Auth {
-    /// Starts to follow changes to `database`, which must be this service's own. Verified keys are cached while that
-    /// succeeds. Only a server needs this: a command exits too soon to benefit.
+    /// Starts a thread that follows changes to `database`, which must be this service's own database. Verified keys are
+    /// cached only while the thread can follow the changes. Only a server needs this: a command exits too soon to
+    /// benefit.
     pub fn follow_changes(&self, database: &Database) -> io::Result<()> {
         let (cache, database) = (Arc::downgrade(&self.key_cache), database.clone());
         let thread = Builder::new().name("change-feed".to_owned());
@@ -46,7 +47,7 @@ fn follow(cache: &Weak<KeyCache>, database: &Database) {
 /// Follows the feed on one connection until the connection fails.
 fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut FeedHealth) -> Result<()> {
     let mut feed = ChangeFeed::open(database)?;
-    // Changes made before the feed was open have been missed.
+    // The feed does not report changes that were made before it was opened.
     cache.upgrade().inspect(|cache| cache.invalidate_all());
     while let Some(cache) = cache.upgrade() {
         let (changes, as_of) = feed.poll()?;
@@ -58,7 +59,7 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
         }
         cache.set_valid_until(as_of + STALE_AFTER);
         drop(cache);
-        let stale = || ServiceError::unavailable(format!("it is more than {STALE_AFTER:?} late"));
+        let stale = || ServiceError::unavailable(format!("the feed is more than {STALE_AFTER:?} late"));
         health.report((as_of.elapsed() >= STALE_AFTER).then(stale).as_ref());
         sleep(POLL_INTERVAL);
     }

@@ -1,8 +1,8 @@
 //! Records when keys were last used. Uses are buffered, because a write for each request would slow verification down.
 //!
-//! A use is recorded when the key is looked up in the database, which happens at least once a minute while it is in
-//! use, so times are accurate to a minute. Killing the process loses the last minute; uses beyond the buffer's capacity
-//! are dropped.
+//! A use is recorded when the key is looked up in the database. This happens at least once a minute while the key is in
+//! use, so times are accurate to a minute. If the process is killed, the uses of the last minute are lost. If the
+//! buffer is full, further uses are dropped.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ const MAX_BUFFERED_USES: usize = 100_000;
 pub struct LastUsedBuffer(Mutex<HashMap<i64, KeyUse>>);
 
 impl Auth {
-    /// Writes the buffered uses to the database and returns how many keys they concern. Call it once a minute: a crash
+    /// Writes the buffered uses to the database and returns how many keys were updated. Call it once a minute: a crash
     /// loses the uses since the last call. After an error, the uses are buffered again.
     pub fn flush_last_used(&self) -> Result<usize> {
         let uses = self.last_used.take();
@@ -44,8 +44,8 @@ impl LastUsedBuffer {
         }
     }
 
-    /// Buffers uses again, as far as there is room. A use of one of these keys that was recorded meanwhile is later,
-    /// and stays.
+    /// Buffers uses again while there is room. If a later use of the same key has been recorded meanwhile, the later
+    /// use stays.
     fn put_back(&self, uses: Vec<KeyUse>) {
         let mut buffer = self.lock();
         let room = MAX_BUFFERED_USES.saturating_sub(buffer.len());

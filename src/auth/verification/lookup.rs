@@ -1,8 +1,8 @@
-//! Looks up keys that are not cached, on a thread with a database connection of its own.
+//! Looks up keys that are not cached, on a thread with its own database connection.
 //!
-//! One query serves all waiting requests, so the more keys wait, the less each of them costs. Logins and verifications
-//! do not wait for each other's connections, and a flood of unknown keys occupies only this thread. A second thread
-//! reduced the throughput, because each thread found fewer keys waiting.
+//! One query serves many waiting requests, so each key costs less when more keys wait. Logins and verifications do not
+//! wait for each other's connections, and a flood of unknown keys occupies only this thread. In measurements, a second
+//! thread reduced the throughput, because each thread found fewer keys waiting.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -23,10 +23,10 @@ const MAX_BATCH: usize = 256;
 /// The maximum number of waiting requests. Further ones fail with [`ServiceError::Busy`].
 const MAX_PENDING_LOOKUPS: usize = 2_000;
 
-/// The holder of the first valid key of a request.
+/// The result of a lookup: the holder of the request's first valid key, or `None` if no key is valid.
 pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
 
-/// The lookup thread, which starts with the first lookup and stops when this is dropped.
+/// The lookup thread. It starts with the first lookup and stops when this value is dropped.
 pub struct Lookups {
     clock: Clock,
     database: Database,
@@ -49,7 +49,7 @@ impl Lookups {
         }
     }
 
-    /// Calls `on_result`, usually on another thread, with the holder of the first valid key.
+    /// Queues a lookup. `on_result` receives its result, usually on the lookup thread.
     pub fn start(&self, hashes: Vec<KeyHash>, on_result: impl FnOnce(LookupResult) + Send + 'static) {
         let on_result = Box::new(on_result);
         match self.queue().try_send(Lookup { hashes, on_result }) {
@@ -82,7 +82,7 @@ fn run(store: &Store, cache: &KeyCache, clock: &Clock, queue: &Receiver<Lookup>)
         let batch = std::iter::once(first)
             .chain(queue.try_iter().take(MAX_BATCH - 1))
             .collect();
-        // A panic fails its batch, whose callbacks are dropped, but must not stop the thread.
+        // A panic drops the callbacks of its batch, so these requests fail, but it must not stop the thread.
         drop(catch_unwind(AssertUnwindSafe(|| look_up(store, cache, clock, batch))));
     }
 }

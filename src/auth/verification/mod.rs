@@ -18,8 +18,8 @@ use crate::model::{Caller, KeyHolder, KeyUse, RequestContext};
 use crate::secret::key::{Key, KeyHash};
 
 impl Auth {
-    /// Returns the caller that presents these keys if the cache has a valid entry for the first of them. Later keys
-    /// count only if the first is invalid, which the cache cannot determine.
+    /// Returns the caller that presents these keys if the cache has a valid entry for the first key. Later keys count
+    /// only if the first key is invalid, and only the database can determine that.
     pub fn cached_caller(&self, keys: &[Key], context: &RequestContext) -> Option<Caller> {
         let holder = self.key_cache.get(&keys.first()?.hash(), self.now())?;
         let context = context.clone();
@@ -27,7 +27,7 @@ impl Auth {
     }
 
     /// Starts a database lookup for these keys and returns immediately. `on_result` later receives the holder of the
-    /// first valid key, or `None`. If it is dropped without being called, the lookup failed.
+    /// first valid key, or `None`. If `on_result` is dropped without being called, the lookup failed.
     pub fn look_up(&self, keys: &[Key], on_result: impl FnOnce(LookupResult) + Send + 'static) {
         self.lookups.start(keys.iter().map(Key::hash).collect(), on_result);
     }
@@ -43,7 +43,7 @@ impl Auth {
         Caller { holder, context }
     }
 
-    /// Returns the caller that presents these keys, from the cache or the database. Blocks while it queries.
+    /// Returns the caller that presents these keys, from the cache or the database. Blocks during a database lookup.
     pub fn verify(&self, keys: &[Key], context: &RequestContext) -> Result<Option<Caller>> {
         if let Some(caller) = self.cached_caller(keys, context) {
             return Ok(Some(caller));
