@@ -1,8 +1,8 @@
-//! The audit log: one line for each security event, under its own target. It is written for fail2ban and for people who
+//! The audit log: one line for each security event, under its own log target. Its readers are fail2ban and people who
 //! investigate an incident.
 //!
-//! The address comes before all text that a client chooses, so that no name can pass for an address. A line never holds
-//! a key, a password or a query.
+//! The address comes before all text that a client chooses, so that a chosen name cannot be mistaken for the address. A
+//! line never contains a key, a password or a query string.
 
 use crate::model::{Actor, Caller, RequestContext};
 
@@ -27,7 +27,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Returns the name in the log, which operators' filters rely on.
+    /// Returns the event's name in the log. It must not change, because operators' filters rely on it.
     fn name(self) -> &'static str {
         match self {
             Self::LoginOk => "login_ok",
@@ -55,7 +55,7 @@ impl Event {
 pub(super) struct Source<'a> {
     /// `None` for the command line.
     context: Option<&'a RequestContext>,
-    /// The user whose key was presented.
+    /// The name of the user whose key authenticated the request, if any.
     user: Option<&'a str>,
 }
 
@@ -89,8 +89,8 @@ impl<'a> From<Actor<'a>> for Source<'a> {
     }
 }
 
-/// Logs an event. `user` and `device` are the names that the event concerns. Pass an empty text for a name that it does
-/// not concern.
+/// Logs an event. `user` and `device` name the user and the device that the event concerns. Either is empty if it does
+/// not apply.
 pub(super) fn log<'a>(event: Event, user: &str, device: &str, source: impl Into<Source<'a>>) {
     let source = source.into();
     let address = source.context.and_then(|context| context.address);

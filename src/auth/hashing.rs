@@ -16,7 +16,8 @@ use crate::model::RequestContext;
 const MAX_QUEUE_SLOTS: usize = 256;
 /// The longest expected wait in the queue. A request that would have to wait longer is rejected.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
-/// The assumed cost of a PBKDF2 round until a hash has been measured.
+/// The assumed time for one PBKDF2 round. It gives the first estimate of the cost of a hash, which measurements then
+/// correct.
 const INITIAL_ROUND_COST: Duration = Duration::from_nanos(100);
 /// How often a waiting request checks whether its client is still connected.
 const DISCONNECT_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,7 +32,8 @@ struct Shared {
     queue: Mutex<JobQueue>,
     work: Condvar,
     threads: usize,
-    /// How many slots are reserved. Their requests are about to wait, waiting or being served.
+    /// How many slots are reserved. This counts the requests that wait in the queue, are being served or are about to
+    /// enter the queue.
     slots_in_use: AtomicUsize,
     /// A moving average of the cost of a hash, in microseconds.
     cost: AtomicU64,
@@ -78,7 +80,8 @@ impl Shared {
 }
 
 impl HashingPool {
-    /// Starts the threads. `rounds` gives a first estimate of the cost of a hash.
+    /// Starts the threads. `rounds` is the number of PBKDF2 rounds of a new hash. It gives the first estimate of the
+    /// cost of a hash.
     pub fn start(rounds: u32) -> Self {
         let cost = INITIAL_ROUND_COST * rounds;
         let threads = available_parallelism().map_or(1, usize::from);
@@ -104,7 +107,7 @@ impl HashingPool {
     pub fn reserve(&self) -> Result<QueueSlot> {
         let shared = &self.shared;
         let before = shared.slots_in_use.fetch_add(1, Ordering::Relaxed);
-        // Dropping the slot frees it, even if the request is rejected below.
+        // The slot is freed when this value is dropped, so a rejection below frees it too.
         let slot = QueueSlot { shared: shared.clone() };
         let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
         let wait = shared.cost().saturating_mul(rounds);

@@ -58,15 +58,15 @@ impl Auth {
     /// Revokes the key `text`. Knowing a key is sufficient proof of the right to revoke it.
     pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<(), ManageError> {
         let hash = Key::parse(text).ok_or(ManageError::UnknownKey)?.hash();
-        // Read first, so that strangers who guess keys do not occupy SQLite's only writer.
+        // Check by reading first, so that requests with guessed keys do not take SQLite's only write lock.
         let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
         let revoked = if is_known {
             self.store.write(|tx| tx.delete_key(&hash))?
         } else {
             None
         };
-        // Another process may have just revoked the key while it is still in this node's cache. After this call reports
-        // the key as unknown, the key must not work here.
+        // Invalidate even an unknown key: another process may have just revoked it while it is still in this node's
+        // cache. Once this call has reported the key as unknown, the key must not work here.
         self.key_cache.invalidate_key(&hash);
         self.finish_revocation(&revoked.ok_or(ManageError::UnknownKey)?, context);
         Ok(())

@@ -1,4 +1,5 @@
-//! Logs users in and issues keys: each device of a user has one lasting key.
+//! Logs users in and issues keys. Each device of a user has at most one lasting key. It never expires, and every login
+//! on the device that requests no expiry returns it.
 
 use chrono::{NaiveDateTime, TimeDelta};
 
@@ -10,8 +11,8 @@ use crate::model::{Caller, Expiration, Name, RequestContext, RequestedExpiry, Se
 use crate::secret::key::Key;
 use crate::store::{Credential, StoredKey, Transaction};
 
-/// The shortest time from now to a requested expiry: a minute, less three seconds that the request may have taken to
-/// arrive.
+/// The shortest time from now to a requested expiry. It is meant to be a minute, but the request may have taken three
+/// seconds to arrive.
 const MIN_LIFETIME: TimeDelta = TimeDelta::seconds(57);
 
 /// A login with a password.
@@ -89,7 +90,9 @@ impl Auth {
         })
     }
 
-    /// Issues a key for another device of the caller. If the caller's key expires, the new key must not outlive it.
+    /// Issues a key for another device of the caller. Without an expiry, it is the device's lasting key, which is
+    /// created if there is none. Fails if the caller's key has an expiry and the new key would have a later one or
+    /// none.
     pub fn issue_key(&self, caller: &Caller, device: &Name, expiry: RequestedExpiry) -> Result<IssuedKey, IssueError> {
         let expiration = self.resolve(expiry)?;
         match (caller.holder.expiration, expiration) {
@@ -100,8 +103,8 @@ impl Auth {
         Ok(self.issue_key_after(caller, device, expiration, |_| Ok(Vec::new()))?)
     }
 
-    /// Issues a key in one transaction, which first checks that the caller's key is still valid and then runs `revoke`.
-    /// `revoke` returns the devices whose keys it has revoked.
+    /// Issues a key. The same transaction first checks that the caller's key is still valid and then runs `revoke`,
+    /// which returns the devices whose keys it has revoked.
     fn issue_key_after(
         &self,
         caller: &Caller,
@@ -157,11 +160,11 @@ impl Auth {
         })
     }
 
-    /// Issues a key for `device` that expires after `lifetime`, and returns it with its expiry. `key` is the key that
-    /// the caller has presented. It stays valid until its own expiry.
+    /// Issues a key for `device` that expires after `lifetime`, and returns the new key with its expiry. `key` is the
+    /// key that the caller has presented. It stays valid until its own expiry.
     ///
-    /// Returns `key` itself if more than three quarters of `lifetime` remain. Also returns `key` itself if it is not
-    /// renewable, because no new key may outlive it.
+    /// Returns `key` itself, and issues none, if more than three quarters of `lifetime` remain until `key` expires.
+    /// Does the same if `key` has an expiry and is not renewable, because no new key may outlive it.
     pub fn renew_key(
         &self,
         caller: &Caller,
@@ -180,7 +183,7 @@ impl Auth {
     }
 
     /// Issues a lasting key for a device of the caller. Revokes the presented key and all earlier keys of the device.
-    /// Fails if the presented key expires, because the new key would not.
+    /// Fails if the presented key has an expiry, because the new key would have none.
     pub fn replace_key(&self, caller: &Caller, device: &Name) -> Result<IssuedKey, IssueError> {
         let holder = &caller.holder;
         if holder.expiration.is_some() {
@@ -195,8 +198,9 @@ impl Auth {
         Ok(issued?)
     }
 
-    /// Records that the automatic administrator is in use, so that no import removes it. Fails if an import has removed
-    /// it or its password hash has changed since `credential` was read.
+    /// If the user is the automatic administrator, records that it is in use, so that no import removes it. Fails if an
+    /// import has already removed it or if its password hash has changed since `credential` was read. Does nothing for
+    /// other users.
     pub(super) fn record_first_login(&self, credential: &Credential) -> Result<(), LoginError> {
         if !credential.is_automatic || self.store.write(|tx| tx.record_first_login(credential))? {
             Ok(())
@@ -208,8 +212,8 @@ impl Auth {
     /// Checks a password and returns the user's credential. A wrong password, an unknown name and a disabled user take
     /// the same time.
     ///
-    /// The request first reserves a queue slot, so that a request rejected because the queue is full costs nothing.
-    /// Then the throttle records the attempt. Then the password is hashed.
+    /// First reserves a queue slot, so that a request costs nothing if it is rejected because the queue is full. Then
+    /// records the attempt in the throttle. Then hashes the password.
     pub(super) fn check_password(
         &self,
         user: &Name,
@@ -323,7 +327,7 @@ impl Auth {
     /// Runs [`Self::rehash`] and logs an error instead of returning it, because the login itself has succeeded.
     fn raise_rounds(&self, credential: &Credential, password: &SecretText, context: &RequestContext) {
         if let Err(error) = self.rehash(credential, password.expose(), context) {
-            log::warn!("raising the rounds of a password hash failed and is retried at the next login: {error}");
+            log::warn!("raising the rounds of a password hash failed and will be retried at the next login: {error}");
         }
     }
 
@@ -337,8 +341,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Returns the expiration of a key with the requested expiry. A requested time must be at least `MIN_LIFETIME`
-    /// ahead.
+    /// Converts a requested expiry to an expiration, or to `None` if the key is to never expire. Fails if a requested
+    /// time is invalid or less than `MIN_LIFETIME` ahead.
     fn resolve(&self, expiry: RequestedExpiry) -> Result<Option<Expiration>, BadExpiry> {
         match expiry {
             RequestedExpiry::Never => Ok(None),
@@ -352,8 +356,8 @@ impl Auth {
     }
 
     fn renewable(&self, lifetime: TimeDelta) -> Expiration {
-        // The operator has set the lifetime, which may reach beyond the last possible date. Such a key expires at that
-        // date, so in effect never.
+        // The operator sets the lifetime. It may reach beyond the last date that can be represented. The key then
+        // expires on that date, which in effect means never.
         let at = self.now().checked_add_signed(lifetime).unwrap_or(NaiveDateTime::MAX);
         Expiration { at, is_renewable: true }
     }

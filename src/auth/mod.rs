@@ -61,7 +61,7 @@ impl Auth {
         self.clock.now()
     }
 
-    /// Checks that the database responds, both on a connection of the pool and on that of the lookup thread.
+    /// Checks that the database responds, both on a connection from the pool and on the lookup thread's own connection.
     pub fn ping(&self) -> Result<()> {
         self.store.ping()?;
         // No key has this hash.

@@ -90,13 +90,16 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
         read => {
             let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
             if mode & 0o077 != 0 {
-                log::warn!("{} can be read by other users: run chmod 600 on it", path.display());
+                log::warn!(
+                    "{} is accessible to other users of this machine: run chmod 600 on it",
+                    path.display()
+                );
             }
             return read.map_err(failed);
         }
     }
     let secret = Sealer::generate_secret()?;
-    // Only the owner of a temporary file can read it.
+    // `NamedTempFile` creates a file that only its owner can read.
     let mut draft = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
     writeln!(draft, "{secret}")
         .and_then(|()| draft.as_file().sync_all())
@@ -108,8 +111,8 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
     }
 }
 
-/// Creates the database file if it does not exist. Only its owner can read it. A file that SQLite creates can be read
-/// by every user of the machine.
+/// If the database file does not exist, creates it so that only its owner can read it. If SQLite created the file,
+/// every user of the machine could read it.
 fn create_private_file(path: &Path) -> Result<(), OpenError> {
     let created = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     created.map(drop).map_err(|source| OpenError::File {
@@ -118,7 +121,7 @@ fn create_private_file(path: &Path) -> Result<(), OpenError> {
     })
 }
 
-/// Creates a folder if it does not exist. Only its owner can enter it.
+/// If the folder does not exist, creates it so that only its owner can enter it.
 fn create_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());

@@ -10,7 +10,7 @@ use crate::store::Transaction;
 pub(super) enum Permission {
     /// To create, change and delete any user, or to change the settings that all users share.
     Administer,
-    /// To change this user or revoke their keys. Administrators may do this for every user, other users for
+    /// To change this user or revoke their keys. Administrators may do this for every user, other users only for
     /// themselves.
     ChangeUser(i32),
 }
@@ -23,9 +23,10 @@ pub(super) enum Authority {
 }
 
 impl Auth {
-    /// Checks that `actor` still has `permission`, whatever has changed since the request was authenticated. The
-    /// actor's key then cannot be revoked until the transaction ends, so a revocation either prevents the operation or
-    /// waits for it. The actor's rights can change unless the transaction also locks the users.
+    /// Checks that `actor` still has `permission`, because keys and rights may have changed since the request was
+    /// authenticated. The actor's key then cannot be revoked until the transaction ends, so a revocation either
+    /// prevents the operation or waits for it. To keep the actor's rights from changing too, call
+    /// [`Transaction::lock_users`] first.
     pub(super) fn authorize(
         &self,
         tx: &mut Transaction,
@@ -46,9 +47,9 @@ impl Auth {
     }
 }
 
-/// Rejects early, from the authenticated caller alone, what [`Auth::authorize`] would forbid, so that a rejection costs
-/// no hash and does not reveal which users exist. Users without administrator rights may refer to themselves only by
-/// id.
+/// Rejects early what [`Auth::authorize`] would forbid, judging only by the authenticated caller and without looking up
+/// `user`. A rejection therefore costs no hash and does not reveal which users exist. A caller who is not an
+/// administrator passes only if `user` is their own id; their own name is rejected too.
 pub(super) fn may_change(actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
     match actor {
         Actor::Caller(caller) if !caller.holder.is_admin && *user != UserRef::Id(caller.holder.user_id) => {

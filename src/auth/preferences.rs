@@ -1,4 +1,4 @@
-//! Small server-wide values that clients store here.
+//! Small values that clients store in this service and that apply to all users.
 
 use super::Auth;
 use super::audit::{self, Event};
@@ -6,7 +6,7 @@ use super::permission::Permission;
 use crate::error::{ManageError, Result};
 use crate::model::Actor;
 
-/// Shoko's web UI stores all of its settings as one text.
+/// The name of the preference that holds the settings of Shoko's web UI, which are stored as one text.
 const WEB_UI: &str = "webui";
 
 impl Auth {

@@ -17,7 +17,7 @@ use crate::store::{Reader, Transaction};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeysAfterChange {
     Revoked,
-    /// Used only if the request says so, on the one route where Shoko allows it.
+    /// Used by only one route, as in Shoko's API, and only if the request asks for it.
     Kept,
 }
 
@@ -25,7 +25,8 @@ pub enum KeysAfterChange {
 #[derive(Debug)]
 pub struct CreatedAdmin {
     pub user: User,
-    /// The generated password, or `None` if a password was configured. Show it once.
+    /// The generated password, or `None` if a password was configured. Show it to the operator now, because only its
+    /// hash is stored.
     pub generated_password: Option<SecretText>,
 }
 
@@ -98,8 +99,8 @@ impl Auth {
             .ok_or(ManageError::UnknownUser)
     }
 
-    /// Changes a user. `change` receives the stored user, which is locked against other changes until this one is done,
-    /// and returns the changes to make, or a reason to make none.
+    /// Changes a user. `change` receives the stored user and returns the changes to make, or a reason to make none. The
+    /// user is locked against other changes until this change is done.
     pub fn change_user<R>(
         &self,
         actor: Actor<'_>,
@@ -151,7 +152,8 @@ impl Auth {
         self.passwords.check_new(password, &user.name)?;
         let hash = self.hash(password, &actor.context())?;
         self.store.write(|tx| {
-            // The update comes first, because it locks the user's row: a login runs entirely before or after it.
+            // The update comes first, because it locks the user's row. A login that issues a key therefore does so
+            // entirely before or entirely after this change.
             if !tx.set_password(user.id, &hash)? {
                 return Err(ManageError::UnknownUser);
             }
@@ -206,7 +208,7 @@ impl Auth {
         })
     }
 
-    /// Clears the failed logins of a user, so that the user can log in at once.
+    /// Clears the failed logins of a user's account, so that the account no longer has to wait.
     pub fn unlock(&self, actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
         self.administer_user(actor, Event::UserUnlocked, user, |tx, user| {
             Ok(tx.delete_failures_of(&normalize(&user.name))?)
@@ -229,8 +231,9 @@ impl Auth {
             change(tx, &user)?;
             Ok(user)
         });
-        // Another process may have deleted the user while their keys are still in this node's cache. After this call
-        // reports the user as unknown, the keys must not work here.
+        // Invalidate the keys even if the user is unknown: another process may have just deleted the user while their
+        // keys are still in this node's cache. Once this call has reported the user as unknown, the keys must not work
+        // here.
         if let UserRef::Id(user_id) = user {
             self.key_cache.invalidate_user(*user_id);
         }

@@ -24,7 +24,7 @@ pub struct KeyHolder {
 pub struct Expiration {
     /// The key stops working at this time.
     pub at: NaiveDateTime,
-    /// Whether the holder may renew the key before that time.
+    /// Whether the holder can get a new key, with a later expiry, before that time.
     pub is_renewable: bool,
 }
 
@@ -33,15 +33,15 @@ pub struct Expiration {
 pub enum RequestedExpiry {
     Never,
     At(NaiveDateTime),
-    /// After a lifetime that the operator has set. Unlike for [`Self::At`], there is no minimum. The holder may renew
-    /// the key.
+    /// The key expires after this lifetime, which the operator has set. The key can be renewed. In contrast to
+    /// [`Self::At`], there is no minimum lifetime.
     Renewable(TimeDelta),
     /// The client sent an expiry that cannot be parsed. It is reported only after the password check, so that a wrong
     /// password is always reported first.
     Invalid,
 }
 
-/// A key as its owner or an administrator sees it.
+/// Information about a key, for its owner or an administrator. It does not contain the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
     /// The id of the key, which is not secret.

@@ -27,7 +27,7 @@ impl RequestContext {
     }
 }
 
-/// A request that presents a valid key.
+/// The holder of the valid key that a request presents, and the context of that request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub holder: Arc<KeyHolder>,

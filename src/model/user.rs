@@ -7,7 +7,8 @@ use super::Name;
 /// A person or program that can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Shoko's `UserID`. Never reused, except by an import of a user with this id.
+    /// Shoko's `UserID`. After a user is deleted, their id is not reused, except by an import of a Shoko user with this
+    /// id.
     pub id: i32,
     /// The name as typed.
     pub name: String,
@@ -15,7 +16,8 @@ pub struct User {
     pub is_admin: bool,
     /// A disabled user keeps the password and the keys, but none of them works.
     pub is_disabled: bool,
-    /// Set for the administrator that the first start creates. Cleared by the user's first login or change.
+    /// Whether this is the unused automatic administrator. The first start creates it. The mark is cleared by its first
+    /// login or by a change of its name, password or administrator rights.
     pub is_automatic: bool,
     pub created_at: NaiveDateTime,
     pub profile: Profile,
@@ -51,7 +53,7 @@ pub struct Profile {
     pub plex_usernames: String,
 }
 
-/// Changes to a [`Profile`]; `None` leaves a value as it is.
+/// Changes to a [`Profile`]. `None` leaves a value as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProfileChange {
     /// A JSON array of names.
@@ -64,7 +66,7 @@ pub struct ProfileChange {
     pub plex_usernames: Option<String>,
 }
 
-/// Changes to a user; `None` leaves a value as it is.
+/// Changes to a user. `None` leaves a value as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
     pub name: Option<Name>,

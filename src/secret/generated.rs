@@ -7,7 +7,7 @@ use crate::model::SecretText;
 /// Letters and digits that are hard to mistake for one another.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// Returns a new password of 100 random bits, in groups of four characters.
+/// Returns a new password with 100 bits of randomness: 20 characters in groups of four.
 pub fn readable_password() -> Result<SecretText> {
     let letters: Vec<u8> = random::<20>()?
         .iter()

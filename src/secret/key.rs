@@ -1,4 +1,4 @@
-//! API keys: random on the wire, hashed for lookup, and sealed so that a device can get its key again.
+//! API keys. A key is hashed, so that the database can find it, and sealed, so that its device can get it again.
 //!
 //! The database stores the hash and the sealed key, but never the sealing secret.
 
@@ -15,8 +15,8 @@ use uuid::{Builder, Uuid};
 use super::random;
 use crate::error::{Result, ServiceError};
 
-/// An API key: a random UUID, as in Shoko. It has 122 random bits, so a plain hash of it is enough (NIST SP 800-63B-4,
-/// section 3.1.2.2).
+/// An API key: a random UUID, as in Shoko. It has 122 random bits, so storing a fast hash without a salt is safe (NIST
+/// SP 800-63B-4, section 3.1.2.2).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Uuid);
 

@@ -1,7 +1,7 @@
 //! Passwords: PBKDF2-HMAC-SHA256 as PHC strings, and the rules for new ones.
 //!
 //! A failed check takes the same time whatever the reason, so the time of a 401 does not reveal which users exist. If
-//! there is no hash to check against, or the hash has fewer rounds, the check runs the missing rounds anyway.
+//! there is no stored hash, or it has fewer rounds than other hashes, the check runs the missing rounds anyway.
 
 use std::fmt;
 use std::hint::black_box;
@@ -126,7 +126,7 @@ impl Passwords {
 
     /// Runs `rounds` rounds only to spend time. It uses the code of a real check, because another call into the crate
     /// `pbkdf2` may be compiled differently and take half a percent more or less time. The crate requires at least
-    /// [`Self::MIN_ROUNDS`], which take a fraction of a millisecond.
+    /// [`Self::MIN_ROUNDS`], so a smaller number is raised to that, which adds less than a millisecond.
     fn burn_rounds(&self, rounds: u32) {
         if rounds == 0 {
             return;
@@ -159,8 +159,8 @@ struct Stored {
 }
 
 impl Stored {
-    /// Returns `None` if the text is not a hash of this service. Logs an error unless it is [`NO_PASSWORD`], because
-    /// another text means that somebody has edited the database.
+    /// Returns `None` if the text is [`NO_PASSWORD`] or not a hash of this service. In the second case, logs an error,
+    /// because somebody must have edited the database.
     fn parse(text: &str) -> Option<Self> {
         let (text, is_of_shoko) = match text.strip_prefix(SHOKO_PREFIX) {
             Some(text) => (text, true),

@@ -90,7 +90,7 @@ impl ChangeFeed {
                         let users = changes::table.filter(changes::number.gt(seen)).select(changes::user_id);
                         users.load(c)?.into_iter().map(Change::User).collect()
                     }
-                    // The database has been replaced by another, such as a backup.
+                    // The database has been replaced by another, such as a restored backup.
                     Ordering::Less => vec![Change::Unknown],
                 };
                 Ok((changes, start))

@@ -22,8 +22,8 @@ pub(super) enum DbConnection {
 }
 
 impl DbConnection {
-    /// Begins a transaction that will write. On SQLite, takes the write lock at once: a transaction that reads before
-    /// it writes would fail instead of waiting if another transaction wrote first.
+    /// Begins a transaction that will write. On SQLite, takes the write lock at once. If a transaction read first and
+    /// took the lock only to write, it would fail instead of waiting whenever another transaction wrote in between.
     pub(super) fn begin_write(&mut self) -> QueryResult<()> {
         match self {
             Self::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
@@ -65,7 +65,7 @@ const ASSUME_ALIVE_FOR: Duration = Duration::from_secs(1);
 /// A connection in the pool.
 pub(super) struct Pooled {
     transaction: Transaction,
-    /// When the connection last worked.
+    /// When the connection last worked. `None` if it is new or its last use failed.
     worked_at: Option<Instant>,
 }
 
@@ -154,9 +154,9 @@ pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2:
 
 /// Opens a connection to PostgreSQL.
 ///
-/// The timeouts added to the URL detect a server that vanishes without closing its connections. The settings that the
-/// URL already has come last and override them. The timeouts of the session limit how long one request waits for
-/// another.
+/// The timeouts added to the URL detect a server that vanishes without closing its connections. Settings that the URL
+/// already has come after these timeouts and override them. `lock_timeout` and `statement_timeout` limit how long one
+/// request waits for another.
 fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
     const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=1500&keepalives_idle=5&keepalives_interval=2";
     let url = match url.split_once('?') {

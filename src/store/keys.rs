@@ -175,7 +175,8 @@ impl Reader {
         Ok(found > 0)
     }
 
-    /// Returns the sealed key of this device, or `None` if there is none or the credential is no longer current.
+    /// Returns the sealed key of this device. Returns `None` if there is none, or if the password has changed or the
+    /// user has been disabled since `credential` was read.
     pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
         let sealed: Option<Option<Vec<u8>>> = api_keys::table
             .inner_join(users::table)
@@ -190,7 +191,7 @@ impl Reader {
         Ok(sealed.flatten())
     }
 
-    /// Returns the owner's id for each of these keys that exists.
+    /// Returns the ids of the keys' owners, by key hash. Keys that do not exist are missing from the result.
     pub fn owners_of_keys(&mut self, hashes: &[KeyHash]) -> Result<HashMap<KeyHash, i32>> {
         let mut owners = HashMap::new();
         for batch in hashes.chunks(MAX_BATCH) {

@@ -11,8 +11,8 @@ use crate::model::KeyUse;
 /// The maximum number of keys that one transaction updates. On SQLite, other writers wait until it ends.
 const MAX_BATCH: usize = 500;
 
-/// Updates many keys at once. Skips keys that another transaction has locked to revoke them, because waiting for it
-/// could deadlock.
+/// Updates many keys in one statement, on PostgreSQL. Skips keys that another transaction has locked to revoke them,
+/// because waiting for that transaction could deadlock.
 const WRITE: &str = "\
     WITH used AS (SELECT * FROM unnest($1, $2, $3) AS used (id, at, address)),
          free AS (SELECT id FROM api_keys WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)

@@ -37,7 +37,7 @@ use crate::settings::Database;
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// Takes the migration lock. The number is arbitrary, and no other program locks it in this database.
+/// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
 /// How long a request waits for a connection.
@@ -111,7 +111,7 @@ impl Store {
         }
     }
 
-    /// Runs queries that read. Runs them again if the server closed the connection during the first run.
+    /// Runs queries that read. If the connection turns out to be broken, runs them once more on another connection.
     pub fn read<T, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl Fn(&mut Reader) -> Result<T, E>,
@@ -174,8 +174,8 @@ impl Store {
         Ok(connection)
     }
 
-    /// Runs the migrations and then `queries` in one transaction. It holds a lock, because several nodes may start at
-    /// once.
+    /// Runs the migrations and then `queries` in one transaction. The transaction holds a lock, because several nodes
+    /// may start at the same time.
     pub fn migrate<T, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
@@ -217,7 +217,7 @@ impl Store {
             CHECKOUT_TIMEOUT
         };
         let connection = self.pool.get_timeout(timeout);
-        // If all connections are in use, the database is not down.
+        // If no connection was free although the pool has some, all are in use, and the database is not down.
         let is_down = connection.is_err() && self.pool.state().connections == 0;
         match (self.is_down.swap(is_down, Ordering::Relaxed), &connection) {
             (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
@@ -231,7 +231,7 @@ impl Store {
 fn migrate(tx: &mut Transaction) -> Result<()> {
     match tx.connection() {
         DbConnection::Postgres(c) => {
-            // Another node may be running the migrations, which can take long.
+            // Another node may be running the migrations, which can take a long time: wait for it without a limit.
             c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query(MIGRATION_LOCK).execute(c)?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)

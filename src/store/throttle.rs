@@ -64,7 +64,8 @@ impl Reader {
 }
 
 impl Transaction {
-    /// Locks both rows until the transaction ends and returns them. Inserts a row that is missing.
+    /// Locks two rows until the transaction ends and returns them. Inserts a row of `new` if the database has no row
+    /// for its account and network.
     pub fn lock_failures(&mut self, new: &[Failures; 2]) -> Result<Vec<Failures>> {
         // The order is the same for all attempts, so that two transactions cannot deadlock.
         for row in new {
@@ -96,8 +97,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes rows of networks that have not changed since `since`. Do not call it in the same transaction as
-    /// [`Self::delete_old_failures_of_accounts`]: an attempt locks a row of each kind, and the two could deadlock.
+    /// Deletes the rows of networks whose counts have not changed since `since`. Do not call it in the same transaction
+    /// as [`Self::delete_old_failures_of_accounts`]: an attempt also locks a row of each kind, so it could deadlock
+    /// with a transaction that deletes both.
     pub fn delete_old_failures_of_networks(&mut self, since: NaiveDateTime) -> Result<()> {
         let of_networks = login_failures::account.eq("");
         let old = login_failures::last_at
@@ -107,7 +109,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes rows of accounts that have not changed since `since`.
+    /// Deletes the rows of accounts whose counts have not changed since `since`. Do not call it in the same transaction
+    /// as [`Self::delete_old_failures_of_networks`], which explains why.
     pub fn delete_old_failures_of_accounts(&mut self, since: NaiveDateTime) -> Result<()> {
         let of_accounts = login_failures::account.ne("");
         let old = login_failures::last_at
@@ -117,8 +120,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Records that the user has logged in from this network. Does nothing if the last recorded login from there is not
-    /// older than `unless_since`.
+    /// Records that the user has logged in from this network. Does nothing if a login from there at or after
+    /// `unless_since` is already recorded.
     pub fn record_known_network(
         &mut self,
         user_id: i32,
@@ -145,7 +148,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes networks from which the users have not logged in since `since`.
+    /// Deletes the known networks from which the user's last login was before `since`.
     pub fn delete_old_networks(&mut self, since: NaiveDateTime) -> Result<()> {
         diesel::delete(known_networks::table.filter(known_networks::last_login_at.lt(since)))
             .execute(self.connection())?;

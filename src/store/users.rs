@@ -18,7 +18,7 @@ pub struct Credential {
     pub user_id: i32,
     /// The user's name as typed.
     pub name: String,
-    /// A PHC string, after a prefix if it is imported, or [`NO_PASSWORD`].
+    /// A PHC string, with a prefix if it was imported from Shoko, or [`NO_PASSWORD`].
     pub password: String,
     /// Increases when the password changes, but not when the same password is hashed again.
     pub password_version: i32,
@@ -156,7 +156,7 @@ impl Reader {
 
     /// Returns whether a user other than `except` has this name or e-mail address.
     pub fn is_name_taken(&mut self, name: &Name, except: Option<i32>) -> Result<bool> {
-        // No user has the id 0.
+        // No user has the id 0, so 0 excludes nobody.
         let except = except.unwrap_or(0);
         let holders: i64 = users::table
             .filter(users::id.ne(except))
@@ -239,7 +239,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Marks the administrator that the first start creates.
+    /// Marks a user as the automatic administrator, which the first start creates.
     pub fn mark_automatic(&mut self, user_id: i32) -> Result<()> {
         diesel::update(users::table.find(user_id))
             .set(users::is_automatic.eq(true))

@@ -30,7 +30,7 @@ pub struct CandidateUser {
     /// `JMMUserID`.
     pub row: i64,
     pub name: Name,
-    /// Whether the import has changed the name, which may then be the name of another user here.
+    /// Whether the import has changed the name. If so, another user may already have the changed name.
     pub is_renamed: bool,
     pub is_admin: bool,
     /// `None` for a user that cannot log in until a password is set.

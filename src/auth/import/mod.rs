@@ -1,7 +1,7 @@
 //! Imports users and keys from Shoko, so that users stay logged in when a server moves to this service.
 //!
-//! The passwords are hashed first, because this takes long. One short transaction then writes everything, so a running
-//! server is not blocked and a failed import changes nothing.
+//! The passwords are hashed first, because this takes a long time. One short transaction then writes everything, so a
+//! running server is not blocked and a failed import changes nothing.
 
 mod candidates;
 mod names;
@@ -44,9 +44,9 @@ pub enum ImportMode {
 /// The reason to roll back the transaction of a dry run.
 struct DryRun;
 
-/// The hashes to store for added users, by row.
+/// The hashes to store for added users, by `JMMUserID`.
 type Hashes = HashMap<i64, String>;
-/// The users of this service that correspond to Shoko's users, by row.
+/// The users of this service that correspond to Shoko's users, by `JMMUserID`.
 type Owners = HashMap<i64, User>;
 
 impl Auth {
@@ -171,7 +171,7 @@ impl Auth {
     }
 }
 
-/// Returns the device names of the new lasting keys, by row.
+/// Assigns device names to the keys that are new and never expire. Returns the names by `AuthID`.
 fn name_devices(
     tx: &mut Transaction,
     keys: &[CandidateKey],
@@ -264,7 +264,7 @@ fn add_user(tx: &mut Transaction, user: &CandidateUser, id: i32, hashes: &Hashes
     tx.insert_user(Some(id), &new, password, now)
 }
 
-/// Returns the report about a user of Shoko who already exists here as `owner`.
+/// Returns the outcome, the owner and the remarks for a user of Shoko who already exists here as `owner`.
 fn merge(user: &CandidateUser, owner: &User) -> (RowOutcome, Option<User>, Vec<String>) {
     let rights = match (user.is_admin, owner.is_admin) {
         (true, false) => ", without administrator rights",
@@ -278,7 +278,8 @@ fn merge(user: &CandidateUser, owner: &User) -> (RowOutcome, Option<User>, Vec<S
     (RowOutcome::Merged, Some(owner.clone()), vec![remark])
 }
 
-/// Returns an id for each added user, by row: the id from Shoko if it is free, otherwise a new one after the greatest.
+/// Returns an id for each added user, by `JMMUserID`. It is the id from Shoko if that is free and not too large,
+/// otherwise a new id greater than all others.
 fn assign_ids(tx: &mut Transaction, rows: impl Iterator<Item = i64>, here: &[User]) -> Result<HashMap<i64, i32>> {
     let mut taken: HashSet<i32> = here.iter().map(|user| user.id).collect();
     let mut ids = HashMap::new();

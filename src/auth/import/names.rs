@@ -16,8 +16,8 @@ pub enum MergeDecision {
     Skip(String),
 }
 
-/// Decides about each user. Also returns the automatic administrator if the import must remove it. This is so if the
-/// automatic administrator is unused and the import adds another administrator.
+/// Decides about each user. Also returns the automatic administrator if it is unused and the import adds another
+/// administrator. The import must then remove it.
 pub fn decide(users: &[CandidateUser], here: &[User]) -> (Vec<MergeDecision>, Option<User>) {
     if let Some(automatic) = here.iter().find(|user| user.is_automatic) {
         let decisions = decide_among(users, here.iter().filter(|user| user.id != automatic.id));
@@ -97,7 +97,7 @@ impl DeviceNames {
     }
 }
 
-/// Returns `NAME (2)`, shortening the name if the result would be too long.
+/// Appends ` (number)` to the name. If the result would be longer than [`Name::MAX_CHARS`], first shortens the name.
 fn with_number(device: &Name, number: u64) -> Option<Name> {
     let ending = format!(" ({number})");
     let room = Name::MAX_CHARS - ending.len();

@@ -19,7 +19,7 @@ pub enum Table {
     Keys,
 }
 
-/// The number of rows of a table with each outcome.
+/// How many rows of a table had each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub added: usize,
@@ -50,7 +50,7 @@ pub struct ImportReport {
     /// The name of the unused automatic administrator, if the import removed it.
     pub removed_admin: Option<String>,
     pub added_admins: Vec<String>,
-    /// The names of the users that got imported keys but cannot log in until a password is set.
+    /// The names of the added or merged users that cannot log in until a password is set.
     pub without_password: Vec<String>,
 }
 

@@ -224,9 +224,11 @@ struct ReadableFile {
 }
 
 impl ReadableFile {
-    /// Decides how to open the file. If a database is in WAL mode and no process has it open, SQLite would create files
-    /// next to it. Such a database is opened as immutable if its write-ahead log (WAL) is empty or missing, because the
-    /// file is then complete. Otherwise a copy is opened.
+    /// Decides how to open the file. Usually, it is opened read-only.
+    ///
+    /// The exception is a database in WAL mode that no process has open, because SQLite would create files next to it.
+    /// If its write-ahead log (WAL) is empty or missing, the file is complete and is opened as immutable. If the log
+    /// has content, the file and the log are copied, and the copy is opened.
     fn new(path: &Path) -> Result<Self, ShokoError> {
         let failed = |path: &Path| {
             let path = path.to_owned();

@@ -51,8 +51,8 @@ impl Nodes {
                                WHERE datname = current_database() AND wait_event_type = 'Lock'";
         wait_until("the node waits for the lock", || match self.database.backend {
             Backend::Postgres => !self.database.texts(WAITING).is_empty(),
-            // SQLite does not show lock waits. If the connection in use is only reading, the test proves less but does
-            // not fail.
+            // SQLite does not report lock waits, so wait until the node uses a connection. If that connection is not
+            // yet waiting for the lock, the test proves less but does not fail.
             Backend::Sqlite => node.store.connections_in_use() > 0,
         });
     }

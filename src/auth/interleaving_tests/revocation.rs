@@ -12,8 +12,8 @@ use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
 use crate::secret::key::Key;
 
-/// The longest delay before a revocation on one node takes effect on another. The delay itself is the promise under
-/// test, so there is no condition to wait for.
+/// The longest delay before a revocation on one node takes effect on another. The tests sleep for this time instead of
+/// waiting for a condition, because the delay itself is what they test.
 const MAX_REVOCATION_DELAY: Duration = Duration::from_millis(100);
 
 fn administrator(name: &str) -> NewUser {

@@ -25,12 +25,12 @@ use policy::{ACCOUNT_FAILURES_TTL, Verdict, blocked_until, current, verdict};
 
 /// How long a network stays known after a login from it.
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
-/// How old the stored last login from a known network must be before a new login updates it.
+/// A login from a known network updates the stored time of the last login only if that time is older than this.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
-/// How often a waiting attempt checks whether another node has settled attempts. An attempt that this node settles
-/// wakes it at once.
+/// How often a waiting attempt checks whether another node has settled attempts. When this node itself settles an
+/// attempt, all waiting attempts are woken at once.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long an attempt waits for earlier ones to be settled.
+/// The longest time that an attempt waits for earlier ones to be settled. After that, it is rejected.
 const MAX_SETTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// The part of the throttle that is in memory.
@@ -75,7 +75,8 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Returns the (account, network) pairs of the counts that include this attempt, in the order of the primary key.
+    /// Returns the (account, network) pairs of the two counts that include this attempt: first the network's, then the
+    /// account's. This is the order of the primary key.
     fn counts(&self) -> [(&str, &str); 2] {
         let network = if self.is_known { self.network.as_str() } else { "" };
         [("", &self.network), (&self.account, network)]
@@ -99,7 +100,7 @@ impl Auth {
         loop {
             let rows = self.store.read(|db| db.failures(attempt.counts()))?;
             let mut verdict = verdict(&rows, self.now());
-            // A rejected attempt writes nothing.
+            // The limits are checked by reading first, so that a rejected attempt writes nothing.
             if verdict == Verdict::Allow {
                 verdict = self.store.write(|tx| record(tx, &attempt, self.now()))?;
             }
@@ -226,7 +227,7 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
         tx.store_failures(&row)?;
     }
     match (outcome, attempt.user_id) {
-        // The user may have been deleted meanwhile.
+        // The user may have been deleted since the attempt was recorded.
         (Outcome::Success, Some(user_id)) if tx.lock_credential(user_id)?.is_some() => {
             tx.record_known_network(user_id, &attempt.network, now, now - KNOWN_NETWORK_REFRESH)
         }
@@ -234,7 +235,7 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
     }
 }
 
-/// Returns the counts of an attempt as of now, locked until the transaction ends.
+/// Locks the counts that include an attempt until the transaction ends, and returns them as of `now`.
 fn lock(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result<Vec<Failures>> {
     let new = attempt.counts().map(|(account, network)| Failures {
         account: account.to_owned(),

@@ -24,6 +24,7 @@ pub enum Verdict {
     Allow,
     /// The decision depends on attempts that have not been settled.
     Wait,
+    /// This limit rejects attempts until this time.
     Reject(ThrottleScope, NaiveDateTime),
 }
 
@@ -76,7 +77,7 @@ pub fn verdict(rows: &[Failures], now: NaiveDateTime) -> Verdict {
         } else {
             (ThrottleScope::Account, ACCOUNT_FAILURES)
         };
-        // Beyond the limit, one attempt at a time is allowed after each wait.
+        // Once the limit is reached, only one attempt is allowed after each wait.
         let room = (limit - row.failures).max(1);
         match (blocked_until(&row).filter(|until| *until > now), &verdict) {
             (Some(until), Verdict::Reject(_, longer)) if *longer >= until => {}

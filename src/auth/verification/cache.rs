@@ -1,8 +1,9 @@
 //! The key cache: stores the holders of verified keys, so that verifying a key again costs no query.
 //!
 //! An entry must not be used after its user or key has changed. Every change to a user or their keys increments a
-//! counter, the generation. A lookup reads the generation before it runs its query. Its result is valid until a later
-//! change to the same user. A slow lookup that began before a revocation therefore cannot bring the key back.
+//! counter, the generation. A lookup reads the generation before it runs its query. Its result becomes invalid once the
+//! user or key has changed at a later generation. A slow lookup that began before a revocation therefore cannot bring
+//! the key back.
 //!
 //! Changes made by other processes arrive through the change feed (`super::feed`). Each successful poll extends the
 //! time until which entries are valid. When the feed is stale, whatever the reason, no entry is valid.
@@ -19,8 +20,8 @@ use crate::secret::key::KeyHash;
 
 /// The maximum number of cached keys, at about 200 bytes each.
 const MAX_ENTRIES: usize = 100_000;
-/// The number of slots that store the generations of users' last changes. Keys have the same number of slots. Users
-/// that share a slot are invalidated together.
+/// The number of slots for users. A slot stores the generation of the last change to any of the users that share it, so
+/// these users are invalidated together. There are as many slots for keys.
 const GENERATION_SLOTS: usize = 1 << 16;
 /// How long a cached lookup stays valid. This is also the longest time that an entry can be wrong if the change feed
 /// cannot report a change, as with a restored database or a lagging replica.
@@ -47,7 +48,7 @@ pub struct KeyCache {
     /// The generation of the last change that may concern every user.
     global_change: AtomicU64,
     start: Instant,
-    /// In microseconds since `start`.
+    /// The time after which no entry is valid, in microseconds since `start`.
     valid_until: AtomicU64,
 }
 
@@ -103,8 +104,8 @@ impl KeyCache {
         self.user_changes.record(user_slot(user_id), self.next_generation());
     }
 
-    /// Invalidates one key that is not in the database. Another process may have revoked the key, and the change feed
-    /// may not have reported this yet.
+    /// Invalidates one key, even if it is not in the database: another process may have revoked the key, and the change
+    /// feed may not have reported this yet.
     pub fn invalidate_key(&self, hash: &KeyHash) {
         self.key_changes.record(key_slot(hash), self.next_generation());
     }

@@ -66,7 +66,7 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
     Ok(())
 }
 
-/// The state of the feed, kept so that only transitions are logged.
+/// Whether the feed was last up or down. Only a change between the two is logged.
 #[derive(Default)]
 struct FeedHealth {
     is_down: bool,

@@ -11,7 +11,7 @@ use crate::auth::Auth;
 use crate::error::Result;
 use crate::model::KeyUse;
 
-/// The maximum number of buffered uses, which take about 10 MB.
+/// The maximum number of buffered uses. Together, they take about 10 MB.
 const MAX_BUFFERED_USES: usize = 100_000;
 
 /// Uses that have not been written yet, by key id.

@@ -1,8 +1,9 @@
 //! Looks up keys that are not cached, on a thread with its own database connection.
 //!
-//! One query serves many waiting requests, so each key costs less when more keys wait. Logins and verifications do not
-//! wait for each other's connections, and a flood of unknown keys occupies only this thread. In measurements, a second
-//! thread reduced the throughput, because each thread found fewer keys waiting.
+//! One query serves many waiting requests, so each key costs less when more keys wait. Because the thread has its own
+//! connection, logins and verifications do not wait for each other's connections, and a flood of unknown keys occupies
+//! only this thread. In measurements, a second thread reduced the throughput, because each thread found fewer keys
+//! waiting.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -49,7 +50,8 @@ impl Lookups {
         }
     }
 
-    /// Queues a lookup. `on_result` receives its result, usually on the lookup thread.
+    /// Queues a lookup. `on_result` receives the result on the lookup thread, or an error on this thread if the lookup
+    /// cannot be queued.
     pub fn start(&self, hashes: Vec<KeyHash>, on_result: impl FnOnce(LookupResult) + Send + 'static) {
         let on_result = Box::new(on_result);
         match self.queue().try_send(Lookup { hashes, on_result }) {
