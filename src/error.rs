@@ -44,7 +44,7 @@ pub struct Throttled {
     pub retry_after: Duration,
 }
 
-/// Rounds a wait up to whole seconds, at least one, for clients.
+/// Rounds a wait up to whole seconds, for responses to clients. Returns at least 1.
 #[must_use]
 pub fn whole_seconds(time: &Duration) -> u64 {
     (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
@@ -102,7 +102,7 @@ pub enum LoginError {
 
 /// The requested expiry cannot be parsed or is less than a minute ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("The key must expire at a time that is at least a minute ahead.")]
+#[error("The expiry must be a valid time at least one minute in the future.")]
 pub struct BadExpiry;
 
 /// The reason why a request was not authenticated by a key.
@@ -156,7 +156,7 @@ pub enum ManageError {
     LastAdmin,
     #[error(transparent)]
     BadPassword(#[from] PasswordError),
-    /// The actor's key was revoked or expired while the operation ran.
+    /// The actor's key was revoked or expired while the operation ran, or the service failed.
     #[error("{0}")]
     Key(#[from] KeyError),
 }

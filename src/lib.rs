@@ -7,7 +7,7 @@
 //! | what a login, a verification or a password change does | [`auth`]: one file for each subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are hashed and sealed; the rules for new passwords | [`secret`] |
 //! | the current time | [`clock`] |
-//! | a query | [`store`]: one file for each table |
+//! | a database query | [`store`]: one file for each table |
 //! | a setting, a command | [`cli`]; the values of the settings are in [`settings`] |
 //!
 //! A module uses only modules to its left, which `tests/api/architecture.rs` enforces:

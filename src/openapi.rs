@@ -24,7 +24,7 @@ use crate::web::responses::Problems;
 #[openapi(
     info(title = "shoko-auth", description = "Logs users in and issues an API key to each of their devices."),
     tags(
-        (name = "Auth", description = "Log in, list, issue and revoke keys, change the password."),
+        (name = "Auth", description = "Log in; list, issue and revoke keys; change the password."),
         (name = "User", description = "Read and manage users."),
         (name = "Settings", description = "The settings that Shoko's web UI stores."),
         (name = "Init", description = "State and version of the server."),
@@ -72,7 +72,7 @@ pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&document).map(|json| json + "\n")
 }
 
-/// Returns the document of a dialect other than Shoko's as JSON.
+/// Returns `document`, which describes a dialect other than Shoko's, as JSON.
 fn other_document_json(mut document: Document, base_path: &BasePath) -> serde_json::Result<String> {
     let components = document.components.get_or_insert_default();
     for (name, scheme) in [("Basic", HttpAuthScheme::Basic), ("Bearer", HttpAuthScheme::Bearer)] {

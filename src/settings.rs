@@ -25,7 +25,7 @@ pub struct Settings {
     pub v1_login: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
     pub web_ui: Option<PathBuf>,
-    /// The server's URL, for responses that contain it. `None` takes the URL from the request.
+    /// The server's URL, for responses that contain it. If `None`, the URL is taken from the request.
     pub public_url: Option<PublicUrl>,
     pub dialects: Dialects,
     /// How long the server keeps serving after it has been told to stop. During this time it reports that it is not
@@ -81,7 +81,7 @@ impl ZettelstoreSettings {
     }
 }
 
-/// How Zettelstore authenticates its users.
+/// Whether Zettelstore's clients have to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZettelstoreAuth {
     On,
@@ -123,7 +123,8 @@ pub struct CoreSettings {
     pub database: Database,
     /// The folder of the embedded database and its sealing secret.
     pub data_dir: PathBuf,
-    /// The sealing secret, 32 bytes in base64; `None` reads the file `secret.key` in the data folder (SQLite only).
+    /// The sealing secret, 32 bytes in base64. If `None`, it is read from the file `secret.key` in the data folder,
+    /// which is created if it is missing. PostgreSQL requires a secret here.
     pub secret_key: Option<SecretText>,
     pub pbkdf2_rounds: u32,
     /// The minimum length of new passwords in characters.
@@ -135,7 +136,7 @@ pub struct CoreSettings {
 #[derive(Clone, Debug)]
 pub struct FirstAdmin {
     pub name: Name,
-    /// `None` generates a password and prints it once.
+    /// If `None`, a password is generated and printed once.
     pub password: Option<SecretText>,
 }
 

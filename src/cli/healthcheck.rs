@@ -7,7 +7,7 @@ use super::settings::Flags;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Requests `/health/ready` at the configured address, without a proxy.
+/// Requests `/health/ready` at the configured address, without a proxy. Fails if the response is not 200.
 pub fn run(flags: &Flags) -> Result<(), CliError> {
     let url = format!("{}/health/ready", flags.local_url());
     let config = ureq::Agent::config_builder()

@@ -17,7 +17,7 @@ pub enum Command {
     Shoko {
         /// Shoko's SQLite database, `JMMServer.db3` or `Shoko.db3`. It is only read.
         file: PathBuf,
-        /// Report what would be done without writing anything.
+        /// Only report what the import would do; write nothing.
         #[arg(long)]
         dry_run: bool,
         /// Print JSON for programs.
@@ -54,7 +54,7 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     report.for_people()
 }
 
-/// Returns `-- ` if the name looks like an option, so that the command reads it as a name; otherwise an empty text.
+/// Returns `-- ` if the name looks like an option, so that it is read as a name. Otherwise returns an empty text.
 fn end_of_options(name: &str) -> &'static str {
     if name.starts_with('-') { "-- " } else { "" }
 }

@@ -84,7 +84,7 @@ enum CliError {
     Json(#[from] serde_json::Error),
     #[error("{0}")]
     Other(String),
-    /// A wrong value in the environment, which clap does not check.
+    /// A mistake in the settings that clap does not detect, such as two settings that conflict.
     #[error("{0}")]
     Usage(String),
 }

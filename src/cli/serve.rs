@@ -31,7 +31,7 @@ const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// when thousands of clients reconnect at once: a client that finds the queue full retries only after a second.
 const MAX_BACKLOG: i32 = 4096;
 
-/// Runs until the process receives SIGTERM or SIGINT.
+/// Runs the server until the process receives SIGTERM or SIGINT.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
     check_web_ui(settings)?;
     warn_about(settings);
@@ -47,7 +47,8 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         let name = &created.user.name;
         let not_printed = |e| {
             CliError::Other(format!(
-                "{e}: set a password with `shoko-auth user set-password {name}`"
+                "cannot print the password of the new administrator: {e}; set another one with `shoko-auth user \
+                 set-password {name}`"
             ))
         };
         print(&greeting(&created, &url)).map_err(not_printed)?;
@@ -137,8 +138,8 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
     let wanted = &settings.first_admin;
     auth.create_first_admin(wanted).map_err(|error| match error {
         ManageError::NameTaken => CliError::Other(format!(
-            "there is no administrator, and the user '{}' is not one: choose another name with SHOKO_AUTH_ADMIN_USER, or \
-             run `shoko-auth user grant-admin NAME`",
+            "there is no administrator, and the name '{}' is taken: choose another one with SHOKO_AUTH_ADMIN_USER, or \
+             make an existing user an administrator: `shoko-auth user grant-admin NAME`",
             wanted.name.as_typed()
         )),
         ManageError::BadPassword(error) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),

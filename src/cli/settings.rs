@@ -265,8 +265,8 @@ pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
     format!("http://{address}{}", base_path.as_str())
 }
 
-/// Returns the environment variable `name`, or the content of the file named by `name_FILE`. Empty variables count as
-/// absent.
+/// Returns the value of the environment variable `name`, or the content of the file whose path is the value of
+/// `{name}_FILE`. Empty variables count as absent.
 fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
     let file_name = format!("{name}_FILE");
     match (variable(name)?, variable(&file_name)?) {

@@ -1,4 +1,4 @@
-//! The route with which reverse proxies protect other services (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
+//! The route that reverse proxies call to protect other services (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
 //! `forward_auth`).
 
 use std::borrow::Cow;
@@ -37,8 +37,8 @@ pub struct Document;
 
 /// Verify a key and return its owner.
 ///
-/// A reverse proxy calls this before it passes a request on. Names are in UTF-8. Percent signs and all bytes that are
-/// not printable ASCII are percent-encoded.
+/// A reverse proxy calls this before it passes a request on. The names in the response headers are in UTF-8. Percent
+/// signs and all bytes that are not printable ASCII are percent-encoded.
 #[utoipa::path(get, path = "/api/auth/verify", tag = "Gateway",
     responses((status = 200, description = "The key is valid.", headers(
         ("Remote-User" = String, description = "The user's name."),

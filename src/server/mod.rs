@@ -61,9 +61,9 @@ const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// The number of open files to reserve for everything but connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
 
-/// Returns a server on `listener`, which runs when it is awaited. When `stop` resolves, the server reports that it is
-/// not ready and keeps serving for the grace time of the settings. It then accepts no more connections, finishes the
-/// requests in progress and stops.
+/// Returns a server that accepts connections from `listener`. The server runs when it is awaited. When `stop` resolves,
+/// it reports that it is not ready and keeps serving for the grace time of the settings. It then accepts no more
+/// connections, finishes the requests in progress and stops.
 pub fn run(
     settings: &Settings,
     listener: TcpListener,
@@ -158,8 +158,8 @@ async fn clean_up(auth: Data<Auth>) {
     }
 }
 
-/// Returns the maximum number of connections of each worker. The limit on open files determines the total. Each
-/// connection needs `files_each` files.
+/// Returns the maximum number of connections of each worker. The limit on open files determines the total, up to
+/// `MAX_CONNECTIONS`. Each connection needs `files_each` files.
 fn max_connections(workers: usize, files_each: u64) -> usize {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let all = (open_files.saturating_sub(OTHER_FILES) / files_each).clamp(1, MAX_CONNECTIONS);

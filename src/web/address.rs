@@ -1,7 +1,8 @@
 //! The context of a request, above all the client's address.
 //!
-//! The client is the peer, unless the peer is a trusted proxy. In that case the proxies' headers are followed from the
-//! last hop backward to the first hop that is not a trusted proxy. Everything before that hop may be forged.
+//! The client is the peer of the connection. If that peer is a trusted proxy, the headers that proxies set are followed
+//! backward from their last hop. The first hop found that is not a trusted proxy is the client. Everything before that
+//! hop may be forged.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -24,7 +25,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The proxies whose headers are trusted.
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// Whether the warning about an untrusted header has been logged.
+    /// Whether the warning about an untrusted peer has been logged. It is logged only once.
     warned: AtomicBool,
 }
 
@@ -41,7 +42,8 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Returns the address of the client behind `peer`.
+    /// Returns the client's address. If `peer` is a trusted proxy, `headers` determine the address. Otherwise it is
+    /// `peer` itself.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         let (forwarded, forwarded_for) = (forwarded(headers), x_forwarded_for(headers));
@@ -49,9 +51,9 @@ impl TrustedProxies {
             let any = forwarded.is_some() || forwarded_for.is_some();
             if any && !self.warned.swap(true, Ordering::Relaxed) {
                 log::warn!(
-                    "ignoring the forwarded address in a request from the untrusted peer {peer}. If it is your proxy, \
-                     add it to SHOKO_AUTH_TRUSTED_PROXIES: until then all users behind it count as one client, and \
-                     if one of them guesses passwords, all of them have to wait"
+                    "ignoring the forwarded address in a request from the untrusted peer {peer}. If this peer is your \
+                     proxy, add it to SHOKO_AUTH_TRUSTED_PROXIES: until then all users behind it count as one client, \
+                     and if one of them guesses passwords, all of them have to wait"
                 );
             }
             return peer;
@@ -60,8 +62,8 @@ impl TrustedProxies {
         match (follow(forwarded), follow(forwarded_for)) {
             (None, None) => peer,
             (Some(address), None) | (None, Some(address)) => address,
-            // A proxy that sets one of the headers may pass the other on as the client sent it. If they differ, one may
-            // be forged, so neither is used.
+            // A proxy that sets one of the headers may pass the other on as the client sent it. If the two headers
+            // report different addresses, one of them may be forged, so neither is used.
             (Some(one), Some(other)) => {
                 if one == other {
                     one
@@ -72,8 +74,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Returns the last hop that is not a trusted proxy, or the first hop if all are trusted. If a hop cannot be
-    /// parsed, returns the proxy that reported that hop.
+    /// Returns the last hop that is not a trusted proxy, or the first hop if all are trusted. A hop that cannot be
+    /// parsed (`None`) ends the search; the result is then the proxy that reported this hop.
     fn client_of(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
         let mut client = peer;
         for hop in hops.iter().rev() {
@@ -87,7 +89,8 @@ impl TrustedProxies {
     }
 }
 
-/// Returns the hops of `X-Forwarded-For` in order, or `None` if there is no such header.
+/// Returns the hops of `X-Forwarded-For` in order, or `None` if there is no such header. A hop that cannot be parsed is
+/// `None`.
 fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(X_FORWARDED_FOR).peekable();
     values.peek()?;
@@ -97,7 +100,8 @@ fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     Some(hops.map(parse).collect())
 }
 
-/// Returns the hops of `Forwarded` (RFC 7239) in order, or `None` if there is no such header.
+/// Returns the hops of `Forwarded` (RFC 7239) in order, or `None` if there is no such header. A hop that cannot be
+/// parsed is `None`.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(FORWARDED).peekable();
     values.peek()?;
@@ -117,11 +121,13 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
 }
 
 /// Returns the header in a form that the crate `rfc7239` reads as the standard specifies, or `None` if there is no such
-/// form.
+/// form. The crate deviates from the standard in three ways:
 ///
-/// - The crate splits quoted strings at commas and semicolons, which a client may have put there. Returns `None`.
-/// - The crate takes the last `for` of an element with several. Returns `None`.
-/// - The crate rejects blanks after semicolons. Removes them.
+/// - It splits quoted strings at commas and semicolons, which a client may have put there. For such a header, this
+///   function returns `None`.
+/// - If an element contains several `for` parameters, it takes the last one. For such a header, this function returns
+///   `None`.
+/// - It rejects blanks after semicolons. This function removes them.
 fn unambiguous(line: &str) -> Option<String> {
     let mut quoted = line.split('"').skip(1).step_by(2);
     let is_even = line.matches('"').count().is_multiple_of(2);
@@ -145,7 +151,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// A flag of a connection. It is set when the client has closed the connection.
+/// A connection's flag that is set once the client has closed the connection or will send no more.
 pub struct ClientDisconnected(pub Arc<AtomicBool>);
 
 /// Returns the context of a request.

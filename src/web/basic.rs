@@ -35,7 +35,8 @@ impl Basic {
     }
 }
 
-/// Decodes UTF-8, or else Latin-1, which some clients send. Latin-1 text is hardly ever valid UTF-8.
+/// Decodes `bytes` as UTF-8 or, if they are not valid UTF-8, as Latin-1, which some clients send. The two are hardly
+/// ever confused, because Latin-1 text with characters outside ASCII is rarely valid UTF-8.
 fn decode_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().copied().map(char::from).collect())
 }

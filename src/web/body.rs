@@ -48,8 +48,8 @@ impl Body {
         }
     }
 
-    /// Reads the body as text if its type is accepted. Otherwise fails with an error that lists the accepted `types`.
-    /// An empty body may have any type.
+    /// Reads the body as text. Fails if `is_accepted` rejects its media type. The error then contains `types`, the list
+    /// of the accepted types. An empty body may have any type.
     pub async fn text(self, is_accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
         let mime = self.content_type();
         let text = decode(self.bytes().await?)?;

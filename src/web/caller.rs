@@ -1,7 +1,8 @@
-//! Extractors for the caller of a request. The signature of a handler shows the right that its route requires.
+//! Extractors for the caller of a request. Each extractor stands for a right, so the signature of a handler shows the
+//! right that its route requires.
 //!
 //! Each wire protocol implements [`Dialect`]. Its handlers take a [`Caller`], an [`Admin`] or a [`MaybeCaller`] of that
-//! dialect. A cached key is verified without a query and without waiting.
+//! dialect. A cached key is verified without a database query and without waiting.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -24,7 +25,7 @@ use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{self, Actor};
 use crate::secret::key::Key;
 
-/// The maximum number of keys of one request that are tried.
+/// The maximum number of keys that are tried for one request. Further keys are ignored.
 const MAX_KEYS: usize = 4;
 
 /// Keys in the order in which they are tried.
@@ -177,7 +178,8 @@ impl<D: Dialect<Error: From<ManageError>>> FromRequest for Admin<D> {
     }
 }
 
-/// The caller, on a public route that does more for callers. `None` if the request presents no valid key.
+/// The caller, on a route that works without a key but does more for a caller with a valid key. `None` if the request
+/// presents no valid key.
 pub struct MaybeCaller<D>(pub Option<model::Caller>, PhantomData<D>);
 
 impl<D: Dialect> FromRequest for MaybeCaller<D> {

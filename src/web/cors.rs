@@ -1,5 +1,5 @@
-//! Lets pages of other origins call the server from a browser. Credentials mode is never allowed, because the page
-//! itself sends the key, not the browser.
+//! Lets pages of other origins call the server from a browser. `Access-Control-Allow-Credentials` is never sent. It
+//! concerns only credentials that the browser adds, such as cookies, but here the page itself sends the key.
 
 use actix_cors::Cors;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};

@@ -19,7 +19,7 @@ pub fn routes(config: &mut ServiceConfig) {
 #[serde(rename_all = "camelCase")]
 struct Health {
     status: &'static str,
-    /// Whether the change feed works. Verified keys are cached only while it does.
+    /// `up` or `down`: whether the change feed works. Verified keys are cached only while it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     change_feed: Option<&'static str>,
 }

@@ -41,7 +41,7 @@ pub async fn request_middleware(
     } else if log::log_enabled!(target: LOG, Level::Debug) {
         log_request(&response, start, trace_id(response.request()));
     }
-    // Only the CORS middleware responds to OPTIONS with 200, and its response has no body.
+    // Only the CORS middleware responds to OPTIONS with 200. Its response has no body, so the right status is 204.
     if response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }

@@ -30,7 +30,7 @@ use crate::error::ServiceError;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Runs `operation` on a thread that may block, off the event loop.
+/// Runs `operation` on a thread that may block, off the event loop. Fails if it takes longer than `CALL_TIMEOUT`.
 pub async fn call<T, E>(
     auth: &Data<Auth>,
     operation: impl FnOnce(&Auth) -> Result<T, E> + Send + 'static,

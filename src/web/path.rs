@@ -28,8 +28,8 @@ pub fn normalize_path(request: &mut ServiceRequest) {
     }
 }
 
-/// Returns the path in lower case and without a trailing slash. Names of files keep their case, and `/swagger/` keeps
-/// its slash. `None` means that the path is already normalized.
+/// Returns the path in lower case and without a trailing slash. The names of the web UI's files keep their case, and
+/// `/swagger/` keeps its slash. Returns `None` if the path is already normalized.
 fn normalized(path: &str) -> Option<String> {
     if !path.ends_with('/') && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;

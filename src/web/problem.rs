@@ -24,8 +24,9 @@ use crate::model::TraceId;
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
 /// The `Retry-After` of a 503 that does not set its own, in seconds.
 const DEFAULT_RETRY_AFTER: u64 = 1;
-/// The challenge for a request that presents no key, such as a failed login. Because no key was presented, it has no
-/// error code (RFC 6750, section 3). Its scheme is not Basic, because browsers would open their own login dialog.
+/// The challenge for a request that presents no key, such as a failed login. Because no key was presented, the
+/// challenge has no error code (RFC 6750, section 3). Its scheme is not Basic, because a Basic challenge would
+/// make browsers open their own login dialog.
 const CHALLENGE: &str = r#"Bearer realm="shoko-auth""#;
 const INVALID_KEY_CHALLENGE: &str = r#"Bearer realm="shoko-auth", error="invalid_token""#;
 
@@ -274,7 +275,7 @@ impl Serialize for Errors {
 /// The reason why a request failed (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub struct MvcProblemDetails {
-    /// The errors of each member of the request; `""` stands for the request as a whole.
+    /// The errors of each field of the request; `""` stands for the request as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Vec<String>>>, nullable = false)]
     errors: Option<Errors>,
@@ -330,8 +331,9 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
     }
 }
 
-/// Returns `application/problem+json`, or plain JSON for clients that accept only plain JSON. In a 400 or 401, SDKs
-/// generated from Shoko's own document accept only plain JSON, and no `charset` with it.
+/// Returns `application/problem+json`, or plain JSON for clients that accept only plain JSON. Examples are SDKs
+/// generated from Shoko's own OpenAPI document: for a response with status 400 or 401, they accept only plain JSON
+/// without a `charset`.
 fn media_type(request: &HttpRequest) -> &'static str {
     let accept = Accept::parse(request).map(|accept| accept.0).unwrap_or_default();
     let mut named = None;

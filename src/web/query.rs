@@ -1,4 +1,5 @@
-//! Queries and forms. Except in [`Query::pairs`], names match in any case.
+//! Queries and forms. Methods that look up a name match it in any case. [`Query::pairs`] returns the names as the
+//! client sent them.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -6,8 +6,8 @@ use actix_web::{HttpMessage, HttpRequest};
 
 use crate::model::TraceId;
 
-/// Returns the trace id of a request, which is the same at each call. Its trace comes from the header `traceparent`, or
-/// is new if there is no valid one. Its span is always new.
+/// Returns the trace id of a request. Later calls for the same request return the same id. The trace comes from the
+/// header `traceparent`, or is new if there is no valid header. The span is always new.
 #[must_use]
 pub fn trace_id(request: &HttpRequest) -> TraceId {
     *request.extensions_mut().get_or_insert_with(|| {
@@ -25,7 +25,7 @@ fn random() -> u64 {
 }
 
 /// Parses the trace and the flags of a `traceparent` header (Trace Context, section 3.2). Later versions of the
-/// standard may append members.
+/// standard may append members, which are ignored.
 fn parse(header: &str) -> Option<(u128, u8)> {
     let mut members = header.trim().split('-');
     let (version, trace, parent, flags) = (members.next()?, members.next()?, members.next()?, members.next()?);

@@ -1,4 +1,4 @@
-//! `/api/auth`: log in, list, issue and revoke keys, change the password.
+//! `/api/auth`: log in; list, issue and revoke keys; change the password.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
@@ -18,7 +18,7 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
 
 /// Log in and get the device's API key.
 ///
-/// Returns the same key at every login of the same user and device, until the key is revoked.
+/// Returns the same key at every login of the same user on the same device, until the key is revoked.
 #[utoipa::path(post, path = "/api/auth", tag = "Auth", security(()),
     request_body(content = CoreAuthUser, description = "The user, the password and the device.", example = json!(CoreAuthUser::example())),
     responses(
@@ -34,8 +34,8 @@ pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Re
 ///
 /// Send the key in one of two ways:
 ///
-/// - In the query as `apikey`, without a body (or with `null`). No other authentication is needed. The response is the
-///   same for an unknown key.
+/// - In the query as `apikey`, without a body (or with the body `null`). No other authentication is needed. An unknown
+///   key gets the same response.
 /// - In the body, as a JSON string. If there is no such key and the request presents a valid key, the string is taken
 ///   as the name of one of the caller's devices, and all keys of that device are revoked. With a string in the body,
 ///   `apikey` in the query only authenticates the caller.
@@ -75,7 +75,7 @@ pub async fn revoke(
 /// If callers change their own password, the presented key is revoked too.
 #[utoipa::path(post, path = "/api/auth/ChangePassword", tag = "Auth",
     params(("userID" = Option<i32>, Query, example = 1,
-        description = "The user; the caller by default. Only administrators may specify another user.")),
+        description = "The user's id. The default is the caller's own. Only administrators may specify another user.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
     responses((status = 200, description = "The password is changed, and all keys of the user are revoked."),
@@ -108,7 +108,8 @@ pub(super) async fn change_queried_password(
 
 /// List the caller's keys, or all keys if the caller is an administrator.
 #[utoipa::path(get, path = "/api/auth", tag = "Auth", responses((status = 200, body = Vec<ListedToken>,
-    description = "The keys, without their secret part.", example = json!(ListedToken::examples()))))]
+    description = "Information about the keys, but not the keys themselves.",
+    example = json!(ListedToken::examples()))))]
 pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Problem> {
     let keys = call(&auth, move |auth| auth.keys((&caller).into(), &KeyFilter::All)).await?;
     Ok(Json(ListedToken::sorted(keys)))

@@ -8,13 +8,14 @@ use jiff::{Span, Timestamp, Zoned};
 
 use crate::model::RequestedExpiry;
 
-/// Parses an expiry. Durations count from now; times without an offset are in UTC.
+/// Parses an expiry. Durations count from now; times without an offset are in UTC. `None` means that the key never
+/// expires.
 #[must_use]
 pub fn parse(text: Option<&str>) -> RequestedExpiry {
     text.map_or(RequestedExpiry::Never, |text| parse_at(text, Timestamp::now()))
 }
 
-/// Parses an expiry. Durations count from `now`.
+/// Parses an expiry. Durations count from `now`; times without an offset are in UTC.
 #[must_use]
 pub fn parse_at(text: &str, now: Timestamp) -> RequestedExpiry {
     expires_at(text.trim(), &now.to_zoned(TimeZone::UTC)).map_or(RequestedExpiry::Invalid, RequestedExpiry::At)
@@ -35,7 +36,7 @@ fn expires_at(text: &str, now: &Zoned) -> Option<NaiveDateTime> {
     DateTime::from_timestamp_micros(time.as_microsecond()).map(|time| time.naive_utc())
 }
 
-/// Parses Shoko's own format: a whole number and a unit.
+/// Parses Shoko's own format: a whole number, followed by `m` (minutes), `h` (hours) or `d` (days).
 fn parse_short(text: &str) -> Option<Span> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {

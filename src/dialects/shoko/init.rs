@@ -29,7 +29,7 @@ pub struct ServerStatus {
     state: &'static str,
     /// Always null.
     startup_message: Option<String>,
-    // Not a doc comment: it would wrap the schema in another layer.
+    // This is not a doc comment, because a doc comment would wrap the schema in another layer.
     #[serde(flatten)]
     #[schema(inline, value_type = StatusDetails)]
     details: Option<StatusDetails>,
@@ -174,7 +174,7 @@ pub async fn my_id(caller: Caller) -> impl Responder {
     Json(json!({"userid": caller.holder.user_id}))
 }
 
-/// Formats the uptime as .NET formats a time span, without days. Only people read the result.
+/// Formats the uptime like a .NET time span, but without days: 50 hours are `50:00:00`. Only people read the result.
 fn uptime(process: &Process) -> String {
     let seconds = (Utc::now() - process.started_at()).num_seconds().max(0);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -16,8 +16,8 @@ pub async fn object<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     parse_object(&text(body).await?)
 }
 
-/// Reads a value of a standard format, such as a JSON Patch, without this module's leniency. If the value does not have
-/// that format, fails with an error that contains the format's name, `format`.
+/// Reads a value of a standard format, such as a JSON Patch, without this module's leniency. `format` is the name of
+/// the format, for the error about a value that does not have it.
 pub async fn value<T: DeserializeOwned>(body: Body, format: &str) -> Result<T, Problem> {
     let text = text(body).await?;
     let value = parse(&text)?.ok_or_else(no_body)?;
@@ -32,7 +32,8 @@ pub async fn scalar(body: Body) -> Result<Option<String>, Problem> {
     Ok(Some(scalar.0))
 }
 
-/// Reads a string, number or boolean as text. If there is none, fails with an error that contains `name`.
+/// Reads a string, number or boolean as text. If the body is empty or `null`, fails with an error that
+/// contains `name`.
 pub async fn required_scalar(body: Body, name: &str) -> Result<String, Problem> {
     let text = scalar(body).await?;
     text.ok_or_else(|| Problem::invalid("", format!("The {name} field is required.")))

@@ -1,6 +1,6 @@
 //! Shoko's v3 API. Find a route by its URL here; the handlers are in one file for each resource.
 //!
-//! `v1` and `web_ui` list their own routes, because settings switch these on.
+//! The modules `v1` and `web_ui` list their own routes, because these routes are served only if a setting enables them.
 
 pub mod auth;
 pub mod expiry;

@@ -22,10 +22,10 @@ pub async fn read(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
 
 /// Change the caller's user.
 ///
-/// Absent members are not changed. Only administrators may change `Username`, `IsAdmin`, `CommunitySites` and
+/// Absent fields are not changed. Only administrators may change `Username`, `IsAdmin`, `CommunitySites` and
 /// `RestrictedTags`.
 #[utoipa::path(put, path = "/api/v3/User/Current", tag = "User",
-    request_body(content = UserBody, description = "The members to change.", example = json!(UserBody::example())),
+    request_body(content = UserBody, description = "The fields to change.", example = json!(UserBody::example())),
     responses((status = 200, description = "The changed user.", body = User, example = json!(User::example()))))]
 pub async fn put(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let id = caller.holder.user_id;

@@ -1,4 +1,4 @@
-//! Problems with Shoko's own texts, for errors that Shoko describes differently from this service.
+//! Problems that contain Shoko's own texts, for errors that Shoko words differently from `crate::error`.
 
 use actix_web::http::StatusCode;
 

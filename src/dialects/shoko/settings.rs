@@ -14,7 +14,7 @@ use crate::web::problem::Problem;
 use crate::web::responses::Forbidden;
 
 fn settings(web_ui: &str) -> Value {
-    // Without an `AniDb` object the web UI's settings pages crash.
+    // Without an `AniDb` object, the settings pages of the web UI crash.
     json!({"WebUI_Settings": web_ui, "AniDb": {"Username": ""}})
 }
 
@@ -42,7 +42,7 @@ pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Re
     Ok(HttpResponse::Ok())
 }
 
-/// Returns the value that an operation stores.
+/// Returns the web UI's settings that a patch operation stores. Fails if the operation concerns anything else.
 fn web_ui_value(operation: &PatchOperation) -> Result<&str, Problem> {
     let (path, value) = match operation {
         PatchOperation::Add(add) => (&add.path, &add.value),

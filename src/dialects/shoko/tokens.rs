@@ -42,9 +42,10 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
 
 /// List the caller's keys. Administrators can list the keys of all users.
 #[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
-    params(("showAll" = Option<bool>, Query, description = "List the keys of all users. Only for administrators.", example = false)),
-    responses((status = 200, description = "The keys, without their secret part.", body = Vec<ListedToken>,
-        example = json!(ListedToken::examples())), (status = 400, response = BadRequest)))]
+    params(("showAll" = Option<bool>, Query, example = false,
+        description = "Whether to list the keys of all users. Has no effect if the caller is not an administrator.")),
+    responses((status = 200, description = "Information about the keys, but not the keys themselves.",
+        body = Vec<ListedToken>, example = json!(ListedToken::examples())), (status = 400, response = BadRequest)))]
 pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl Responder, Problem> {
     let filter = match query.boolean("showAll")? {
         Some(true) => KeyFilter::All,
@@ -82,7 +83,7 @@ pub async fn invalidate(
 /// If callers change their own password, the presented key is revoked too.
 #[utoipa::path(post, path = "/api/v3/Auth/ChangePassword", tag = "Auth",
     params(("userID" = Option<i32>, Query, example = 1,
-        description = "The user; the caller by default. Only administrators may specify another user.")),
+        description = "The user's id. The default is the caller's own. Only administrators may specify another user.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
     responses((status = 200, description = "The password is changed, and all keys of the user are revoked."),

@@ -69,7 +69,8 @@ pub struct SignInRequest {
     /// The name of the device that gets the key. Case and surrounding blanks do not matter.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     device: Option<Text>,
-    /// When the key expires: `30m`, `24h`, `7d`, an ISO 8601 duration, or a date and time (UTC without an offset).
+    /// When the key expires: `30m`, `24h`, `7d`, an ISO 8601 duration, or a date and time. A time without an offset is
+    /// in UTC. Without this field, the key never expires.
     #[schema(value_type = Option<String>)]
     expires: Option<Text>,
 }
@@ -197,7 +198,7 @@ impl From<IssuedKey> for AuthToken {
     }
 }
 
-/// A key without its secret part.
+/// Information about a key, but not the key itself.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListedToken {
@@ -214,7 +215,7 @@ pub struct ListedToken {
 }
 
 impl ListedToken {
-    /// Sorts keys by user, then by device, then by expiry. Lasting keys come last.
+    /// Sorts keys by user, then by device, then by expiry. The lasting keys of a device come last.
     #[must_use]
     pub fn sorted(mut keys: Vec<KeyInfo>) -> Vec<Self> {
         keys.sort_by_cached_key(|key| {

@@ -26,9 +26,9 @@ pub struct User {
     community_sites: Vec<String>,
     /// Stored for clients; has no effect.
     restricted_tags: Vec<i32>,
-    /// A data URL, or empty. Stored for clients.
+    /// The user's picture as a data URL, or empty. Stored for clients; has no effect.
     avatar: String,
-    /// Comma-separated. Stored for clients.
+    /// The user's names in Plex, separated by commas. Stored for clients; has no effect.
     plex_usernames: String,
 }
 
@@ -70,14 +70,14 @@ pub struct UserBody {
     community_sites: Option<Vec<String>>,
     /// Stored for clients; has no effect.
     restricted_tags: Option<Vec<i32>>,
-    /// A data URL, or empty. Stored for clients.
+    /// The user's picture as a data URL, or empty. Stored for clients; has no effect.
     avatar: Option<String>,
-    /// Comma-separated. Stored for clients.
+    /// The user's names in Plex, separated by commas. Stored for clients; has no effect.
     plex_usernames: Option<String>,
 }
 
 impl UserBody {
-    /// Validates a new user and returns it with its password.
+    /// Validates a new user and returns the user and the password.
     pub fn check_new(mut self) -> Result<(NewUser, SecretText), Problem> {
         let mut errors = Errors::default();
         // Shoko checks the name only if there is a password.
@@ -154,7 +154,7 @@ impl UserBody {
     /// Returns the members of `user` that `patch` changes, with their new values. Names of members match in any case.
     ///
     /// Each operation must concern a member or an item of a member. The operations `move` and `copy` are rejected,
-    /// because a small patch could produce a large user with them.
+    /// because with them, a small patch could produce a large user.
     pub fn patched(user: &model::User, patch: Patch) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem::invalid("", text);
         if patch.0.len() > MAX_OPERATIONS {
@@ -187,8 +187,8 @@ impl UserBody {
 /// The maximum number of operations in a JSON Patch, more than any client sends.
 const MAX_OPERATIONS: usize = 100;
 
-/// Rewrites an operation for `document`. The first member of its path gets the case that it has in `document`. The
-/// removal of a member becomes its replacement with an empty value.
+/// Rewrites an operation so that it can be applied to `document`. The member that its path names gets the case that it
+/// has in `document`. An operation that removes the member becomes one that sets the member to an empty value.
 fn adapt(mut operation: PatchOperation, document: &Value) -> Result<PatchOperation, Problem> {
     let path = match &mut operation {
         PatchOperation::Add(add) => &mut add.path,

@@ -47,10 +47,10 @@ pub async fn read(auth: Data<Auth>, _admin: Admin, id: Path<String>) -> Result<i
     Ok(Json(User::from(user)))
 }
 
-/// Change a user. Absent members are not changed.
+/// Change a user. Absent fields are not changed.
 #[utoipa::path(put, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
-    request_body(content = UserBody, description = "The members to change.", example = json!(UserBody::example())),
+    request_body(content = UserBody, description = "The fields to change.", example = json!(UserBody::example())),
     responses((status = 200, description = "The changed user.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
 pub async fn put(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body) -> Result<impl Responder, Problem> {

@@ -1,5 +1,5 @@
-//! `/v1/User`: the login of Shoko Desktop, which does not use keys. It shows the names of all users to everyone, so it
-//! is off by default. The rest of v1 is not supported.
+//! `/v1/User`: the login of Shoko Desktop, which does not use keys. These routes show the names of all users to
+//! everyone, so they are off by default. The rest of Shoko's v1 API is not supported.
 
 use actix_web::web::{Data, Path};
 use actix_web::{Either, HttpResponse, Responder};
@@ -36,7 +36,7 @@ pub struct JMMUser {
     username: String,
     /// Always empty.
     password: &'static str,
-    /// 1 for administrators.
+    /// 1 if the user is an administrator, otherwise 0.
     is_admin: u8,
     /// Always 0: `AniDB` is not supported.
     #[serde(rename = "IsAniDBUser")]
@@ -45,7 +45,7 @@ pub struct JMMUser {
     is_trakt_user: u8,
     /// Always empty.
     hide_categories: &'static str,
-    /// 1 for administrators, like `IsAdmin`.
+    /// 1 if the user is an administrator, otherwise 0, like `IsAdmin`.
     can_edit_server_settings: u8,
     /// Always empty.
     plex_users: &'static str,

@@ -1,4 +1,5 @@
-//! Zettelstore's login: a client gets a token that is valid for some minutes and renews it before it expires.
+//! Zettelstore's login: a client gets a token that is valid for a limited time (10 minutes by default), and renews the
+//! token before it expires.
 //!
 //! A token is an expiring key of the device `Zettelstore`.
 
@@ -27,9 +28,10 @@ use types::Token;
 
 /// The device of all tokens.
 const DEVICE: &str = "Zettelstore";
-/// The shortest time from the password check to the response. It applies when the check takes most of the delay.
+/// The minimum time from the end of the password check to the response, before the jitter is applied. It matters only
+/// if the check has taken most of the login delay.
 const MIN_DELAY: Duration = Duration::from_millis(100);
-/// The maximum by which the delay varies in either direction.
+/// The maximum jitter: each delay is lengthened or shortened by a random time of at most this length.
 const MAX_JITTER: Duration = Duration::from_millis(50);
 
 /// Zettelstore's wire protocol.
@@ -66,7 +68,7 @@ pub fn routes(config: &mut ServiceConfig, settings: ZettelstoreSettings) {
 #[openapi(
     info(
         title = "shoko-auth: Zettelstore",
-        description = "Zettelstore's login: returns a token that is valid for some minutes."
+        description = "Zettelstore's login: returns a token that is valid for a limited time (10 minutes by default)."
     ),
     paths(log_in, renew, command)
 )]
@@ -74,14 +76,14 @@ pub struct Document;
 
 /// Log in and get a token.
 ///
-/// Send the name and the password in a form or with HTTP Basic. If the form has a name, HTTP Basic is ignored.
+/// Send the name and the password in a form or with HTTP Basic. If the form contains a name, HTTP Basic is ignored.
 #[utoipa::path(post, path = "/a", operation_id = "authenticate", tag = "Zettelstore", security((), ("Basic" = [])),
     request_body(content = Option<types::LoginForm>, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
         (status = 400, description = "The form cannot be parsed."),
         (status = 401, description = "The user name or the password is missing or wrong."),
-        (status = 403, description = "Authentication is not active."),
+        (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`)."),
         (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many failed logins."),
         (status = 503, description = "The service is unavailable.")))]
@@ -123,7 +125,7 @@ async fn log_in(
     responses(
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
         (status = 400, description = "The token is missing or invalid."),
-        (status = 403, description = "Authentication is not active."),
+        (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`)."),
         (status = 503, description = "The service is unavailable.")))]
 async fn renew(
     auth: Data<Auth>,
@@ -145,7 +147,7 @@ async fn renew(
 #[utoipa::path(post, path = "/x", operation_id = "command", tag = "Zettelstore", security(("Bearer" = [])),
     params(("cmd" = String, Query, description = "`authenticated`", example = "authenticated")),
     responses(
-        (status = 200, description = "No login is required."),
+        (status = 200, description = "Tokens are not checked (`SHOKO_AUTH_ZETTELSTORE_AUTH` is not `on`)."),
         (status = 204, description = "The token is valid."),
         (status = 400, description = "There is no such command."),
         (status = 401, description = "The token is missing or invalid."),

@@ -32,7 +32,8 @@ impl Token {
         Self(format!("(\"Bearer\" \"{key}\" {seconds})"))
     }
 
-    /// Returns the placeholder token that a server without login gives to every client. It is never checked.
+    /// Returns the placeholder token that a server without login gives to every client. It is never checked. Its
+    /// lifetime is about ten years.
     pub fn free_access() -> Self {
         Self("(\"Bearer\" \"freeaccess\" 316224000)".to_owned())
     }

@@ -1,4 +1,4 @@
-//! Zulip's authentication: HTTP Basic with the user's name or e-mail address, and the key as password.
+//! Zulip's authentication: HTTP Basic with the user's name or e-mail address, and the key as the password.
 
 use actix_web::dev::Payload;
 use actix_web::web::Data;

@@ -61,7 +61,7 @@ impl ZulipError {
             .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"zulip\""))
     }
 
-    /// Creates a 405 for a route that allows one method.
+    /// Creates a 405 for a route that allows only `method`.
     pub fn only(method: &'static str) -> Self {
         let mut error = Self::without_code(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         error.details.push(("allowed_methods", json!([method])));

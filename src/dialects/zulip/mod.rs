@@ -80,8 +80,8 @@ pub struct Document;
 
 /// Log in and get the user's key.
 ///
-/// Send the parameters in a form. They are also accepted in the query, where passwords may end up in logs. The form
-/// overrides the query. A JSON body is ignored.
+/// Send the parameters in a form. They are also accepted in the query, but a password in the query may end up in logs.
+/// The form overrides the query. A JSON body is ignored.
 #[utoipa::path(post, path = "/api/v1/fetch_api_key", operation_id = "fetchApiKey", tag = "Zulip", security(()),
     request_body(content = types::LoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -120,7 +120,8 @@ async fn fetch_api_key(
 
 /// Get any user's key, for development.
 ///
-/// If the route is not switched on, the response is always 400.
+/// Available only with `SHOKO_AUTH_ZULIP_DEV_LOGIN=on`, and only to programs on the server's machine. Otherwise the
+/// response is always 400.
 #[utoipa::path(post, path = "/api/v1/dev_fetch_api_key", operation_id = "devFetchApiKey", tag = "Zulip", security(()),
     request_body(content = types::DevLoginForm, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -170,7 +171,7 @@ async fn server_settings(state: Data<ZulipState>, request: HttpRequest) -> impl 
 #[utoipa::path(get, path = "/api/v1/users/me", operation_id = "ownUser", tag = "Zulip", security(("Basic" = [])),
     responses(
         (status = 200, description = "The user.", body = Success<OwnUser>, content_type = "application/json"),
-        (status = 400, description = "The request does not use HTTP Basic."),
+        (status = 400, description = "The scheme is not HTTP Basic."),
         (status = 401, description = "The key is missing or invalid."),
         (status = 503, description = "The service is unavailable.")))]
 async fn own_user(caller: ZulipCaller) -> impl Responder {
@@ -182,7 +183,7 @@ async fn own_user(caller: ZulipCaller) -> impl Responder {
     security(("Basic" = [])),
     responses(
         (status = 200, description = "The new key.", body = Success<NewKey>, content_type = "application/json"),
-        (status = 400, description = "The request does not use HTTP Basic."),
+        (status = 400, description = "The scheme is not HTTP Basic, or the presented key has an expiry."),
         (status = 401, description = "The key is missing or invalid."),
         (status = 503, description = "The service is unavailable.")))]
 async fn regenerate(auth: Data<Auth>, caller: ZulipCaller) -> Result<impl Responder, ZulipError> {
@@ -202,7 +203,8 @@ async fn fetched(auth: &Data<Auth>, issued: IssuedKey) -> Result<Success<Fetched
 }
 
 /// Returns the headers `X-RateLimit-*`: the limit, how many attempts are left, and when the next one is possible.
-/// Returns no headers if the attempt failed for a reason other than the credentials or a limit.
+/// Returns no headers if the throttle is off, or if the attempt failed for a reason other than wrong credentials, a
+/// disabled user or a limit.
 async fn rate_limits(
     auth: &Data<Auth>,
     user: Name,
@@ -218,7 +220,8 @@ async fn rate_limits(
     let Ok(Some(left)) = call(auth, move |auth| auth.attempts_left(&user, &context)).await else {
         return Vec::new();
     };
-    // The count does not consider the limit of the network. A client that has to wait has no attempts left.
+    // The count ignores the limit of the network, so it may be positive although the client has to wait. Such a client
+    // has no attempts left.
     let left = if wait.is_zero() { left } else { 0 };
     let reset = SystemTime::now() + wait;
     let reset = reset.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -247,8 +250,8 @@ fn is_local_request(request: &HttpRequest) -> bool {
     is_local && !request.headers().keys().any(is_sent_by_proxies_or_browsers)
 }
 
-/// Returns the URL of this server as the client knows it, from the `Host` header. The scheme is always http, so the
-/// public URL must be set behind a proxy that terminates TLS.
+/// Returns the URL of this server as the client knows it, from the `Host` header. The scheme is always http. A
+/// server behind a proxy that terminates TLS therefore needs `SHOKO_AUTH_PUBLIC_URL`.
 fn request_base_url(request: &HttpRequest) -> Option<Url> {
     let host = request.headers().get(HOST)?.to_str().ok()?;
     let url = Url::parse(&format!("http://{host}")).ok()?;

@@ -29,7 +29,7 @@ pub struct Success<T> {
     #[serde(flatten)]
     #[schema(inline)]
     content: T,
-    /// The parameters that the route does not use.
+    /// The names of the parameters that the route does not use.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     ignored_parameters_unsupported: BTreeSet<String>,
 }
@@ -74,7 +74,7 @@ impl<T: Serialize> Responder for Success<T> {
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Reads the parameters of a request. A body that is not a form has none.
+    /// Reads the parameters of a request from its query and its form. A body that is not a form is ignored.
     pub async fn of(request: &HttpRequest, body: Body) -> Result<Self, ZulipError> {
         let form = body
             .form_text()
@@ -166,7 +166,7 @@ pub struct OwnUser {
     is_owner: bool,
     is_guest: bool,
     is_billing_admin: bool,
-    /// 200 for administrators, 400 for other users.
+    /// Zulip's code for the role: 200 (administrator) or 400 (member).
     role: u16,
     is_bot: bool,
     is_active: bool,
@@ -229,7 +229,7 @@ pub struct ServerSettings {
     require_email_format_usernames: bool,
     /// The URL of the server.
     realm_url: String,
-    /// The URL of the server, under the former name of this member.
+    /// The URL of the server, under the former name of this field.
     realm_uri: String,
     realm_name: &'static str,
     realm_icon: String,
