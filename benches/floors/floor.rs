@@ -1,6 +1,6 @@
-//! The floor for verification in `scripts/bench`: a bare actix handler that returns the response of
-//! `GET /api/auth/verify` without checking anything. It has as many workers as the server. The argument is the address
-//! to listen on.
+//! The floor for verification in `scripts/bench`: a bare actix server that responds to `GET /api/auth/verify` as
+//! `shoko-auth` does, but without checking anything. It has as many workers as `shoko-auth`. The argument is the
+//! address to listen on.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stored = passwords.hash("correct password")?;
     let start = Instant::now();
     let check = || {
-        // Each thread measures its own time, up to the end of its last check. So no check is counted in part.
+        // Each thread measures its own time, up to the end of its last check, so that every counted check is complete.
         let mut checks = 0_u32;
         while start.elapsed() < Duration::from_secs(seconds) {
             assert!(passwords.check("correct password", Some(&stored)));

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// Texts in the source code. Each comes with the path prefixes of the only files that may contain it.
+/// Texts that only some source files may contain, each with the path prefixes of those files.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("diesel", &["store/", "auth/import/shoko_database.rs"]),
     (
@@ -88,7 +88,7 @@ impl Source {
         path.split('/').collect()
     }
 
-    /// Returns the paths that the code names with `crate::` or `super::`, each from the root of the crate.
+    /// Returns the paths in the code that begin with `crate::` or `super::`, each resolved from the root of the crate.
     fn used(&self) -> Vec<Vec<&str>> {
         let mut found = Vec::new();
         for (start, _) in self

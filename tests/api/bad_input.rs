@@ -135,7 +135,7 @@ fn malformed_headers_are_rejected(backend: Backend) {
     assert_eq!(
         statuses(&exchange(&app, b"GET /health/live HTTP/1.1\r\n\r\n")).len(),
         1,
-        "without a Host header"
+        "a request without a Host header gets one response"
     );
     for headers in [
         vec![("Content-Type", "application/json"), ("Content-Type", "text/plain")],
@@ -198,7 +198,7 @@ fn of_two_keys_in_one_request_the_header_authenticates_and_the_query_is_revoked(
     );
     assert!(
         app.accepts(&one) && !app.accepts(&two),
-        "the query names the key to revoke"
+        "only the key in the query is revoked"
     );
     app.delete(&format!("/api/auth?apikey={one}&apikey={two}"))
         .send()
@@ -215,7 +215,7 @@ fn queries_are_read_in_every_encoding(backend: Backend) {
     assert_eq!(
         app.get(&format!("/api/auth/verify?apikey=+{key}+")).send().status,
         200,
-        "a plus sign is a space"
+        "a plus sign in a query stands for a space"
     );
     for query in [
         "apikey=%",

@@ -1,7 +1,8 @@
 //! Runs the cases in `tests/contract/cases-shoko.json`. The file explains its format under `case_keys` and
 //! `expect_keys`.
 //!
-//! `sleep_until_expired` moves the clock of the server instead of sleeping. `within_ms` is real time.
+//! For `sleep_until_expired`, this runner advances the server's clock instead of sleeping. `within_ms` is measured in
+//! real time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +45,7 @@ fn every_case_passes(backend: Backend) {
 }
 
 /// The lifetime of imported keys. It replaces the file's `expires_in_s`, which is short because other runners sleep
-/// until the key expires. On a busy machine, the import itself can take that long.
+/// until the key expires. On a busy machine, such a key could expire before its import is done.
 const IMPORTED_LIFETIME: TimeDelta = TimeDelta::hours(1);
 
 /// The server of one case, and the values of the placeholders in the case.
@@ -245,7 +246,7 @@ fn check_one(response: &Response, name: &str, wanted: &Value) -> Result<(), Stri
             };
             ensure(found == wanted, found)
         }
-        "body" => ensure(wanted == &response.text(), "another body"),
+        "body" => ensure(wanted == &response.text(), "the body differs"),
         "json_subset" => subset(&response.json(), wanted),
         "json_keys_exact" => {
             let json = response.json();
@@ -256,7 +257,7 @@ fn check_one(response: &Response, name: &str, wanted: &Value) -> Result<(), Stri
             ensure(expected == keys, format!("{keys:?}"))
         }
         "body_regex" => members(&json!({"": wanted}))
-            .try_for_each(|(_, pattern)| ensure(matches(&pattern, &response.text()), "another body")),
+            .try_for_each(|(_, pattern)| ensure(matches(&pattern, &response.text()), "the body does not match")),
         "body_lacks" => strings(wanted).try_for_each(|text| ensure(!response.text().contains(text), text)),
         "json_type" => members(wanted).try_for_each(|(path, kind)| {
             let json = response.json();
@@ -291,7 +292,10 @@ fn check_problem(response: &Response, wanted: &Value) -> Result<(), String> {
     let kind = response.header("content-type").unwrap_or_default();
     ensure(kind.starts_with("application/problem+json"), kind)?;
     let problem = response.json();
-    ensure(problem["status"] == response.status, "the body has another status")?;
+    ensure(
+        problem["status"] == response.status,
+        "the status in the body differs from the HTTP status",
+    )?;
     ensure(
         problem["type"].is_string() && problem["title"].is_string(),
         "type or title is missing",

@@ -9,8 +9,8 @@ use test_support::{Backend, Client, TestDatabase, apply, both_databases};
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, Server, TestApp, UseDatabase};
 
-/// The longest time before a server notices a change by another process. It holds even on a busy machine, because a
-/// server whose change feed is stale does not use its cache.
+/// The longest time before a server notices a change by another process. This limit holds even on a busy machine,
+/// because a server whose change feed is stale does not use its cache.
 const MAX_CHANGE_DELAY: Duration = Duration::from_millis(100);
 
 /// Waits until every server must have noticed the changes that other processes have made. This sleeps instead of
@@ -22,7 +22,7 @@ pub fn wait_for_change_feed() {
 /// Returns the state of the change feed as the server reports it.
 fn feed_state(server: &Client) -> String {
     let response = server.get("/health/ready").send();
-    assert_eq!(response.status, 200, "the server is ready without the feed, too");
+    assert_eq!(response.status, 200, "the server is ready even if the feed is down");
     response.json()["changeFeed"].as_str().unwrap().to_owned()
 }
 
@@ -56,7 +56,7 @@ const BY_HAND: &[(&str, Option<&str>)] = &[
     ("DELETE FROM api_keys", None),
 ];
 
-/// Only SQLite has `REPLACE`. This statement does not run triggers for the rows that it deletes.
+/// Only SQLite has `REPLACE`. It does not run delete triggers for the rows that it replaces.
 #[test]
 fn a_replace_statement_on_sqlite_invalidates_cached_keys() {
     let app = TestApp::on(Backend::Sqlite);
@@ -101,7 +101,7 @@ fn sql_statements_by_hand_invalidate_cached_keys(backend: Backend) {
 fn a_cached_key_costs_no_query(backend: Backend) {
     let app = TestApp::on(backend);
     let key = app.admin_key();
-    // On a busy machine, the change feed can be stale for a while. During that time, nothing is cached.
+    // Retry: on a busy machine, the change feed can be stale for a while, and nothing is cached during that time.
     wait_until("a key is accepted without its table", || {
         assert!(owner_of(&app, &key).is_some());
         app.database.execute("ALTER TABLE api_keys RENAME TO elsewhere");

@@ -76,7 +76,7 @@ fn pages_of_an_unlisted_origin_cannot_call(backend: Backend) {
     assert_eq!(
         (response.status, allowed(&response)),
         (200, None),
-        "without the header the browser hides the response from the page"
+        "without the header, the browser hides the response from the page"
     );
     assert_eq!(app.request("OPTIONS", "/api/auth").send().status, 405, "no preflight");
 }

@@ -1,6 +1,6 @@
 //! Runs the cases in `tests/contract/cases-zulip-zettelstore.json`. The file explains its format under `format`.
 //!
-//! `sleep_ms` moves the clock of the server instead of sleeping. `elapsed_ms` is real time.
+//! For `sleep_ms`, this runner advances the server's clock instead of sleeping. `elapsed_ms` is measured in real time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -153,9 +153,9 @@ impl World {
         Ok(())
     }
 
-    /// Sends the request of a step, and returns the response and its time in milliseconds. If the time is above the
-    /// upper limit, sends the request again, because a busy machine can slow down any response. A time below the lower
-    /// limit is returned at once.
+    /// Sends the request of a step, and returns the response and the time that it took, in milliseconds. Because a busy
+    /// machine can slow down any response, the request is repeated while the time is above the upper limit of
+    /// `elapsed_ms`. A time below the lower limit is returned at once.
     fn send_until_fast(&self, step: &Value) -> (Response, u64) {
         wait_for("a response within its time limit", || {
             let start = Instant::now();

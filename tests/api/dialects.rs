@@ -90,7 +90,7 @@ pub fn token(response: &Response) -> (String, u64) {
     (parts[1].trim_matches('"').to_owned(), parts[2].parse().unwrap())
 }
 
-/// Asserts that this is an error of Zulip's API, and returns it.
+/// Asserts that the response is an error of Zulip's API with this status and code, and returns its body.
 #[track_caller]
 pub fn zulip_error(response: &Response, status: u16, code: &str) -> Value {
     let json = response.json();
@@ -160,7 +160,7 @@ fn the_throttle_counts_across_dialects(backend: Backend) {
     assert_eq!(
         zulip("pw").header("x-ratelimit-remaining").as_deref(),
         Some("5"),
-        "a success clears the count"
+        "a successful login clears the failures"
     );
 }
 
@@ -196,7 +196,7 @@ fn no_dialect_extends_an_expiring_key(backend: Backend) {
     let session = session["Token"].as_str().unwrap();
     let (same, seconds) = token(&app.renew(session));
     assert!(same == session && seconds <= 120, "{seconds}");
-    // A key of a device named "Zettelstore" is not renewable.
+    // The device name "Zettelstore" does not make a key renewable: its expiry stays the same.
     let wanted = json!({"device": "Zettelstore", "expires": "1m"});
     let issued = app
         .post("/api/v3/Auth/GenerateToken")

@@ -9,7 +9,7 @@ fn committed() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json")).unwrap()
 }
 
-/// Returns the path, the method and the description of every operation.
+/// Returns every operation: its path, its method and the object that describes it.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {
@@ -63,7 +63,7 @@ fn the_document_contains_everything_that_a_code_generator_needs() {
             "text/json",
             "application/*+json",
         ];
-        assert_eq!(types, expected, "generated clients send the first type");
+        assert_eq!(types, expected, "generated clients send the first type in the list");
     }
     assert!(
         !id("apiAuthDelete").unwrap().2["security"]

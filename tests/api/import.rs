@@ -28,11 +28,11 @@ fn content(database: &TestDatabase) -> Vec<String> {
     [database.texts(users), database.texts(keys)].concat()
 }
 
-/// Returns the outcome of a row in the report, and the remarks about the row.
+/// Returns what the report says about one row of a table: the row's outcome, and the remarks about it.
 pub fn row<'a>(report: &'a Value, table: &str, id: i64) -> (&'a str, String) {
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["table"] == table && row["row"] == id);
-    let row = row.unwrap_or_else(|| panic!("nothing about {table} {id} in {report:#}"));
+    let row = row.unwrap_or_else(|| panic!("the report has no row {table} {id}: {report:#}"));
     let remarks = row["remarks"]
         .as_array()
         .unwrap()
@@ -41,7 +41,7 @@ pub fn row<'a>(report: &'a Value, table: &str, id: i64) -> (&'a str, String) {
     (row["done"].as_str().unwrap(), remarks.collect::<Vec<_>>().join("; "))
 }
 
-/// Returns the device of a key, if it is valid.
+/// Returns the device of a key, or `None` if the key is not valid.
 fn device_of(server: &Server, key: &str) -> Option<String> {
     let response = server.get("/api/auth/verify").header("apikey", key).send();
     response.header("Remote-Device")
@@ -299,7 +299,7 @@ fn an_administrator_who_has_logged_in_stays_and_receives_the_imported_keys(backe
     assert_eq!(
         app.log_in(ADMIN, ADMIN_PASSWORD, "d").status,
         200,
-        "a merged user keeps the password"
+        "a merged user keeps the existing password"
     );
     assert_eq!(
         (app.admin_key(), device_of(&app, &key(1)).as_deref()),

@@ -75,7 +75,7 @@ fn a_database_that_shoko_has_open_is_read_without_writing_any_file(backend: Back
     );
     shoko.execute("ROLLBACK");
     assert_eq!(look(), before);
-    // A copy without the `-shm` file, which is easily forgotten.
+    // Copy the database without its `-shm` file, which users easily forget to copy.
     let copy = tempfile::tempdir().unwrap();
     for (path, bytes) in &before {
         fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();

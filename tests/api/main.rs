@@ -50,7 +50,7 @@ mod operations;
 mod overload;
 /// The requests of real clients, byte for byte.
 mod real_clients;
-/// Shoko's own responses, in `tests/contract/recorded-*.json`.
+/// Comparisons with Shoko's own responses, which are in `tests/contract/recorded-*.json`.
 mod recorded;
 /// Revoking a key.
 mod revoke;

@@ -9,7 +9,8 @@ use test_support::{Backend, Client, TestDatabase};
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase};
 
-/// The server's time limit for a database call. A request that needs an offline database must fail sooner.
+/// The server's time limit for a database call. While the database is offline, a request that
+/// needs it must fail sooner.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 const UNKNOWN_KEY: &str = "00000000-0000-4000-8000-000000000000";

@@ -7,10 +7,10 @@ use test_support::{Backend, Response, apply, both_databases};
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
 use crate::throttle::throttling;
 
-/// A number of rounds that takes about a tenth of a second, so that few logins fit into the queue.
+/// A number of rounds with which one hash takes about a tenth of a second, so that few logins fit into the queue.
 const SLOW: u32 = 1_000_000;
 
-/// Sends a login and does not wait for the response. Each `number` stands for another user and another address.
+/// Sends a login and does not wait for the response. Each `number` stands for a different user and a different address.
 fn begin_login(app: &TestApp, number: usize) -> TcpStream {
     let body = format!(r#"{{"user":"name {number}","pass":"wrong","device":"d"}}"#);
     let mut stream = TcpStream::connect(app.address()).unwrap();
@@ -34,7 +34,8 @@ fn logins_without_room_in_the_queue_are_rejected_and_abandoned_ones_are_not_hash
         throttling(settings);
         settings.core.pbkdf2_rounds = SLOW;
     });
-    // The throttle records each attempt before its password is checked, and settles it afterward.
+    // Counts the names whose attempts meet a condition. The throttle records an attempt before its password is checked
+    // and settles it afterward, so `pending > 0` means that a login is still waiting.
     let count = |condition: &str| {
         let sql = format!("SELECT account AS text FROM login_failures WHERE account LIKE 'name %' AND {condition}");
         app.database.texts(&sql).len()

@@ -68,7 +68,7 @@ fn nakamori_does_not_escape(backend: Backend) {
     assert_eq!(
         apikey(&post(PASSWORD, Some("00000000-0000-4000-8000-000000000000"))),
         key,
-        "an invalid key does not disturb a login"
+        "a login ignores an invalid key"
     );
     for password in [r#"with"quote"#, r"with\quack"] {
         assert_eq!(post(password, None).status, 400, "{password}");

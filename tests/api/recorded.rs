@@ -38,8 +38,8 @@ struct Difference {
     recording: Option<String>,
     #[serde(default)]
     steps: Vec<String>,
-    /// Each change has the form `fact: value in Shoko -> value here`. `*` instead of Shoko's value stands for any
-    /// value. `*` alone stands for any change.
+    /// Each change has the form `fact: value in Shoko -> value here`. A fact is a name such as `status`, or the path of
+    /// a value in the body. `*` instead of Shoko's value stands for any value. `*` alone stands for any change.
     changes: Vec<String>,
 }
 
@@ -63,7 +63,8 @@ fn responses_differ_from_shokos_only_as_listed(backend: Backend) {
         for step in &steps {
             let (shoko, here) = (facts_of_shoko(step), facts(&run.play(step)));
             for (fact, expected) in &shoko {
-                // If a fact is missing here, the members or a number of items differ, too.
+                // A missing fact is not a change of its own: the `members` or a number of items differ as well, and
+                // these are compared.
                 let Some(found) = here.get(fact).filter(|found| *found != expected) else {
                     continue;
                 };

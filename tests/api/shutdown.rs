@@ -53,7 +53,10 @@ fn read_answer(stream: &mut TcpStream) -> String {
         match stream.read(&mut byte) {
             Ok(1) => response.push(byte[0]),
             _ if response.is_empty() => return String::new(),
-            end => panic!("{end:?} in the middle of {}", String::from_utf8_lossy(&response)),
+            end => panic!(
+                "the response breaks off with {end:?} after {}",
+                String::from_utf8_lossy(&response)
+            ),
         }
     }
 }
@@ -120,7 +123,7 @@ fn a_signal_stops_the_server_after_running_requests(backend: Backend) {
 #[apply(both_databases!)]
 fn during_the_shutdown_grace_the_server_is_not_ready_but_serves(backend: Backend) {
     let database = TestDatabase::create(backend);
-    // The grace is longer than the test, so the server is killed at the end of the test.
+    // The shutdown grace is longer than the test, so the server still runs at the end of the test and is killed.
     let server = start_server(&database, "5m");
     let ready = || server.get("/health/ready").send();
     assert_eq!(ready().status, 200);
@@ -150,7 +153,7 @@ fn a_stop_under_load_loses_no_accepted_request(backend: Backend) {
     let database = TestDatabase::create(backend);
     let (answered, stopped) = (AtomicU32::new(0), Mutex::new(None));
     thread::scope(|scope| {
-        // A failing test drops the server inside the scope, so that the clients stop.
+        // If the test fails, the server is dropped before the scope waits for the clients, so that they stop.
         let mut server = start_server(&database, "0s");
         for connection in ["close", "keep-alive", "close", "keep-alive"] {
             let address = server.address().to_owned();
@@ -220,7 +223,7 @@ fn slow_clients_are_disconnected_and_do_not_block_others() {
         }
         assert_eq!(app.log_in(ADMIN, ADMIN_PASSWORD, DEVICE).status, 200);
         logins += 1;
-        // The pace of a slow client.
+        // A slow client sends one byte per second.
         sleep(Duration::from_secs(1));
     }
     assert!(

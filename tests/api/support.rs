@@ -175,7 +175,7 @@ impl TestApp {
         }
     }
 
-    /// Creates a user on the command line while the server runs. One character is enough for the password.
+    /// Creates a user on the command line while the server runs. A password of one character is long enough.
     pub fn add_user(&self, name: &str, password: &str) {
         let created = self.database.run(
             &["user", "add", name, "--password-stdin", "--password-min-length", "1"],

@@ -82,8 +82,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Wraps a command so that its standard input becomes its controlling terminal. The program reads passwords from the
-/// controlling terminal. Without unsafe code, only the command `setsid` can set it.
+/// Wraps a command so that its standard input becomes its controlling terminal, from which the program reads passwords.
+/// Setting the controlling terminal needs unsafe code or, as here, the command `setsid`.
 fn with_controlling_terminal(program: &Command) -> Command {
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]);

@@ -47,7 +47,7 @@ impl std::ops::Deref for ThrottledApp {
     }
 }
 
-/// Logs in from an address.
+/// Logs in with a forwarding header that gives `address` as the client's address.
 fn log_in_from(server: &Client, address: &str, user: &str, password: &str) -> Response {
     let body = json!({"user": user, "pass": password, "device": "d"});
     server
@@ -116,7 +116,7 @@ fn after_five_failures_even_the_correct_password_is_rejected(backend: Backend) {
     assert_eq!(
         log_in_from(&app, USUAL_NETWORK, ADMIN, ADMIN_PASSWORD).status,
         200,
-        "a success clears the count"
+        "a successful login clears the failures"
     );
 }
 
@@ -145,14 +145,14 @@ fn failures_from_other_networks_do_not_lock_out_a_known_network(backend: Backend
     assert_eq!(
         (count(&statuses, 401), count(&statuses, 429)),
         (5, 35),
-        "unknown networks count together"
+        "failures from unknown networks are counted together"
     );
     assert_eq!(log_in_from(&app, "203.0.113.77", ADMIN, ADMIN_PASSWORD).status, 429);
     assert_eq!(log_in_from(&app, USUAL_NETWORK, ADMIN, ADMIN_PASSWORD).status, 200);
     assert_eq!(
         log_in_from(&app, "203.0.113.77", ADMIN, ADMIN_PASSWORD).status,
         429,
-        "a success clears only the count of its network"
+        "a successful login clears only the failures of its own network"
     );
 }
 
@@ -239,7 +239,7 @@ fn forwarding_headers_of_untrusted_peers_are_ignored(backend: Backend) {
     assert_eq!(
         log_in_from(&app, USUAL_NETWORK, ADMIN, ADMIN_PASSWORD).status,
         429,
-        "all requests come from one network"
+        "all requests count for one network, whatever their headers contain"
     );
 }
 

@@ -49,11 +49,7 @@ fn administrators_create_read_change_and_delete_users(backend: Backend) {
         (&put["Username"], &put["RestrictedTags"]),
         (&json!("Rob"), &json!([3, 4]))
     );
-    assert_eq!(
-        put["CommunitySites"],
-        json!(["AniDB"]),
-        "an absent member stays as it is"
-    );
+    assert_eq!(put["CommunitySites"], json!(["AniDB"]), "absent fields are not changed");
     let patch = json!([{"op": "replace", "path": "/isadmin", "value": true},
         {"op": "add", "path": "/CommunitySites/-", "value": "Plex"}, {"op": "test", "path": "/Username", "value": "Rob"}]);
     let patched = ok(&send(&app, "PATCH", "/2", &key, &patch));

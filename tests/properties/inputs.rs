@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Returns the texts of `valid`, some of them with one character added or removed.
+/// Generates texts with `valid`. Adds or removes one character in about a third of them.
 fn nearly(valid: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let change = prop_oneof![2 => Just(None), 1 => any::<(Index, Option<char>)>().prop_map(Some)];
     (valid, change).prop_map(|(valid, change)| {
@@ -19,7 +19,7 @@ fn nearly(valid: impl Strategy<Value = String>) -> impl Strategy<Value = String>
     })
 }
 
-/// Returns up to `max` texts with a separator between them.
+/// Generates texts that consist of up to `max` parts with `separator` between them.
 fn joined(part: impl Strategy<Value = String>, max: usize, separator: &'static str) -> impl Strategy<Value = String> {
     vec(part, 0..=max).prop_map(move |parts| parts.join(separator))
 }

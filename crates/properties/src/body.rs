@@ -36,7 +36,7 @@ pub fn check(input: &[u8]) {
     check_form(text);
 }
 
-/// The members that the checks compare.
+/// The JSON members whose values the checks compare.
 #[derive(Debug, PartialEq)]
 struct Object {
     user: Option<String>,
@@ -82,8 +82,8 @@ fn read_in_two(bytes: &[u8], first: usize) -> Option<Object> {
     read.expect("the whole body is there").ok().map(Object::from)
 }
 
-/// Checks that member names match in any case, and that unknown members are ignored. If several members have the same
-/// name, the last one counts.
+/// Checks that member names match in any case, that unknown members are ignored, and that the last of several members
+/// with the same name counts.
 fn check_object(text: &str, object: &Object) {
     let is_strict = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     assert!(is_strict);
@@ -91,7 +91,7 @@ fn check_object(text: &str, object: &Object) {
     let members = members.expect("an object has braces").trim();
     let comma = if members.is_empty() { "" } else { "," };
 
-    let last = read(&format!(r#"{{{members}{comma}"uSeR":"last"}}"#)).expect("one more member");
+    let last = read(&format!(r#"{{{members}{comma}"uSeR":"last"}}"#)).expect("one more member is allowed");
     assert_eq!((last.user.as_deref(), last.revoke), (Some("last"), object.revoke));
     if object.user.is_some() {
         let first = format!(r#"{{"USER":{{}}{comma}{members}}}"#);
@@ -105,7 +105,11 @@ fn check_object(text: &str, object: &Object) {
     assert_eq!(read(&unknown).as_ref(), Some(object), "unknown members are ignored");
 
     let written = json!({"User": object.user, "revokeapikeys": object.revoke}).to_string();
-    assert_eq!(read(&written).as_ref(), Some(object), "serialized and read again");
+    assert_eq!(
+        read(&written).as_ref(),
+        Some(object),
+        "serializing and reading again changes nothing"
+    );
 }
 
 /// Checks that a password stays as it was sent, and that the user name is trimmed.
@@ -123,8 +127,8 @@ fn check_login(text: &str) {
     let _ = parse_object::<SignInRequest>(text).and_then(SignInRequest::check);
 }
 
-/// Checks that a body that is a single JSON value gives the same text as a member with this value. Serializing the text
-/// and reading it again must not change it.
+/// Checks that a single JSON value is read as the same text whether it is the whole body or the value of a member, and
+/// that serializing this text and reading it again does not change it.
 fn check_scalar(text: &str) {
     let scalar = |text: &str| {
         let body = body("text/json; charset=utf-8", text.as_bytes(), 0);
@@ -139,7 +143,7 @@ fn check_scalar(text: &str) {
     assert_eq!(
         scalar(&json!(found).to_string()),
         Some(Some(found)),
-        "serialized and read again"
+        "serializing and reading again changes nothing"
     );
 }
 
@@ -159,5 +163,5 @@ fn check_form(text: &str) {
     }
     let written = Serializer::new(String::new()).extend_pairs(&found).finish();
     let again = Query::parse_strictly(&written).expect("a serialized form is valid");
-    assert_eq!(found, pairs(&again), "serialized and read again");
+    assert_eq!(found, pairs(&again), "serializing and reading again changes nothing");
 }

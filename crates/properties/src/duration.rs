@@ -1,5 +1,4 @@
-//! Durations in settings, and expiry times in requests. An input is the text of a duration or an expiry
-//! time.
+//! Durations in settings, and expiry times in requests. An input is the text of a duration or an expiry time.
 
 use std::time::Duration;
 
@@ -46,11 +45,11 @@ fn check_expiry(text: &str) {
         expiry_of(&format!("\t{text} "), NOW),
         "white space around it is ignored"
     );
-    // A duration that begins later ends later. A date and time does not depend on `now`.
+    // The same duration must not end earlier if it begins later. A date and time does not depend on `now`.
     let tomorrow = expiry_of(text, NOW + 24 * 60 * 60);
     assert!(
         expiry.is_none() || tomorrow.is_none() || expiry <= tomorrow,
-        "{expiry:?}, but tomorrow {tomorrow:?}"
+        "expires at {expiry:?}, but at {tomorrow:?} if requested a day later"
     );
     if let Some((number, minutes)) = short(text.trim()) {
         let number: Option<i64> = number.parse().ok();

@@ -120,8 +120,12 @@ fn pair(hop: IpAddr) -> String {
 /// - With a spoofed host beside the untrusted hop, the client's address is that hop's or the peer's.
 fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
     let behind = |hop: &str, pairs: &str| sample.with(LinePosition::Behind, hop, pairs).client();
-    assert_eq!(behind(&peer.to_string(), &pair(peer)), client, "behind {peer}");
-    assert_eq!(behind("unknown", "for=unknown"), peer, "behind an unknown hop");
+    assert_eq!(
+        behind(&peer.to_string(), &pair(peer)),
+        client,
+        "with the trusted hop {peer} at the end"
+    );
+    assert_eq!(behind("unknown", "for=unknown"), peer, "with an unknown hop at the end");
     let stranger = |ip: &IpAddr| !sample.trusts(*ip);
     let strangers = ["203.0.113.7", "2001:db8::7"].map(|text| text.parse().unwrap());
     for stranger in strangers.into_iter().filter(stranger).filter(|_| sample.is_forwarded()) {
@@ -134,8 +138,8 @@ fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8])
 }
 
 /// Returns the host that a client sent, in the forms in which proxies pass it on: with quotes, or incorrectly without
-/// quotes. The form without quotes is left out if the host contains a comma. The comma would begin another hop, which
-/// looks like a real one.
+/// quotes. If the host contains a comma, the form without quotes is left out, because the text after the comma would
+/// look like another hop.
 fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     let text = str::from_utf8(spoofed).ok();
     let text = text.filter(|text| HeaderValue::from_str(text).is_ok());
@@ -145,7 +149,8 @@ fn hosts(spoofed: &[u8]) -> impl Iterator<Item = String> {
     quoted.into_iter().chain(bare.map(ToOwned::to_owned))
 }
 
-/// Checks that clients cannot choose their address. At worst, a client gets the address of a trusted proxy.
+/// Checks that a client cannot choose its address by sending forwarding headers itself. At worst, it is taken for a
+/// trusted proxy.
 fn check_text_before_client(sample: &Sample, client: IpAddr, spoofed: &[u8]) {
     let strangers: [IpAddr; 2] = ["198.51.100.9", "2001:db8::9"].map(|text| text.parse().unwrap());
     for spoofed in strangers {

@@ -106,7 +106,7 @@ fn check_order(sample: &Sample, keys: &[Key]) {
         headers: in_front,
     };
     let expected = [std::slice::from_ref(&new), &keys[..keys.len().min(MAX_KEYS - 1)]].concat();
-    assert!(first.keys() == expected, "with a key in front");
+    assert!(first.keys() == expected, "with a new key in the first header");
 
     let last = Sample {
         query: format!("{}&ApiKey={NEW}", sample.query),
@@ -115,7 +115,7 @@ fn check_order(sample: &Sample, keys: &[Key]) {
     let mut expected = keys.to_vec();
     expected.push(new);
     expected.truncate(MAX_KEYS);
-    assert!(last.keys() == expected, "with a key at the end");
+    assert!(last.keys() == expected, "with a new key at the end of the query");
 }
 
 fn check_case(sample: &Sample, keys: &[Key]) {
@@ -127,5 +127,5 @@ fn check_case(sample: &Sample, keys: &[Key]) {
         query: sample.query.to_ascii_uppercase(),
         headers: sample.headers.iter().map(upper).collect(),
     };
-    assert!(upper.keys() == keys, "upper case");
+    assert!(upper.keys() == keys, "a key in upper case is the same key");
 }

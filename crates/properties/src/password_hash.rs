@@ -8,7 +8,7 @@ use shoko_auth::secret::password::{Passwords, ShokoHash};
 
 /// The prefix of the PHC string of an imported hash.
 const IMPORTED_PREFIX: &str = "$shoko-sha512";
-/// No password is checked against a hash with more rounds, because that would take too long.
+/// The checks hash no password with more rounds than this, because that would take too long.
 const MAX_ROUNDS: u32 = 2000;
 
 /// Checks one password and its stored hash.
@@ -50,7 +50,7 @@ fn check_stored(password: &str, stored: &str) {
 
     let hash = PasswordHash::new(phc).unwrap();
     assert_eq!(hash.algorithm.as_str(), "pbkdf2-sha256");
-    assert_eq!(hash.to_string(), phc, "the hash changes when it is formatted again");
+    assert_eq!(hash.to_string(), phc, "formatting the parsed hash does not change it");
     let rounds = Params::try_from(&hash).unwrap().rounds();
     assert!(rounds >= Passwords::MIN_ROUNDS);
     assert_eq!(passwords(rounds).needs_rehash(stored), is_imported);
@@ -88,5 +88,8 @@ fn check_other_passwords(password: &str, stored: &str, is_imported: bool) {
     assert!(!is_right(&format!("{password}x")) && !is_right(&format!("{password}\0")));
     // An imported hash also accepts the trimmed password, because Shoko trimmed some passwords before it hashed them.
     let with_blank = format!("{password} ");
-    assert!(!is_right(&with_blank) || is_imported, "with a space at the end");
+    assert!(
+        !is_right(&with_blank) || is_imported,
+        "only an imported hash accepts a space at the end"
+    );
 }

@@ -172,7 +172,7 @@ impl Response {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
-    /// Asserts that this is a problem with `status`, and returns it.
+    /// Asserts that the response has this status and that its body is a problem (RFC 9457), and returns the problem.
     #[track_caller]
     pub fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());

@@ -12,7 +12,7 @@ use crate::wait::wait_until;
 /// A sealing secret: 32 bytes in base64.
 pub const SEALING_SECRET: &str = "c2hva28tYXV0aCB0ZXN0cyB1c2UgdGhpcyBzZWNyZXQ=";
 
-/// The database that a test runs on.
+/// The kind of database that a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     Sqlite,
@@ -40,8 +40,8 @@ struct PostgresDatabase {
 }
 
 impl TestDatabase {
-    /// Creates a database. PostgreSQL needs the environment variable `TEST_DATABASE_URL`, the URL of a server where the
-    /// tests may create databases.
+    /// Creates a database. For PostgreSQL, the environment variable `TEST_DATABASE_URL` must contain the URL of a
+    /// server on which the tests are allowed to create databases.
     pub fn create(backend: Backend) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let location = match backend {

@@ -34,7 +34,7 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Output {
     child.wait_with_output().expect("the program exits")
 }
 
-/// A running program, which may not be listening yet. Dropping this value kills it.
+/// A running program. A server might not be listening yet. Dropping this value kills it.
 pub struct Process {
     child: Child,
     stdout: OutputLines,

@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use sha2::{Digest, Sha512};
 
-/// The Shoko versions whose tables differ.
+/// A Shoko version. Each of these versions has different tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShokoVersion {
     V4_2,
