@@ -118,7 +118,7 @@ fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
         let is_remote = matches!(settings.core.database, Database::Postgres(_));
         match opened {
             Err(error) if is_remote && is_unavailable(&error) && start.elapsed() < max_wait => {
-                log::warn!("opening the database failed and will be retried: {error}");
+                log::warn!("opening the database failed, retrying: {error}");
                 sleep(DATABASE_RETRY_INTERVAL);
             }
             opened => return opened,
