@@ -1,5 +1,5 @@
-//! Logs users in and issues keys. Each device of a user has at most one lasting key. It never expires, and every login
-//! on the device that requests no expiry returns it.
+//! Logs users in and issues keys. Each device of a user has at most one lasting key, which never expires. A login
+//! without a requested expiry returns the device's lasting key.
 
 use chrono::{NaiveDateTime, TimeDelta};
 

@@ -66,7 +66,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("listening on {url}/");
         server.await?;
         if let Err(error) = auth.flush_last_used() {
-            log::warn!("writing the last-used times of keys failed; the last minute is lost: {error}");
+            log::warn!("writing last-used times failed; key uses of the last minute are not recorded: {error}");
         }
         log::info!("stopped");
         Ok(())

@@ -19,7 +19,7 @@ use crate::model::normalize;
 const COMMON: &str = include_str!("common-passwords.txt");
 
 /// The prefix of the stored hash of an imported password. The hashed text is not the password but Shoko's hash of the
-/// password: its unsalted SHA-512 in upper-case hex. The first login replaces the stored hash with one of the password.
+/// password: its unsalted SHA-512 in upper-case hex. The first login replaces it with a hash of the password itself.
 const SHOKO_PREFIX: &str = "$shoko-sha512";
 /// The salt and hash of the dummy check that runs missing rounds, such as those for an unknown user.
 const DUMMY_SALT: &str = "bm9ib2R5J3Mgc2FsdC4uLg";

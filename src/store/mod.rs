@@ -217,7 +217,7 @@ impl Store {
             CHECKOUT_TIMEOUT
         };
         let connection = self.pool.get_timeout(timeout);
-        // If no connection was free although the pool has some, all are in use, and the database is not down.
+        // If the pool has connections, they are only all in use. The database is down only if it has none.
         let is_down = connection.is_err() && self.pool.state().connections == 0;
         match (self.is_down.swap(is_down, Ordering::Relaxed), &connection) {
             (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),

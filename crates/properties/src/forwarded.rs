@@ -114,10 +114,11 @@ fn pair(hop: IpAddr) -> String {
 
 /// Checks that hops are read from the last one backward:
 ///
-/// - A trusted hop at the end does not change the client's address.
-/// - With an unknown hop at the end, the client's address is the peer's.
-/// - With an untrusted hop at the end, the client's address is that hop's.
-/// - With a spoofed host beside the untrusted hop, the client's address is that hop's or the peer's.
+/// - If the last hop is a trusted address, the client's address does not change.
+/// - If the last hop is the word `unknown`, the client's address is the peer's.
+/// - If the last hop is an untrusted address, that is the client's address.
+/// - If the last hop also has a `host=` that the client chose, the client's address is that hop's or the peer's, but
+///   never one that the client chose.
 fn check_last_hop(sample: &Sample, client: IpAddr, peer: IpAddr, spoofed: &[u8]) {
     let behind = |hop: &str, pairs: &str| sample.with(LinePosition::Behind, hop, pairs).client();
     assert_eq!(

@@ -77,7 +77,8 @@ pub fn verdict(rows: &[Failures], now: NaiveDateTime) -> Verdict {
         } else {
             (ThrottleScope::Account, ACCOUNT_FAILURES)
         };
-        // Once the limit is reached, only one attempt is allowed after each wait.
+        // How many attempts may be unsettled at the same time. At the limit it is one: after each backoff, a single attempt
+        // is allowed.
         let room = (limit - row.failures).max(1);
         match (blocked_until(&row).filter(|until| *until > now), &verdict) {
             (Some(until), Verdict::Reject(_, longer)) if *longer >= until => {}

@@ -55,6 +55,7 @@ pub fn of_password_change(error: ManageError, unknown_user: &str) -> Problem {
 /// Describes why a user was not shown or changed.
 pub fn of_user(error: ManageError) -> Problem {
     match error {
+        // Shoko's own text, with its grammar.
         ManageError::UnknownUser => {
             Problem::with_detail(StatusCode::NOT_FOUND, "An user by the given `userID` doesn't exist.")
         }
