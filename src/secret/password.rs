@@ -160,7 +160,7 @@ struct Stored {
 
 impl Stored {
     /// Returns `None` if the text is [`NO_PASSWORD`] or not a hash of this service. In the second case, logs an error,
-    /// because somebody must have edited the database.
+    /// because the database must have been edited by hand.
     fn parse(text: &str) -> Option<Self> {
         let (text, is_of_shoko) = match text.strip_prefix(SHOKO_PREFIX) {
             Some(text) => (text, true),

@@ -156,7 +156,7 @@ impl Reader {
 
     /// Returns whether a user other than `except` has this name or e-mail address.
     pub fn is_name_taken(&mut self, name: &Name, except: Option<i32>) -> Result<bool> {
-        // No user has the id 0, so 0 excludes nobody.
+        // No user has the id 0, so 0 excludes no user.
         let except = except.unwrap_or(0);
         let holders: i64 = users::table
             .filter(users::id.ne(except))

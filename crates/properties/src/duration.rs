@@ -45,7 +45,7 @@ fn check_expiry(text: &str) {
         expiry_of(&format!("\t{text} "), NOW),
         "white space around it is ignored"
     );
-    // The same duration must not end earlier if it begins later. A date and time does not depend on `now`.
+    // A duration that begins later must not end earlier. A date and time does not depend on `now`.
     let tomorrow = expiry_of(text, NOW + 24 * 60 * 60);
     assert!(
         expiry.is_none() || tomorrow.is_none() || expiry <= tomorrow,

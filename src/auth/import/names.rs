@@ -10,7 +10,7 @@ pub enum MergeDecision {
     Add,
     /// Adds the keys to this existing user with the same name.
     MergeInto(User),
-    /// Adds the keys to the user in this row of Shoko's table, who has the same name and takes precedence.
+    /// Adds the keys to the user in this row of Shoko's table. That user has the same name and takes precedence.
     MergeIntoRow(i64),
     /// Skips the user, for this reason.
     Skip(String),
