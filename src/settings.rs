@@ -130,7 +130,13 @@ pub struct CoreSettings {
     /// The minimum length of new passwords in characters.
     pub password_min_length: usize,
     pub login_throttle: bool,
+    /// The longest time that a request waits for its turn: for a database connection, for a hashing thread or for
+    /// earlier logins of its account. After that, it is rejected.
+    pub max_wait: Duration,
 }
+
+/// The program's [`CoreSettings::max_wait`].
+pub const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The administrator to create if there is none.
 #[derive(Clone, Debug)]

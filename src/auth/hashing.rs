@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Result, ServiceError};
 use crate::model::RequestContext;
+use crate::settings::CoreSettings;
 
 /// The maximum number of queue slots, however fast the machine is.
 const MAX_QUEUE_SLOTS: usize = 256;
-/// The longest expected wait in the queue. A request that would have to wait longer is rejected.
-const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// The assumed time for one PBKDF2 round. It gives the first estimate of the cost of a hash, which measurements then
 /// correct.
 const INITIAL_ROUND_COST: Duration = Duration::from_nanos(100);
@@ -32,6 +31,8 @@ struct Shared {
     queue: Mutex<JobQueue>,
     work: Condvar,
     threads: usize,
+    /// The longest expected wait in the queue. A request that would have to wait longer is rejected.
+    max_wait: Duration,
     /// How many slots are reserved. This counts the requests that wait in the queue, are being served or are about to
     /// enter the queue.
     slots_in_use: AtomicUsize,
@@ -80,15 +81,19 @@ impl Shared {
 }
 
 impl HashingPool {
-    /// Starts the threads. `rounds` is the number of PBKDF2 rounds of a new hash. It gives the first estimate of the
-    /// cost of a hash.
-    pub fn start(rounds: u32) -> Self {
+    /// Starts the threads. The number of PBKDF2 rounds of a new hash gives the first estimate of the cost of a hash.
+    pub fn start(settings: &CoreSettings) -> Self {
+        Self::with(settings.pbkdf2_rounds, settings.max_wait)
+    }
+
+    fn with(rounds: u32, max_wait: Duration) -> Self {
         let cost = INITIAL_ROUND_COST * rounds;
         let threads = available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             threads,
+            max_wait,
             slots_in_use: AtomicUsize::new(0),
             cost: AtomicU64::new(u64::try_from(cost.as_micros()).unwrap_or_default()),
         });
@@ -111,9 +116,9 @@ impl HashingPool {
         let slot = QueueSlot { shared: shared.clone() };
         let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
         let wait = shared.cost().saturating_mul(rounds);
-        if before >= MAX_QUEUE_SLOTS || wait > MAX_QUEUE_WAIT {
+        if before >= MAX_QUEUE_SLOTS || wait > shared.max_wait {
             return Err(ServiceError::Busy {
-                retry_after: wait.min(MAX_QUEUE_WAIT),
+                retry_after: wait.min(shared.max_wait),
             });
         }
         Ok(slot)
@@ -196,6 +201,7 @@ mod tests {
     use test_support::wait::wait_until;
 
     use super::*;
+    use crate::settings::MAX_WAIT;
 
     /// Occupies all threads until the returned senders are dropped.
     fn hold(pool: &HashingPool) -> (Vec<Sender<()>>, Vec<thread::JoinHandle<Result<()>>>) {
@@ -220,13 +226,13 @@ mod tests {
 
     #[test]
     fn a_queue_with_too_long_a_wait_rejects_requests_with_a_retry_time() {
-        let pool = HashingPool::start(1_000_000);
+        let pool = HashingPool::with(1_000_000, MAX_WAIT);
         let cost = INITIAL_ROUND_COST * 1_000_000;
-        let per_thread = usize::try_from(MAX_QUEUE_WAIT.as_millis() / cost.as_millis()).unwrap() + 1;
+        let per_thread = usize::try_from(MAX_WAIT.as_millis() / cost.as_millis()).unwrap() + 1;
         let slots: Vec<QueueSlot> = (0..pool.shared.threads * per_thread)
             .map(|_| pool.reserve().unwrap())
             .collect();
-        assert!(matches!(pool.reserve(), Err(ServiceError::Busy { retry_after }) if retry_after == MAX_QUEUE_WAIT));
+        assert!(matches!(pool.reserve(), Err(ServiceError::Busy { retry_after }) if retry_after == MAX_WAIT));
         drop(slots);
         assert!(pool.reserve().is_ok());
         assert_eq!(pool.shared.slots_in_use.load(Ordering::Relaxed), 0);
@@ -234,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_client_that_disconnects_frees_its_slot_unless_its_job_runs() {
-        let pool = HashingPool::start(1000);
+        let pool = HashingPool::with(1000, MAX_WAIT);
         let (release, running) = hold(&pool);
         let context = RequestContext::default();
         let (slot, of_client) = (pool.reserve().unwrap(), context.clone());
@@ -253,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_does_not_end_its_thread() {
-        let pool = HashingPool::start(1000);
+        let pool = HashingPool::with(1000, MAX_WAIT);
         for _ in 0..pool.shared.threads * 2 {
             let failed: Result<()> = pool
                 .reserve()

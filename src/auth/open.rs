@@ -52,11 +52,11 @@ impl Auth {
         let key_cache = Arc::new(KeyCache::new());
         Ok(Self {
             clock: settings.clock.clone(),
-            store: Store::open(&settings.database)?,
+            store: Store::open(settings)?,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
-            hashing: HashingPool::start(settings.pbkdf2_rounds),
+            hashing: HashingPool::start(settings),
             sealer,
-            throttle: Throttle::new(settings.login_throttle),
+            throttle: Throttle::new(settings),
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),

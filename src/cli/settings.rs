@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::model::{Name, NameError, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, Settings, ZettelstoreAuth,
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, MAX_WAIT, Settings, ZettelstoreAuth,
     ZettelstoreSettings, ZulipSettings,
 };
 
@@ -240,6 +240,7 @@ impl Flags {
                 pbkdf2_rounds: self.pbkdf2_rounds,
                 password_min_length: usize::from(self.password_min_length),
                 login_throttle: self.login_throttle,
+                max_wait: MAX_WAIT,
             },
             first_admin: FirstAdmin {
                 name: self.admin_user,

@@ -32,7 +32,7 @@ pub use throttle::Failures;
 pub use users::Credential;
 
 use crate::error::{Result, ServiceError, service_error};
-use crate::settings::Database;
+use crate::settings::{CoreSettings, Database};
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -40,8 +40,6 @@ const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqli
 /// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
-/// How long a request waits for a connection.
-const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request waits for a connection while the database is unreachable. With a longer wait, requests would pile
 /// up.
 const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
@@ -83,22 +81,25 @@ impl DerefMut for Transaction {
 /// A database, for use by any number of threads.
 pub struct Store {
     pool: Pool<Manager>,
+    max_wait: Duration,
     /// Whether the database was unreachable when a connection was last requested.
     is_down: AtomicBool,
 }
 
 impl Store {
     /// Connects once, so that a wrong setting is reported, and creates the pool. Does not run the migrations.
-    pub fn open(database: &Database) -> Result<Self> {
+    pub fn open(settings: &CoreSettings) -> Result<Self> {
+        let database = &settings.database;
         Manager::new(database.clone())
             .connect()
             .map_err(|e| ServiceError::unavailable(format!("{database}: {e}")))?;
-        Ok(Self::new(database, POOL_SIZE))
+        Ok(Self::new(database, POOL_SIZE, settings.max_wait))
     }
 
-    /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
+    /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection. A
+    /// request waits at most `max_wait` for one.
     #[must_use]
-    pub fn new(database: &Database, connections: u32) -> Self {
+    pub fn new(database: &Database, connections: u32, max_wait: Duration) -> Self {
         let pool = Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))
@@ -107,6 +108,7 @@ impl Store {
             .build_unchecked(Manager::new(database.clone()));
         Self {
             pool,
+            max_wait,
             is_down: AtomicBool::default(),
         }
     }
@@ -214,7 +216,7 @@ impl Store {
         let timeout = if self.is_down.load(Ordering::Relaxed) {
             CHECKOUT_TIMEOUT_WHILE_DOWN
         } else {
-            CHECKOUT_TIMEOUT
+            self.max_wait
         };
         let connection = self.pool.get_timeout(timeout);
         // If the pool has connections, they are only all in use. The database is down only if it has none.

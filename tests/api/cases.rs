@@ -15,7 +15,7 @@ use shoko_auth::clock::Clock;
 use test_support::shoko_database::{ShokoDatabase, ShokoVersion};
 use test_support::{Backend, Request, Response, apply, both_databases};
 
-use crate::support::{TestApp, UseDatabase};
+use crate::support::{TestApp, UseDatabase, limit_waits};
 
 fn file() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/cases-shoko.json");
@@ -63,6 +63,7 @@ impl World {
         let app = TestApp::with(backend, |settings| {
             settings.core.clock = clock.clone();
             settings.core.password_min_length = 1;
+            limit_waits(settings);
         });
         app.add_user("bob", passwords["bob"].as_str().unwrap());
         let mut world = Self {

@@ -1,7 +1,7 @@
 use serde_json::json;
 use test_support::{Backend, Client, Response, apply, both_databases};
 
-use crate::support::{ADMIN_PASSWORD, TestApp, UseDatabase};
+use crate::support::{ADMIN_PASSWORD, TestApp, UseDatabase, limit_waits};
 
 /// Starts a server that Shoko Desktop can log in to.
 fn app_with_v1_login(backend: Backend) -> TestApp {
@@ -89,7 +89,10 @@ fn a_failed_v1_login_is_an_empty_204(backend: Backend) {
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
 fn the_v1_login_is_503_while_the_database_is_offline() {
-    let app = app_with_v1_login(Backend::Postgres);
+    let app = TestApp::with(Backend::Postgres, |settings| {
+        settings.v1_login = true;
+        limit_waits(settings);
+    });
     app.database.take_offline();
     app.get("/v1/User").send().problem(503);
     log_in(&app, "Default", &format!("password={ADMIN_PASSWORD}")).problem(503);

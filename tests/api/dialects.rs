@@ -7,7 +7,7 @@ use shoko_auth::settings::Settings;
 use test_support::{Backend, Request, Response, apply, both_databases};
 
 use crate::dialect_cases::speak_both;
-use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase};
+use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase, limit_waits};
 
 /// A server with all dialects enabled.
 pub struct AllDialects(TestApp);
@@ -238,7 +238,7 @@ fn each_enabled_dialect_serves_its_document(backend: Backend) {
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
 fn an_offline_database_is_503_in_each_dialects_format() {
-    let app = AllDialects::on(Backend::Postgres);
+    let app = AllDialects::with(Backend::Postgres, limit_waits);
     let key = app.zulip_key();
     app.database.take_offline();
     let zulip = zulip_error(&app.zulip_user(ADMIN, &key), 503, "SERVICE_UNAVAILABLE");

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use test_support::{Backend, apply, both_databases};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, limit_waits};
 
 fn get(app: &TestApp, path: &str, key: Option<&str>) -> Value {
     let request = app.get(path);
@@ -93,7 +93,7 @@ fn kodi_gets_status_and_user_id_around_a_login(backend: Backend) {
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
 fn the_status_is_starting_while_the_database_is_offline() {
-    let app = TestApp::on(Backend::Postgres);
+    let app = TestApp::with(Backend::Postgres, limit_waits);
     let key = app.admin_key();
     app.database.take_offline();
     assert_eq!(get(&app, "/api/v3/Init/Status", None)["State"], "Starting");

@@ -7,7 +7,7 @@ use test_support::process::Process;
 use test_support::wait::wait_until;
 use test_support::{Backend, Client, TestDatabase};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase};
+use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase, limit_waits};
 
 /// The server's time limit for a database call. While the database is offline, a request that
 /// needs it must fail sooner.
@@ -48,7 +48,7 @@ fn assert_database_offline(server: &Client, key: &str) {
 #[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
 fn an_offline_database_is_503_until_it_is_online_again() {
-    let app = TestApp::on(Backend::Postgres);
+    let app = TestApp::with(Backend::Postgres, limit_waits);
     let key = app.admin_key();
     app.database.take_offline();
     assert_database_offline(&app, &key);

@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, Response, apply, both_databases};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
+use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, limit_waits};
 use crate::throttle::throttling;
 
 /// A number of rounds with which one hash takes about a tenth of a second, so that few logins fit into the queue.
@@ -32,6 +32,7 @@ fn is_rejected(login: &Response) -> bool {
 fn logins_without_room_in_the_queue_are_rejected_and_abandoned_ones_are_not_hashed(backend: Backend) {
     let app = TestApp::with(backend, |settings| {
         throttling(settings);
+        limit_waits(settings);
         settings.core.pbkdf2_rounds = SLOW;
     });
     // Counts the names whose attempts meet a condition. The throttle records an attempt before its password is checked

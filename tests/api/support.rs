@@ -13,10 +13,10 @@ use shoko_auth::auth::Auth;
 use shoko_auth::clock::Clock;
 use shoko_auth::model::{Name, SecretText};
 use shoko_auth::server;
-use shoko_auth::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, Settings};
+use shoko_auth::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT, Settings};
 use test_support::database::SEALING_SECRET;
 use test_support::process::{command, run_with_input};
-use test_support::{Backend, Client, TestDatabase};
+use test_support::{Backend, Client, TestDatabase, wait};
 
 pub const ADMIN: &str = "Default";
 pub const ADMIN_PASSWORD: &str = "Tr0mbone-lake";
@@ -32,7 +32,8 @@ pub fn program(arguments: &[&str]) -> Command {
 
 /// Servers and programs that use a test database.
 pub trait UseDatabase {
-    /// Returns the settings of a server on this database that listens on a free port.
+    /// Returns the settings of a server on this database that listens on a free port. Its requests wait much longer
+    /// for their turn than those of the program, so a busy machine does not cause a 503.
     fn server_settings(&self) -> Settings;
 
     /// Returns a command that runs the program on this database. `serve` listens on a free port.
@@ -72,6 +73,7 @@ impl UseDatabase for TestDatabase {
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: false,
+                max_wait: wait::MAX_WAIT,
             },
             first_admin: FirstAdmin {
                 name: Name::parse(ADMIN).unwrap(),
@@ -151,6 +153,12 @@ impl Drop for Server {
             assert!(stopped.is_ok() || std::thread::panicking(), "the server panicked");
         }
     }
+}
+
+/// Limits the waits of requests as in the program. For tests that need a 503 soon: they take the database offline or
+/// fill the queue.
+pub fn limit_waits(settings: &mut Settings) {
+    settings.core.max_wait = MAX_WAIT;
 }
 
 /// A server on a new database with the administrator [`ADMIN`].

@@ -7,7 +7,7 @@ use shoko_auth::model::SecretText;
 use tempfile::TempDir;
 use test_support::{Backend, Client, Request, Response, apply, both_databases};
 
-use crate::support::{RECORDED_PASSWORD as PASSWORD, TestApp, program};
+use crate::support::{RECORDED_PASSWORD as PASSWORD, TestApp, limit_waits, program};
 
 const PAGE: &str = "<!doctype html><title>Shoko</title>";
 
@@ -30,6 +30,7 @@ impl WebUiApp {
         let app = TestApp::with(backend, |settings| {
             settings.first_admin.password = Some(SecretText::new(PASSWORD.to_owned()));
             settings.web_ui = Some(folder.clone());
+            limit_waits(settings);
         });
         Self {
             app,

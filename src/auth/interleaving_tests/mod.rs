@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::{LoginError, ManageError, ServiceError};
 use crate::model::{Actor, Caller, Name, RequestContext, RequestedExpiry, SecretText, UserRef};
 use crate::secret::key::Key;
-use crate::settings::{CoreSettings, FirstAdmin};
+use crate::settings::{CoreSettings, FirstAdmin, MAX_WAIT};
 use crate::store::Credential;
 
 pub(super) const OLD: &str = "Tr0mbone-lake";
@@ -75,6 +75,7 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
         pbkdf2_rounds: 1000,
         password_min_length: 8,
         login_throttle: false,
+        max_wait: MAX_WAIT,
     }
 }
 

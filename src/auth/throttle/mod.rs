@@ -19,6 +19,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use super::Auth;
 use crate::error::{LoginError, Result, ServiceError, Throttled};
 use crate::model::{Name, Network, RequestContext, normalize};
+use crate::settings::CoreSettings;
 use crate::store::{Credential, Failures, Reader, Transaction};
 pub use policy::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
 use policy::{ACCOUNT_FAILURES_TTL, Verdict, blocked_until, current, verdict};
@@ -30,21 +31,22 @@ const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
 /// How often a waiting attempt checks whether another node has settled attempts. When this node itself settles an
 /// attempt, all waiting attempts are woken at once.
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest time that an attempt waits for earlier ones to be settled. After that, it is rejected.
-const MAX_SETTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// The part of the throttle that is in memory.
 pub(super) struct Throttle {
     enabled: bool,
+    /// The longest time that an attempt waits for earlier ones to be settled. After that, it is rejected.
+    max_wait: Duration,
     waiting: Mutex<()>,
     /// Notified when an attempt has been settled.
     settled: Condvar,
 }
 
 impl Throttle {
-    pub fn new(enabled: bool) -> Self {
+    pub fn new(settings: &CoreSettings) -> Self {
         Self {
-            enabled,
+            enabled: settings.login_throttle,
+            max_wait: settings.max_wait,
             waiting: Mutex::default(),
             settled: Condvar::new(),
         }
@@ -113,7 +115,7 @@ impl Auth {
                 Verdict::Wait if context.is_client_disconnected() => {
                     return Err(ServiceError::ClientDisconnected.into());
                 }
-                Verdict::Wait if start.elapsed() > MAX_SETTLE_WAIT => {
+                Verdict::Wait if start.elapsed() > self.throttle.max_wait => {
                     let retry_after = Duration::from_secs(1);
                     return Err(ServiceError::Busy { retry_after }.into());
                 }

@@ -31,6 +31,7 @@ pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
 pub struct Lookups {
     clock: Clock,
     database: Database,
+    max_wait: Duration,
     cache: Arc<KeyCache>,
     queue: OnceLock<SyncSender<Lookup>>,
 }
@@ -45,6 +46,7 @@ impl Lookups {
         Self {
             clock: settings.clock.clone(),
             database: settings.database.clone(),
+            max_wait: settings.max_wait,
             cache,
             queue: OnceLock::new(),
         }
@@ -68,7 +70,7 @@ impl Lookups {
     fn queue(&self) -> &SyncSender<Lookup> {
         self.queue.get_or_init(|| {
             let (sender, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
-            let store = Store::new(&self.database, 1);
+            let store = Store::new(&self.database, 1, self.max_wait);
             let (cache, clock) = (self.cache.clone(), self.clock.clone());
             let thread = Builder::new().name("key-lookup".to_owned());
             if let Err(error) = thread.spawn(move || run(&store, &cache, &clock, &receiver)) {
