@@ -5,6 +5,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 
 use super::Auth;
 use super::audit::{self, Event};
+use super::hashing::Client;
 use super::throttle::Outcome;
 use crate::error::{BadExpiry, IssueError, KeyError, LoginError, Result};
 use crate::model::{Caller, Expiration, Name, RequestContext, RequestedExpiry, SecretText, UserSummary};
@@ -220,7 +221,7 @@ impl Auth {
         password: &SecretText,
         context: &RequestContext,
     ) -> Result<Credential, LoginError> {
-        let slot = self.hashing.reserve()?;
+        let slot = self.hashing.reserve(Client::logging_in(context, user))?;
         let credential = self.store.read(|db| db.credential(user))?;
         let attempt = self.record_attempt(user, credential.as_ref(), context);
         let attempt = attempt.inspect_err(|error| {
@@ -252,9 +253,9 @@ impl Auth {
         })
     }
 
-    /// Hashes a new password in the hashing pool.
-    pub(super) fn hash(&self, password: &str, context: &RequestContext) -> Result<String> {
-        let slot = self.hashing.reserve()?;
+    /// Hashes a new password in the hashing pool, for a request of `client`.
+    pub(super) fn hash(&self, password: &str, client: Client, context: &RequestContext) -> Result<String> {
+        let slot = self.hashing.reserve(client)?;
         let (passwords, password) = (self.passwords.clone(), SecretText::new(password.to_owned()));
         slot.run(context, move || passwords.hash(password.expose()))?
     }
@@ -334,7 +335,8 @@ impl Auth {
     /// Hashes the password again if its stored hash has fewer rounds than the setting or was imported from Shoko.
     pub(super) fn rehash(&self, credential: &Credential, password: &str, context: &RequestContext) -> Result<()> {
         if self.passwords.needs_rehash(&credential.password) {
-            let hash = self.hash(password, context)?;
+            let client = Client::of_user(context, &credential.name);
+            let hash = self.hash(password, client, context)?;
             self.store
                 .write(|tx| tx.replace_hash(credential.user_id, &credential.password, &hash))?;
         }

@@ -8,6 +8,7 @@ mod import;
 mod keys;
 mod login;
 mod open;
+mod password_changes;
 mod permission;
 mod preferences;
 mod throttle;
@@ -27,6 +28,7 @@ pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
 pub use throttle::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
 pub use users::{CreatedAdmin, KeysAfterChange};
+pub use verification::FeedState;
 
 use crate::clock::Clock;
 use crate::error::Result;
@@ -34,6 +36,7 @@ use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::store::Store;
 use hashing::HashingPool;
+use password_changes::PasswordChanges;
 use throttle::Throttle;
 use verification::{KeyCache, LastUsedBuffer, Lookups};
 
@@ -43,6 +46,7 @@ pub struct Auth {
     store: Store,
     passwords: Arc<Passwords>,
     hashing: HashingPool,
+    password_changes: PasswordChanges,
     sealer: Sealer,
     throttle: Throttle,
     key_cache: Arc<KeyCache>,

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::hashing::HashingPool;
+use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
 use super::verification::{KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
@@ -55,6 +56,7 @@ impl Auth {
             store: Store::open(settings)?,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
             hashing: HashingPool::start(settings),
+            password_changes: PasswordChanges::default(),
             sealer,
             throttle: Throttle::new(settings),
             lookups: Lookups::new(settings, key_cache.clone()),

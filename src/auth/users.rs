@@ -1,17 +1,25 @@
 //! Creates, changes and deletes users, and sets passwords.
 
+use std::time::Duration;
+
 use chrono::NaiveDateTime;
 
 use super::Auth;
 use super::audit::{self, Event};
+use super::hashing::Client;
 use super::permission::{Authority, Permission, may_change};
-use crate::error::{KeyError, ManageError, Result};
+use crate::error::{KeyError, ManageError, Result, ServiceError};
 use crate::model::{
     Actor, Attribute, Caller, NewUser, ProfileChange, SecretText, User, UserChange, UserRef, UserSummary, normalize,
 };
 use crate::secret::generated::readable_password;
 use crate::settings::FirstAdmin;
 use crate::store::{Reader, Transaction};
+
+/// How often [`Auth::change_user`] starts again because the user has changed in the meantime.
+const MAX_CHANGE_ATTEMPTS: usize = 3;
+/// When a client may retry a change that other changes have prevented.
+const CHANGE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The effect of a password change on the user's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +73,7 @@ impl Auth {
 
     pub fn create_user(&self, actor: Actor<'_>, user: &NewUser, password: &str) -> Result<User, ManageError> {
         self.passwords.check_new(password, user.name.as_typed())?;
-        let hash = self.hash(password, &actor.context())?;
+        let hash = self.hash(password, Client::of_actor(actor), &actor.context())?;
         let created = self.store.write(|tx| {
             // The lock comes before the permission check, so that the permission cannot be revoked between the check
             // and the change.
@@ -99,43 +107,52 @@ impl Auth {
             .ok_or(ManageError::UnknownUser)
     }
 
-    /// Changes a user. `change` receives the stored user and returns the changes to make, or a reason to make none. The
-    /// user is locked against other changes until this change is done.
+    /// Changes a user. `change` receives the stored user and returns the changes to make, or a reason to make none. It
+    /// runs outside the transaction, so its work does not delay others. If the user changes in the meantime, it runs
+    /// again.
     pub fn change_user<R>(
         &self,
         actor: Actor<'_>,
         user_id: i32,
-        change: impl FnOnce(&User) -> Result<UserChange, R>,
+        change: impl Fn(&User) -> Result<UserChange, R>,
     ) -> Result<Result<User, R>, ManageError> {
-        let changed = self.store.write_unless(|tx| -> Result<_, ManageError> {
-            tx.lock_users()?;
-            let authority = self.authorize(tx, actor, Permission::ChangeUser(user_id))?;
-            let user = tx.user(user_id)?.ok_or(ManageError::UnknownUser)?;
-            let change = match change(&user) {
+        may_change(actor, &UserRef::Id(user_id))?;
+        for _ in 0..MAX_CHANGE_ATTEMPTS {
+            let before = self.user(&UserRef::Id(user_id))?;
+            let change = match change(&before) {
                 Ok(change) => change,
                 Err(reason) => return Ok(Err(reason)),
             };
-            if authority == Authority::OwnUser {
-                reject_admin_only_changes(&user, &change)?;
+            if let Some(after) = self.change_unchanged(actor, &before, &change)? {
+                self.key_cache.invalidate_user(user_id);
+                log_changed(&before, &after, actor);
+                return Ok(Ok(after));
             }
-            let after = apply(tx, &user, &change)?;
-            Ok(Ok((user, after)))
-        })?;
-        let (before, after) = match changed {
-            Ok(users) => users,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        self.key_cache.invalidate_user(user_id);
-        if before.name != after.name {
-            let both = format!("{} -> {}", before.name, after.name);
-            audit::log(Event::UserRenamed, &both, "", actor);
         }
-        match (before.is_admin, after.is_admin) {
-            (false, true) => audit::log(Event::AdminGranted, &after.name, "", actor),
-            (true, false) => audit::log(Event::AdminRevoked, &after.name, "", actor),
-            _ => {}
-        }
-        Ok(Ok(after))
+        let retry_after = CHANGE_RETRY_AFTER;
+        Err(ServiceError::Busy { retry_after }.into())
+    }
+
+    /// Changes a user and returns the changed user. Changes nothing and returns `None` if the stored user differs from
+    /// `before`.
+    fn change_unchanged(
+        &self,
+        actor: Actor<'_>,
+        before: &User,
+        change: &UserChange,
+    ) -> Result<Option<User>, ManageError> {
+        self.store.write(|tx| {
+            tx.lock_users()?;
+            let authority = self.authorize(tx, actor, Permission::ChangeUser(before.id))?;
+            let user = tx.user(before.id)?.ok_or(ManageError::UnknownUser)?;
+            if user != *before {
+                return Ok(None);
+            }
+            if authority == Authority::OwnUser {
+                reject_admin_only_changes(before, change)?;
+            }
+            apply(tx, before, change).map(Some)
+        })
     }
 
     /// Changes a user's password. With [`KeysAfterChange::Revoked`], revokes all keys of the user. If the user is the
@@ -149,8 +166,9 @@ impl Auth {
     ) -> Result<(), ManageError> {
         may_change(actor, user)?;
         let user = self.user(user)?;
+        let _change = self.password_changes.begin(user.id)?;
         self.passwords.check_new(password, &user.name)?;
-        let hash = self.hash(password, &actor.context())?;
+        let hash = self.hash(password, Client::of_actor(actor), &actor.context())?;
         self.store.write(|tx| {
             // The update comes first, because it locks the user's row. A login that issues a key therefore does so
             // entirely before or entirely after this change.
@@ -241,6 +259,18 @@ impl Auth {
         self.key_cache.invalidate_user(changed.id);
         audit::log(event, &changed.name, "", actor);
         Ok(())
+    }
+}
+
+fn log_changed(before: &User, after: &User, actor: Actor<'_>) {
+    if before.name != after.name {
+        let both = format!("{} -> {}", before.name, after.name);
+        audit::log(Event::UserRenamed, &both, "", actor);
+    }
+    match (before.is_admin, after.is_admin) {
+        (false, true) => audit::log(Event::AdminGranted, &after.name, "", actor),
+        (true, false) => audit::log(Event::AdminRevoked, &after.name, "", actor),
+        _ => {}
     }
 }
 

@@ -33,6 +33,7 @@ use crate::gateway;
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{ClientDisconnected, TrustedProxies};
+use crate::web::body::LargeBodies;
 use crate::web::call;
 use crate::web::cors::cors;
 use crate::web::health;
@@ -76,6 +77,7 @@ pub fn run(
         auth: Data::from(auth),
         process: process.clone(),
         proxies: Data::new(TrustedProxies::new(settings.trusted_proxies.clone())),
+        large_bodies: LargeBodies::default(),
         swagger: Data::new(Swagger::new(&settings.base_path, &settings.dialects)?),
         dialects: settings.dialects.clone(),
         public_url: settings.public_url.clone(),
@@ -172,6 +174,7 @@ struct Routes {
     auth: Data<Auth>,
     process: Data<Process>,
     proxies: Data<TrustedProxies>,
+    large_bodies: LargeBodies,
     swagger: Data<Swagger>,
     cors_origins: CorsOrigins,
     dialects: Dialects,
@@ -197,6 +200,7 @@ impl Routes {
             .app_data(self.auth.clone())
             .app_data(self.process.clone())
             .app_data(self.proxies.clone())
+            .app_data(self.large_bodies.clone())
             .app_data(self.swagger.clone())
             .wrap(cors(&self.cors_origins))
             .wrap(from_fn(request_middleware))

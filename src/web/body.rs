@@ -2,21 +2,58 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::mime::{self, Mime};
+use actix_web::rt::time::timeout;
 use actix_web::web::BytesMut;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
+use tokio::sync::Semaphore;
 
 use super::problem::Problem;
+use crate::error::{Result, ServiceError};
 
-/// The longest body, in bytes.
-const MAX_BYTES: usize = 16 * 1024;
+/// The longest body, in bytes. Only bodies that may hold an avatar or the web UI's settings may be larger.
+pub const MAX_BYTES: usize = 16 * 1024;
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
+/// The maximum number of requests with a large body that are in progress at the same time.
+const MAX_LARGE_BODIES: usize = 4;
+/// How long a request with a large body waits for others to finish.
+const LARGE_BODY_WAIT: Duration = Duration::from_secs(2);
+
+/// Limits how many requests with a large body are in progress, because each can take several megabytes of memory.
+#[derive(Clone)]
+pub struct LargeBodies(Arc<Semaphore>);
+
+impl Default for LargeBodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_LARGE_BODIES)))
+    }
+}
+
+impl LargeBodies {
+    /// Waits until the request may read a large body. The permit lasts until the request is done. Fails with
+    /// [`ServiceError::Busy`] if the wait is too long.
+    async fn admit(request: &HttpRequest) -> Result<()> {
+        let Some(Self(semaphore)) = request.app_data().cloned() else {
+            return Err(ServiceError::internal("the server has no limit for large bodies"));
+        };
+        let permit = timeout(LARGE_BODY_WAIT, semaphore.acquire_owned()).await;
+        let retry_after = LARGE_BODY_WAIT;
+        // The semaphore is never closed, so the only error is the timeout.
+        let permit = permit.ok().and_then(std::result::Result::ok);
+        request
+            .extensions_mut()
+            .insert(permit.ok_or(ServiceError::Busy { retry_after })?);
+        Ok(())
+    }
+}
 
 /// A body that has not been read yet. This allows rejecting a caller without permission before reading anything.
 pub struct Body {
@@ -39,13 +76,16 @@ impl FromRequest for Body {
 }
 
 impl Body {
-    /// Raises the limit to 2 MiB.
-    #[must_use]
-    pub fn large(self) -> Self {
-        Self {
+    /// Raises the limit to 2 MiB. If the body may be larger than [`MAX_BYTES`], first waits until few such requests are
+    /// in progress. Call it only after the caller has been authenticated.
+    pub async fn large(self) -> Result<Self> {
+        if self.content_length().is_none_or(|length| length > MAX_BYTES) {
+            LargeBodies::admit(&self.request).await?;
+        }
+        Ok(Self {
             limit: MAX_LARGE_BYTES,
             ..self
-        }
+        })
     }
 
     /// Reads the body as text. Fails if `is_accepted` rejects its media type. The error then contains `types`, the list
@@ -72,7 +112,7 @@ impl Body {
     async fn bytes(mut self) -> Result<BytesMut, BodyError> {
         let too_large = BodyError::TooLarge { limit: self.limit };
         let mut bytes = BytesMut::new();
-        if self.content_length() > self.limit {
+        if self.content_length().is_some_and(|length| length > self.limit) {
             return Err(too_large);
         }
         while let Some(chunk) = self.payload.next().await {
@@ -85,11 +125,10 @@ impl Body {
         Ok(bytes)
     }
 
-    /// Returns the header `Content-Length`, or 0 without one.
-    fn content_length(&self) -> usize {
-        let header = self.request.headers().get(CONTENT_LENGTH);
-        let length = header.and_then(|value| value.to_str().ok()?.parse().ok());
-        length.unwrap_or(0)
+    /// Returns the header `Content-Length`, or `None` without one.
+    fn content_length(&self) -> Option<usize> {
+        let header = self.request.headers().get(CONTENT_LENGTH)?;
+        header.to_str().ok()?.parse().ok()
     }
 
     fn content_type(&self) -> Option<Mime> {

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, Responder};
 use super::problem::Problem;
 use super::process::Process;
 use super::{get_and_head, ping};
-use crate::auth::Auth;
+use crate::auth::{Auth, FeedState};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -19,7 +19,7 @@ pub fn routes(config: &mut ServiceConfig) {
 #[serde(rename_all = "camelCase")]
 struct Health {
     status: &'static str,
-    /// `up` or `down`: whether the change feed works. Verified keys are cached only while it works.
+    /// The state of the change feed: `up`, `idle` or `down`.
     #[serde(skip_serializing_if = "Option::is_none")]
     change_feed: Option<&'static str>,
 }
@@ -42,6 +42,10 @@ async fn ready(auth: Data<Auth>, process: Data<Process>) -> Result<impl Responde
         ));
     }
     ping(&auth).await?;
-    let change_feed = if auth.follows_changes() { "up" } else { "down" };
+    let change_feed = match auth.feed_state() {
+        FeedState::Up => "up",
+        FeedState::Idle => "idle",
+        FeedState::Down => "down",
+    };
     Ok(healthy("ready", Some(change_feed)))
 }

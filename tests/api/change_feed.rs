@@ -13,6 +13,8 @@ use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, Server, TestApp, UseDatabase
 /// because a server whose change feed is stale does not use its cache.
 const MAX_CHANGE_DELAY: Duration = Duration::from_millis(100);
 
+const UNKNOWN_KEY: &str = "00000000-0000-4000-8000-000000000000";
+
 /// Waits until every server must have noticed the changes that other processes have made. This sleeps instead of
 /// polling, because the delay itself is under test.
 pub fn wait_for_change_feed() {
@@ -26,9 +28,14 @@ fn feed_state(server: &Client) -> String {
     response.json()["changeFeed"].as_str().unwrap().to_owned()
 }
 
+/// Waits until the server reports this state of its change feed. Verifies keys in the meantime, so that the feed does
+/// not become idle.
 #[track_caller]
 fn wait_until_feed_is(server: &Client, state: &str) {
-    wait_until(&format!("the change feed is {state}"), || feed_state(server) == state);
+    wait_until(&format!("the change feed is {state}"), || {
+        server.accepts(UNKNOWN_KEY);
+        feed_state(server) == state
+    });
 }
 
 fn owner_of(server: &Client, key: &str) -> Option<String> {
@@ -136,6 +143,27 @@ fn a_revocation_on_one_node_takes_effect_on_the_other(backend: Backend) {
         assert!(!other.accepts(&key));
         assert!(other.accepts(&admin));
     }
+}
+
+#[apply(both_databases!)]
+fn an_idle_feed_wakes_up_with_the_first_verification(backend: Backend) {
+    let app = TestApp::on(backend);
+    app.add_user("bob", "Bassoon-hill");
+    let (key, other) = (app.admin_key(), app.key("bob", "Bassoon-hill", DEVICE));
+    wait_until_feed_is(&app, "up");
+    assert!(app.accepts(&key) && app.accepts(&other));
+    // Each poll of the state is a probe, so probes do not wake the feed.
+    wait_until("the change feed is idle", || feed_state(&app) == "idle");
+    app.database.execute("DELETE FROM api_keys WHERE user_id = 1");
+    assert!(!app.accepts(&key), "a key that was revoked while the feed was idle");
+    assert!(app.accepts(&other));
+    wait_until_feed_is(&app, "up");
+    app.database.execute("DELETE FROM api_keys");
+    wait_for_change_feed();
+    assert!(
+        !app.accepts(&other),
+        "a key that was revoked after the feed has woken up"
+    );
 }
 
 #[apply(both_databases!)]

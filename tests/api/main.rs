@@ -26,6 +26,8 @@ mod dialect_cases;
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
+/// The shares of clients and users, and the limits of large requests.
+mod fairness;
 /// The health routes.
 mod health;
 /// Paths, methods, media types and sizes: rules for every route.

@@ -8,14 +8,15 @@ use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, limit_waits};
 use crate::throttle::throttling;
 
 /// A number of rounds with which one hash takes about a tenth of a second, so that few logins fit into the queue.
-const SLOW: u32 = 1_000_000;
+pub const SLOW: u32 = 1_000_000;
 
-/// Sends a login and does not wait for the response. Each `number` stands for a different user and a different address.
-fn begin_login(app: &TestApp, number: usize) -> TcpStream {
-    let body = format!(r#"{{"user":"name {number}","pass":"wrong","device":"d"}}"#);
+/// Sends a login with a wrong password and does not wait for the response. A forwarding header gives `address` as the
+/// client's address.
+pub fn begin_login(app: &TestApp, address: &str, user: &str) -> TcpStream {
+    let body = format!(r#"{{"user":"{user}","pass":"wrong","device":"d"}}"#);
     let mut stream = TcpStream::connect(app.address()).unwrap();
     let head = format!(
-        "POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Forwarded-For: 2001:db8:{number:x}::1\r\n"
+        "POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Forwarded-For: {address}\r\n"
     );
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).unwrap();
@@ -45,7 +46,8 @@ fn logins_without_room_in_the_queue_are_rejected_and_abandoned_ones_are_not_hash
     let mut waiting: Vec<TcpStream> = Vec::new();
     let rejected = wait_for("a login is rejected while others wait", || {
         let next = waiting.len();
-        waiting.extend((next..next + 32 * threads).map(|number| begin_login(&app, number)));
+        let logins = next..next + 32 * threads;
+        waiting.extend(logins.map(|n| begin_login(&app, &format!("2001:db8:{n:x}::1"), &format!("name {n}"))));
         let login = app.log_in(ADMIN, ADMIN_PASSWORD, "d");
         (is_rejected(&login) && count("pending > 0") > threads).then_some(login)
     });

@@ -22,6 +22,7 @@ pub use shoko_database::{ShokoDatabase, ShokoError};
 
 use super::Auth;
 use super::audit::{self, Event};
+use super::hashing::Client;
 use crate::error::{Result, ServiceError};
 use crate::model::{Actor, Expiration, Name, NewUser, RequestContext, User};
 use crate::secret::key::KeyHash;
@@ -95,7 +96,7 @@ impl Auth {
             progress(hashes.len(), shoko_hashes.len());
             // Use the pool for its low priority, because a server may be running on this machine.
             let (passwords, hash) = (self.passwords.clone(), (*hash).clone());
-            let slot = self.hashing.reserve()?;
+            let slot = self.hashing.reserve(Client::of_actor(Actor::Operator))?;
             let wrapped = slot.run(&RequestContext::default(), move || passwords.wrap(&hash))??;
             hashes.insert(*row, wrapped);
         }

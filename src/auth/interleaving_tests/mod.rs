@@ -3,6 +3,7 @@
 /// Tests of revocations and demotions that run at the same time as other changes.
 mod revocation;
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -13,8 +14,10 @@ use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use super::{Auth, KeySelection, KeysAfterChange, LogIn};
 use crate::clock::Clock;
-use crate::error::{LoginError, ManageError, ServiceError};
-use crate::model::{Actor, Caller, Name, RequestContext, RequestedExpiry, SecretText, UserRef};
+use crate::error::{KeyError, LoginError, ManageError, ServiceError};
+use crate::model::{
+    Actor, Caller, Name, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
+};
 use crate::secret::key::Key;
 use crate::settings::{CoreSettings, FirstAdmin, MAX_WAIT};
 use crate::store::Credential;
@@ -237,6 +240,38 @@ fn a_login_waits_for_a_running_password_change_and_is_rejected(backend: Backend)
         assert_eq!(change.join().unwrap().unwrap(), 0);
     });
     assert_eq!(nodes.stored_keys(), 0);
+}
+
+#[apply(both_databases!)]
+fn a_change_starts_again_if_the_user_changes_in_the_meantime(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let plex = |names: &str| UserChange {
+        profile: ProfileChange {
+            plex_usernames: Some(names.to_owned()),
+            ..ProfileChange::default()
+        },
+        ..UserChange::default()
+    };
+    let add = |auth: &Auth, name: &str, before_commit: &dyn Fn()| {
+        auth.change_user(Actor::Operator, 1, |user| {
+            before_commit();
+            Ok::<_, Infallible>(plex(&format!("{},{name}", user.profile.plex_usernames)))
+        })
+    };
+    let is_first = AtomicBool::new(true);
+    let interfere = || {
+        if is_first.swap(false, Ordering::Relaxed) {
+            add(&nodes.two, "two", &|| ()).unwrap().unwrap();
+        }
+    };
+    let changed = add(&nodes.one, "one", &interfere).unwrap().unwrap();
+    assert_eq!(changed.profile.plex_usernames, ",two,one");
+    let always = || drop(add(&nodes.two, "more", &|| ()).unwrap());
+    let busy = add(&nodes.one, "one", &always).unwrap_err();
+    assert!(
+        matches!(busy, ManageError::Key(KeyError::Service(ServiceError::Busy { .. }))),
+        "{busy}"
+    );
 }
 
 #[apply(both_databases!)]

@@ -7,7 +7,7 @@ use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, apply, both_databases};
 
 use super::{NEW, Nodes, OLD, admin, check_password, core_settings, log_in, revoke_all_keys, set_password, verify};
-use crate::auth::KeysAfterChange;
+use crate::auth::{FeedState, KeysAfterChange};
 use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
 use crate::secret::key::Key;
@@ -207,7 +207,7 @@ fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
         .one
         .follow_changes(&core_settings(&nodes.database).database)
         .unwrap();
-    wait_until("the change feed is up", || nodes.one.follows_changes());
+    wait_until("the change feed is up", || nodes.one.feed_state() == FeedState::Up);
     for revoke in [
         &(|key: &Key| nodes.one.revoke_key(&key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
         &|key| {

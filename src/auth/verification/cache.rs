@@ -6,7 +6,7 @@
 //! the key back.
 //!
 //! Changes made by other processes arrive through the change feed (`super::feed`). Each successful poll extends the
-//! time until which entries are valid. When the feed is stale, whatever the reason, no entry is valid.
+//! time until which entries are valid. When the feed is idle or stale, whatever the reason, no entry is valid.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDateTime;
 use quick_cache::sync::Cache;
 
+use super::demand::Demand;
 use crate::model::KeyHolder;
 use crate::secret::key::KeyHash;
 
@@ -50,6 +51,14 @@ pub struct KeyCache {
     start: Instant,
     /// The time after which no entry is valid, in microseconds since `start`.
     valid_until: AtomicU64,
+    demand: Arc<Demand>,
+}
+
+impl Drop for KeyCache {
+    /// Wakes the change feed, which then stops.
+    fn drop(&mut self) {
+        self.demand.record();
+    }
 }
 
 impl KeyCache {
@@ -63,6 +72,7 @@ impl KeyCache {
             global_change: AtomicU64::default(),
             start: Instant::now(),
             valid_until: AtomicU64::default(),
+            demand: Arc::default(),
         }
     }
 
@@ -83,8 +93,10 @@ impl KeyCache {
         }
     }
 
-    /// Returns the holder of the key with this hash, if the cache has a valid entry for it.
+    /// Returns the holder of the key with this hash, if the cache has a valid entry for it. Also records that the change
+    /// feed is needed.
     pub fn get(&self, hash: &KeyHash, now: NaiveDateTime) -> Option<Arc<KeyHolder>> {
+        self.demand.record();
         let entry = self.entries.get(hash)?;
         self.is_entry_valid(hash, &entry, now).then_some(entry.holder)
     }
@@ -123,6 +135,11 @@ impl KeyCache {
     /// Returns whether entries may be used now.
     pub fn is_valid(&self) -> bool {
         self.micros(Instant::now()) < self.valid_until.load(Ordering::SeqCst)
+    }
+
+    /// Returns what tells the change feed whether this cache is used.
+    pub fn demand(&self) -> Arc<Demand> {
+        self.demand.clone()
     }
 
     fn micros(&self, time: Instant) -> u64 {

@@ -1,9 +1,12 @@
 //! Follows the change feed, so that the key cache agrees with the database even when other processes change it.
+//!
+//! While no keys are verified, the feed is idle: it polls rarely, and no cached key is valid. The first verification
+//! wakes it.
 
 use std::io;
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cache::KeyCache;
 use crate::auth::Auth;
@@ -15,7 +18,22 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long cached keys stay valid after the last successful poll. This is also the longest delay before a revocation
 /// on another node takes effect here.
 const STALE_AFTER: Duration = Duration::from_millis(100);
+/// How long after the last verification the feed becomes idle.
+const QUIET_TIME: Duration = Duration::from_secs(2);
+/// How often an idle feed polls. It must poll, because PostgreSQL stores notifications until they are received.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(5);
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The state of the change feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedState {
+    /// The feed is up to date, so verified keys are cached.
+    Up,
+    /// No keys are being verified. The next verification wakes the feed.
+    Idle,
+    /// The feed does not work, so every verification queries the database.
+    Down,
+}
 
 impl Auth {
     /// Starts a thread that follows changes to `database`, which must be this service's own database. Verified keys are
@@ -27,9 +45,15 @@ impl Auth {
         thread.spawn(move || follow(&cache, &database)).map(drop)
     }
 
-    /// Returns whether the change feed is up to date. While it is not, every verification queries the database.
-    pub fn follows_changes(&self) -> bool {
-        self.key_cache.is_valid()
+    /// Returns the state of the change feed. Does not wake an idle feed.
+    pub fn feed_state(&self) -> FeedState {
+        if self.key_cache.is_valid() {
+            FeedState::Up
+        } else if self.key_cache.demand().is_idle() {
+            FeedState::Idle
+        } else {
+            FeedState::Down
+        }
     }
 }
 
@@ -39,6 +63,7 @@ fn follow(cache: &Weak<KeyCache>, database: &Database) {
     while cache.strong_count() > 0 {
         if let Err(error) = follow_connection(cache, database, &mut health) {
             health.report(Some(&error));
+            cache.upgrade().inspect(|cache| cache.demand().set_idle(false));
             sleep(RECONNECT_INTERVAL);
         }
     }
@@ -49,6 +74,7 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
     let mut feed = ChangeFeed::open(database)?;
     // The feed does not report changes that were made before it was opened.
     cache.upgrade().inspect(|cache| cache.invalidate_all());
+    let mut used_at = Instant::now();
     while let Some(cache) = cache.upgrade() {
         let (changes, as_of) = feed.poll()?;
         for change in changes {
@@ -57,11 +83,23 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
                 Change::Unknown => cache.invalidate_all(),
             }
         }
-        cache.set_valid_until(as_of + STALE_AFTER);
+        let demand = cache.demand();
+        if demand.take() {
+            used_at = Instant::now();
+        }
+        let is_idle = used_at.elapsed() >= QUIET_TIME;
+        if !is_idle {
+            cache.set_valid_until(as_of + STALE_AFTER);
+        }
+        demand.set_idle(is_idle);
         drop(cache);
-        let stale = || ServiceError::unavailable(format!("the feed is more than {STALE_AFTER:?} late"));
-        health.report((as_of.elapsed() >= STALE_AFTER).then(stale).as_ref());
-        sleep(POLL_INTERVAL);
+        if is_idle {
+            demand.wait(IDLE_POLL_INTERVAL);
+        } else {
+            let stale = || ServiceError::unavailable(format!("the feed is more than {STALE_AFTER:?} late"));
+            health.report((as_of.elapsed() >= STALE_AFTER).then(stale).as_ref());
+            sleep(POLL_INTERVAL);
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Verifies keys: the hot path. First the key cache, then a database lookup.
 
 mod cache;
+mod demand;
 mod feed;
 mod last_used;
 mod lookup;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 pub(super) use cache::KeyCache;
+pub use feed::FeedState;
 pub(super) use last_used::LastUsedBuffer;
 pub(super) use lookup::{LookupResult, Lookups};
 

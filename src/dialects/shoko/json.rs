@@ -8,7 +8,8 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
-use crate::web::body::Body;
+use super::bounded::{MAX_VALUES, count_values};
+use crate::web::body::{Body, MAX_BYTES};
 use crate::web::problem::Problem;
 
 /// Reads an object.
@@ -75,11 +76,27 @@ fn parse(text: &str) -> Result<Option<&RawValue>, Problem> {
     if text.trim().is_empty() {
         return Ok(None);
     }
+    if text.len() > MAX_BYTES {
+        check_value_count(text)?;
+    }
     match serde_json::from_str::<&RawValue>(text) {
         Ok(value) if value.get() == "null" => Ok(None),
         Ok(value) => Ok(Some(value)),
-        Err(e) => Err(Problem::invalid("", format!("The body is not valid JSON: {e}."))),
+        Err(e) => Err(not_json(&e)),
     }
+}
+
+/// Fails if a large body has too many values. Its large members are texts, so no client needs many values.
+fn check_value_count(text: &str) -> Result<(), Problem> {
+    if count_values(text).map_err(|e| not_json(&e))? > MAX_VALUES {
+        let detail = format!("A body of more than {MAX_BYTES} bytes may have at most {MAX_VALUES} values.");
+        return Err(Problem::invalid("", detail));
+    }
+    Ok(())
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem::invalid("", format!("The body is not valid JSON: {error}."))
 }
 
 fn from_raw<'de, T: Deserialize<'de>>(value: &'de RawValue) -> serde_json::Result<T> {

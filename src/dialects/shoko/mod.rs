@@ -3,6 +3,7 @@
 //! The modules `v1` and `web_ui` list their own routes, because these routes are served only if a setting enables them.
 
 pub mod auth;
+mod bounded;
 pub mod expiry;
 pub mod init;
 pub mod json;

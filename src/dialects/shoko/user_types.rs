@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::json::{Text, parse_object};
 use crate::auth::KeysAfterChange;
 use crate::model::{self, Name, NameError, NewUser, SecretText, UserChange};
+use crate::web::body::MAX_BYTES;
 use crate::web::problem::{Errors, Problem};
 
 /// A user.
@@ -134,6 +135,13 @@ impl UserBody {
                 errors.add(member, "The value must not contain NUL characters.");
             }
         }
+        let sites = self.community_sites.iter().flatten().map(String::len).sum();
+        let names = self.plex_usernames.as_ref().map_or(0, String::len);
+        for (member, bytes) in [("CommunitySites", sites), ("PlexUsernames", names)] {
+            if bytes > MAX_BYTES {
+                errors.add(member, format!("The value may have at most {MAX_BYTES} bytes."));
+            }
+        }
         let list = |items: Vec<Value>| Value::from(items).to_string();
         UserChange {
             name,
@@ -155,13 +163,13 @@ impl UserBody {
     ///
     /// Each operation must concern a member or an item of a member. The operations `move` and `copy` are rejected,
     /// because with them, a small patch could produce a large user.
-    pub fn patched(user: &model::User, patch: Patch) -> Result<Self, Problem> {
+    pub fn patched(user: &model::User, patch: &Patch) -> Result<Self, Problem> {
         let invalid = |text: &str| Problem::invalid("", text);
         if patch.0.len() > MAX_OPERATIONS {
             return Err(invalid("The JSON Patch has too many operations."));
         }
         let before = serde_json::to_value(User::from(user.clone())).map_err(|e| invalid(&e.to_string()))?;
-        let operations = patch.0.into_iter().map(|operation| adapt(operation, &before));
+        let operations = patch.0.iter().map(|operation| adapt(operation.clone(), &before));
         let patch = Patch(operations.collect::<Result<_, _>>()?);
         let mut after = before.clone();
         // A patch that fails may leave `after` half changed. That does not matter, because `after` is then discarded.

@@ -1,9 +1,11 @@
-//! The hashing pool: threads that hash passwords, one for each core. They have a low priority and a bounded queue, so a
-//! storm of logins does not slow down the verification of keys.
+//! The hashing pool: threads that hash passwords, one for each core. They have a low priority and a bounded, fair queue
+//! (`queue`), so a storm of logins does not slow down the verification of keys, and no client can keep others from
+//! logging in.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, available_parallelism};
@@ -12,9 +14,9 @@ use std::time::{Duration, Instant};
 use crate::error::{Result, ServiceError};
 use crate::model::RequestContext;
 use crate::settings::CoreSettings;
+pub(super) use queue::Client;
+use queue::FairQueue;
 
-/// The maximum number of queue slots, however fast the machine is.
-const MAX_QUEUE_SLOTS: usize = 256;
 /// The assumed time for one PBKDF2 round. It gives the first estimate of the cost of a hash, which measurements then
 /// correct.
 const INITIAL_ROUND_COST: Duration = Duration::from_nanos(100);
@@ -33,24 +35,18 @@ struct Shared {
     threads: usize,
     /// The longest expected wait in the queue. A request that would have to wait longer is rejected.
     max_wait: Duration,
-    /// How many slots are reserved. This counts the requests that wait in the queue, are being served or are about to
-    /// enter the queue.
-    slots_in_use: AtomicUsize,
     /// A moving average of the cost of a hash, in microseconds.
     cost: AtomicU64,
 }
 
 #[derive(Default)]
 struct JobQueue {
-    jobs: VecDeque<Job>,
-    next_id: u64,
+    /// Each slot stands for a request that waits in the queue, is being served or is about to enter the queue.
+    jobs: FairQueue<Job>,
     is_closed: bool,
 }
 
-struct Job {
-    id: u64,
-    run: Box<dyn FnOnce() + Send>,
-}
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, JobQueue> {
@@ -62,17 +58,25 @@ impl Shared {
         Duration::from_micros(self.cost.load(Ordering::Relaxed))
     }
 
+    /// Waits for the next job. Returns `None` when the queue is closed and empty.
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        loop {
+            let job = queue.jobs.pop();
+            if job.is_some() || queue.is_closed {
+                return job;
+            }
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Runs jobs until the queue is closed and empty.
     fn work(&self) {
         loop {
-            let is_idle = |queue: &mut JobQueue| queue.jobs.is_empty() && !queue.is_closed;
-            let queue = self.work.wait_while(self.queue(), is_idle);
-            let Some(job) = queue.unwrap_or_else(PoisonError::into_inner).jobs.pop_front() else {
-                return;
-            };
+            let Some(job) = self.next_job() else { return };
             let start = Instant::now();
             // A panic drops the job's sender, so the waiting request fails.
-            drop(catch_unwind(AssertUnwindSafe(job.run)));
+            drop(catch_unwind(AssertUnwindSafe(job)));
             let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
             let cost = self.cost.load(Ordering::Relaxed);
             self.cost.store(cost - cost / 8 + took / 8, Ordering::Relaxed);
@@ -94,7 +98,6 @@ impl HashingPool {
             work: Condvar::new(),
             threads,
             max_wait,
-            slots_in_use: AtomicUsize::new(0),
             cost: AtomicU64::new(u64::try_from(cost.as_micros()).unwrap_or_default()),
         });
         for _ in 0..threads {
@@ -107,21 +110,22 @@ impl HashingPool {
         Self { shared }
     }
 
-    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the queue is full or the wait would be too
-    /// long.
-    pub fn reserve(&self) -> Result<QueueSlot> {
-        let shared = &self.shared;
-        let before = shared.slots_in_use.fetch_add(1, Ordering::Relaxed);
-        // The slot is freed when this value is dropped, so a rejection below frees it too.
-        let slot = QueueSlot { shared: shared.clone() };
-        let rounds = u32::try_from(before / shared.threads).unwrap_or(u32::MAX);
-        let wait = shared.cost().saturating_mul(rounds);
-        if before >= MAX_QUEUE_SLOTS || wait > shared.max_wait {
-            return Err(ServiceError::Busy {
-                retry_after: wait.min(shared.max_wait),
-            });
+    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the client's share or the queue is full, or if
+    /// the wait would be too long.
+    pub fn reserve(&self, client: Client) -> Result<QueueSlot> {
+        let shared = self.shared.clone();
+        let mut queue = shared.queue();
+        let wait = queue.jobs.ahead_of(&client).map(|ahead| {
+            let turns = u32::try_from(ahead / shared.threads).unwrap_or(u32::MAX);
+            shared.cost().saturating_mul(turns)
+        });
+        let retry_after = shared.max_wait;
+        if wait.is_none_or(|wait| wait > shared.max_wait) {
+            return Err(ServiceError::Busy { retry_after });
         }
-        Ok(slot)
+        queue.jobs.reserve(&client);
+        drop(queue);
+        Ok(QueueSlot { shared, client })
     }
 }
 
@@ -144,6 +148,7 @@ fn lower_priority() {
 /// A reserved queue slot. Dropping it frees the slot.
 pub(super) struct QueueSlot {
     shared: Arc<Shared>,
+    client: Client,
 }
 
 impl QueueSlot {
@@ -171,28 +176,22 @@ impl QueueSlot {
     }
 
     fn enqueue<T: Send + 'static>(&self, sender: Sender<T>, job: impl FnOnce() -> T + Send + 'static) -> u64 {
-        let mut queue = self.shared.queue();
-        let id = queue.next_id;
-        queue.next_id += 1;
         // Sending fails only when the request has stopped waiting, and then the result is not needed.
         let run = Box::new(move || drop(sender.send(job())));
-        queue.jobs.push_back(Job { id, run });
-        drop(queue);
+        let id = self.shared.queue().jobs.push(self.client.clone(), run);
         self.shared.work.notify_one();
         id
     }
 
     /// Removes the job from the queue and returns whether it was still there.
     fn withdraw(&self, id: u64) -> bool {
-        let mut queue = self.shared.queue();
-        let position = queue.jobs.iter().position(|job| job.id == id);
-        position.is_some_and(|position| queue.jobs.remove(position).is_some())
+        self.shared.queue().jobs.withdraw(id)
     }
 }
 
 impl Drop for QueueSlot {
     fn drop(&mut self) {
-        self.shared.slots_in_use.fetch_sub(1, Ordering::Relaxed);
+        self.shared.queue().jobs.release(&self.client);
     }
 }
 
@@ -203,12 +202,16 @@ mod tests {
     use super::*;
     use crate::settings::MAX_WAIT;
 
+    fn client() -> Client {
+        Client::of_user(&RequestContext::default(), "bob")
+    }
+
     /// Occupies all threads until the returned senders are dropped.
     fn hold(pool: &HashingPool) -> (Vec<Sender<()>>, Vec<thread::JoinHandle<Result<()>>>) {
         let (starts, started) = channel();
         let held = (0..pool.shared.threads).map(|_| {
             let (release, held) = channel();
-            let (slot, starts) = (pool.reserve().unwrap(), starts.clone());
+            let (slot, starts) = (pool.reserve(client()).unwrap(), starts.clone());
             let waiting = thread::spawn(move || {
                 slot.run(&RequestContext::default(), move || {
                     starts.send(()).unwrap();
@@ -230,12 +233,12 @@ mod tests {
         let cost = INITIAL_ROUND_COST * 1_000_000;
         let per_thread = usize::try_from(MAX_WAIT.as_millis() / cost.as_millis()).unwrap() + 1;
         let slots: Vec<QueueSlot> = (0..pool.shared.threads * per_thread)
-            .map(|_| pool.reserve().unwrap())
+            .map(|_| pool.reserve(client()).unwrap())
             .collect();
-        assert!(matches!(pool.reserve(), Err(ServiceError::Busy { retry_after }) if retry_after == MAX_WAIT));
+        assert!(matches!(pool.reserve(client()), Err(ServiceError::Busy { retry_after }) if retry_after == MAX_WAIT));
         drop(slots);
-        assert!(pool.reserve().is_ok());
-        assert_eq!(pool.shared.slots_in_use.load(Ordering::Relaxed), 0);
+        assert!(pool.reserve(client()).is_ok());
+        assert_eq!(pool.shared.queue().jobs.slots(), 0);
     }
 
     #[test]
@@ -243,12 +246,12 @@ mod tests {
         let pool = HashingPool::with(1000, MAX_WAIT);
         let (release, running) = hold(&pool);
         let context = RequestContext::default();
-        let (slot, of_client) = (pool.reserve().unwrap(), context.clone());
+        let (slot, of_client) = (pool.reserve(client()).unwrap(), context.clone());
         let waiting = thread::spawn(move || slot.run(&of_client, || ()));
-        wait_until("the job is queued", || pool.shared.queue().jobs.len() == 1);
+        wait_until("the job is queued", || pool.shared.queue().jobs.waiting() == 1);
         context.client_disconnected.store(true, Ordering::Relaxed);
         assert!(matches!(waiting.join().unwrap(), Err(ServiceError::ClientDisconnected)));
-        let slots = || pool.shared.slots_in_use.load(Ordering::Relaxed);
+        let slots = || pool.shared.queue().jobs.slots();
         assert_eq!(slots(), pool.shared.threads, "running jobs keep their slots");
         drop(release);
         for run in running {
@@ -262,13 +265,16 @@ mod tests {
         let pool = HashingPool::with(1000, MAX_WAIT);
         for _ in 0..pool.shared.threads * 2 {
             let failed: Result<()> = pool
-                .reserve()
+                .reserve(client())
                 .unwrap()
                 .run(&RequestContext::default(), || panic!("on purpose"));
             assert!(matches!(failed, Err(ServiceError::Internal(_))));
         }
         assert_eq!(
-            pool.reserve().unwrap().run(&RequestContext::default(), || 7).unwrap(),
+            pool.reserve(client())
+                .unwrap()
+                .run(&RequestContext::default(), || 7)
+                .unwrap(),
             7
         );
     }

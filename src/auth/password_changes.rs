@@ -1,0 +1,48 @@
+//! Limits concurrent password changes: each user's password changes one at a time. Otherwise a user could occupy the
+//! hashing pool by changing their password again and again on many connections.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Result, ServiceError};
+
+/// When a client may retry a change that was rejected because of another one.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The users whose passwords are being changed by this process.
+#[derive(Default)]
+pub(super) struct PasswordChanges {
+    user_ids: Mutex<HashSet<i32>>,
+}
+
+impl PasswordChanges {
+    /// Begins a change, which ends when the returned value is dropped. Fails with [`ServiceError::Busy`] if the user's
+    /// password is already being changed.
+    pub fn begin(&self, user_id: i32) -> Result<PasswordChange<'_>> {
+        if self.user_ids().insert(user_id) {
+            Ok(PasswordChange { changes: self, user_id })
+        } else {
+            let retry_after = RETRY_AFTER;
+            Err(ServiceError::Busy { retry_after })
+        }
+    }
+
+    fn user_ids(&self) -> MutexGuard<'_, HashSet<i32>> {
+        // No code that holds the lock can leave the set in an inconsistent state.
+        self.user_ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A password change in progress.
+#[must_use]
+pub(super) struct PasswordChange<'a> {
+    changes: &'a PasswordChanges,
+    user_id: i32,
+}
+
+impl Drop for PasswordChange<'_> {
+    fn drop(&mut self) {
+        self.changes.user_ids().remove(&self.user_id);
+    }
+}
