@@ -78,7 +78,7 @@ start_server() {
   server=$!
   # The limit only stops the wait for a server that hangs.
   SECONDS=0
-  until address=$(sed -nE 's|.*listening on http://([0-9.]+:[0-9]+)/.*|\1|p' "$log") && [[ -n $address ]]; do
+  until address=$(sed -nE 's#.*listening on http://([0-9a-f.:[]+]?:[0-9]+)/.*#\1#p' "$log") && [[ -n $address ]]; do
     kill -0 "$server" 2>/dev/null || fail_with_log "$log" 'the server exited before it listened'
     ((SECONDS < 120)) || fail_with_log "$log" 'the server does not listen after two minutes'
     sleep 0.05

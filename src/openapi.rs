@@ -1,12 +1,14 @@
 //! The OpenAPI document, and Swagger UI to read it and try it out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
-use actix_web::web::{Data, Path, ServiceConfig};
-use actix_web::{HttpResponse, Responder};
+use actix_web::web::{Bytes, Data, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Server};
@@ -19,6 +21,7 @@ use crate::settings::{BasePath, Dialects};
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
 use crate::web::responses::Problems;
+use crate::web::static_file::StaticFile;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -177,19 +180,32 @@ fn require_headers(document: &mut Value) {
     }
 }
 
-/// The OpenAPI documents and the configuration of Swagger UI.
+/// The files of Swagger UI that its page needs.
+const SWAGGER_UI_FILES: [&str; 10] = [
+    "index.html",
+    "index.css",
+    "swagger-ui.css",
+    "swagger-ui-bundle.js",
+    "swagger-ui-standalone-preset.js",
+    "swagger-initializer.js",
+    "favicon-16x16.png",
+    "favicon-32x32.png",
+    "oauth2-redirect.html",
+    "oauth2-redirect.js",
+];
+
+/// The OpenAPI documents and Swagger UI.
 pub struct Swagger {
     base_path: BasePath,
-    /// The documents by their paths below `/swagger/`.
-    documents: BTreeMap<&'static str, String>,
-    config: Arc<utoipa_swagger_ui::Config<'static>>,
+    /// The files by their paths below `/swagger/`.
+    files: BTreeMap<&'static str, Arc<StaticFile>>,
 }
 
 impl Swagger {
-    /// Creates the documents of a service that is mounted at `base_path` and speaks these dialects.
-    pub fn new(base_path: &BasePath, dialects: &Dialects) -> serde_json::Result<Self> {
-        let mut documents = BTreeMap::from([("v3/swagger.json", document_json(base_path)?)]);
-        let mut list = vec![Url::new("Shoko", "v3/swagger.json")];
+    /// Creates the documents of a service that is mounted at `base_path` and speaks these dialects, and Swagger UI if
+    /// `with_ui` is true.
+    pub fn new(base_path: &BasePath, dialects: &Dialects, with_ui: bool) -> io::Result<Self> {
+        let mut documents = vec![("Shoko", "v3/swagger.json", document_json(base_path)?)];
         for (name, file, document) in [
             dialects
                 .zulip
@@ -205,23 +221,50 @@ impl Swagger {
         .into_iter()
         .flatten()
         {
-            documents.insert(file, other_document_json(document, base_path)?);
-            list.push(Url::new(name, file));
+            documents.push((name, file, other_document_json(document, base_path)?));
         }
-        let config = utoipa_swagger_ui::Config::new(list)
-            .persist_authorization(true)
-            .try_it_out_enabled(true);
+        let mut files = BTreeMap::new();
+        if with_ui {
+            let list = documents.iter().map(|&(name, file, _)| Url::new(name, file));
+            add_swagger_ui(&mut files, list.collect())?;
+        }
+        for (_, file, document) in documents {
+            let json = "application/json; charset=utf-8".to_owned();
+            files.insert(file, StaticFile::new(json, document.into()));
+        }
         Ok(Self {
             base_path: base_path.clone(),
-            documents,
-            config: Arc::new(config),
+            files,
         })
     }
 }
 
-/// Registers `/swagger/`, the documents below it, and the redirects to it.
-pub fn routes(config: &mut ServiceConfig) {
-    for path in ["", "/", "/swagger"] {
+/// Adds the files of Swagger UI, which lets its users choose one of the `documents`.
+fn add_swagger_ui(files: &mut BTreeMap<&'static str, Arc<StaticFile>>, documents: Vec<Url<'static>>) -> io::Result<()> {
+    let config = utoipa_swagger_ui::Config::new(documents)
+        .persist_authorization(true)
+        .try_it_out_enabled(true);
+    let config = Arc::new(config);
+    for name in SWAGGER_UI_FILES {
+        let file = utoipa_swagger_ui::serve(name, config.clone())
+            .map_err(|error| io::Error::other(error.to_string()))?
+            .ok_or_else(|| io::Error::other(format!("Swagger UI has no file {name}")))?;
+        let bytes = match file.bytes {
+            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            Cow::Owned(bytes) => bytes.into(),
+        };
+        files.insert(name, StaticFile::new(file.content_type, bytes));
+    }
+    if let Some(page) = files.get("index.html").cloned() {
+        files.insert("", page);
+    }
+    Ok(())
+}
+
+/// Registers the documents below `/swagger/`, and Swagger UI with the redirects to it if `with_ui` is true.
+pub fn routes(config: &mut ServiceConfig, with_ui: bool) {
+    let redirected: &[&str] = if with_ui { &["", "/", "/swagger"] } else { &[] };
+    for path in redirected {
         config.service(get_and_head(path, redirect_to_swagger));
     }
     config.service(get_and_head("/swagger/{file:.*}", serve_file));
@@ -232,17 +275,9 @@ async fn redirect_to_swagger(swagger: Data<Swagger>) -> impl Responder {
     HttpResponse::Found().insert_header((LOCATION, target)).finish()
 }
 
-async fn serve_file(swagger: Data<Swagger>, file: Path<String>) -> Result<impl Responder, Problem> {
-    if let Some(document) = swagger.documents.get(file.as_str()) {
-        let json = HttpResponse::Ok()
-            .content_type("application/json; charset=utf-8")
-            .body(document.clone());
-        return Ok(json);
-    }
-    match utoipa_swagger_ui::serve(&file, swagger.config.clone()) {
-        Ok(Some(file)) => Ok(HttpResponse::Ok()
-            .content_type(file.content_type)
-            .body(file.bytes.into_owned())),
-        Ok(None) | Err(_) => Err(Problem::new(StatusCode::NOT_FOUND)),
+async fn serve_file(request: HttpRequest, swagger: Data<Swagger>, file: Path<String>) -> Result<HttpResponse, Problem> {
+    match swagger.files.get(file.as_str()) {
+        Some(file) => Ok(file.clone().respond(&request).await),
+        None => Err(Problem::new(StatusCode::NOT_FOUND)),
     }
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether Shoko Desktop can log in. Its login shows the names of all users to every client.
     pub v1_login: bool,
+    /// Whether Swagger UI is served at `/swagger/`. The OpenAPI documents below that path are always served.
+    pub swagger_ui: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
     pub web_ui: Option<PathBuf>,
     /// The server's URL, for responses that contain it. If `None`, the URL is taken from the request.
@@ -31,6 +33,9 @@ pub struct Settings {
     /// How long the server keeps serving after it has been told to stop. During this time it reports that it is not
     /// ready.
     pub shutdown_grace: Duration,
+    /// The longest time from the first byte of a response until all of it has been sent. The program uses
+    /// [`RESPONSE_DEADLINE`].
+    pub response_deadline: Duration,
     pub core: CoreSettings,
     pub first_admin: FirstAdmin,
 }
@@ -137,6 +142,9 @@ pub struct CoreSettings {
 
 /// The program's [`CoreSettings::max_wait`].
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// The program's [`Settings::response_deadline`].
+pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The administrator to create if there is none.
 #[derive(Clone, Debug)]

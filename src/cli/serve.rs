@@ -51,7 +51,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
                  set-password {name}`"
             ))
         };
-        print(&greeting(&created, &url)).map_err(not_printed)?;
+        print(&greeting(&created, &url, settings.swagger_ui)).map_err(not_printed)?;
         log::info!("created the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
@@ -148,7 +148,7 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
 }
 
 /// Returns the text that the first start prints. A frame makes it stand out between log lines.
-fn greeting(created: &CreatedAdmin, url: &str) -> String {
+fn greeting(created: &CreatedAdmin, url: &str, swagger_ui: bool) -> String {
     let name = &created.user.name;
     let (shown, password) = match &created.generated_password {
         Some(password) => (
@@ -164,6 +164,11 @@ fn greeting(created: &CreatedAdmin, url: &str) -> String {
         json(password)
     );
     let program = env::args().next().unwrap_or_else(|| "shoko-auth".to_owned());
+    let browser = if swagger_ui {
+        format!("Try all requests in a browser: {url}/swagger/\n\n")
+    } else {
+        String::new()
+    };
     let line = "=".repeat(78);
     format!(
         "\n{line}\n\
@@ -173,7 +178,7 @@ fn greeting(created: &CreatedAdmin, url: &str) -> String {
          Log in:\n\n    \
              curl {url}/api/auth -H 'Content-Type: application/json' \\\n         \
                   -d {}\n\n\
-         Try all requests in a browser: {url}/swagger/\n\n\
+         {browser}\
          Set another password:\n\n    \
              {program} user set-password {}\n\
          {line}\n\n",
@@ -187,7 +192,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::{Name, SecretText};
-    use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT};
+    use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT, RESPONSE_DEADLINE};
 
     #[test]
     fn the_start_gives_up_on_a_database_that_stays_unreachable() {
@@ -198,6 +203,7 @@ mod tests {
             cors_origins: CorsOrigins::None,
             trusted_proxies: Vec::new(),
             v1_login: false,
+            swagger_ui: true,
             web_ui: None,
             public_url: None,
             dialects: Dialects {
@@ -206,6 +212,7 @@ mod tests {
                 zettelstore: None,
             },
             shutdown_grace: Duration::ZERO,
+            response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
                 clock: Clock::system(),
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),

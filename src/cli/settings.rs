@@ -18,11 +18,12 @@ use crate::clock::Clock;
 use crate::model::{Name, NameError, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, MAX_WAIT, Settings, ZettelstoreAuth,
-    ZettelstoreSettings, ZulipSettings,
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, MAX_WAIT, RESPONSE_DEADLINE, Settings,
+    ZettelstoreAuth, ZettelstoreSettings, ZulipSettings,
 };
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(next_help_heading = "Settings")]
 pub struct Flags {
     /// Address and port to listen on
@@ -75,6 +76,17 @@ pub struct Flags {
         value_parser = BoolishValueParser::new()
     )]
     v1_login: bool,
+    /// Serve Swagger UI at `/swagger/`. The OpenAPI documents below that path are served in any case
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_SWAGGER_UI",
+        default_value = "on",
+        action = ArgAction::Set,
+        value_name = "ON|OFF",
+        value_parser = BoolishValueParser::new()
+    )]
+    swagger_ui: bool,
     /// Folder of a built Shoko web UI to serve at `/webui/`. Cannot be combined with a base path
     #[arg(long, global = true, env = "SHOKO_AUTH_WEBUI", value_name = "DIR")]
     webui: Option<PathBuf>,
@@ -228,10 +240,12 @@ impl Flags {
             cors_origins: self.cors_origins,
             trusted_proxies: self.trusted_proxies,
             v1_login: self.v1_login,
+            swagger_ui: self.swagger_ui,
             web_ui: self.webui,
             public_url,
             dialects,
             shutdown_grace: self.shutdown_grace,
+            response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
                 clock: Clock::system(),
                 database,

@@ -78,7 +78,7 @@ impl fmt::Display for TraceId {
 
 /// A client's network: addresses that one party controls and that share one login limit. It is a single IPv4 address,
 /// or the /64 that an IPv6 subscriber usually gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
 impl Network {

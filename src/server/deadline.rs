@@ -2,45 +2,87 @@
 //!
 //! Without a deadline, a client that sends a byte now and then could occupy a connection forever, and many such clients
 //! could occupy all connections. Therefore the response to each request must begin within [`REQUEST_DEADLINE`] of the
-//! request's first byte. After a response, the next request must begin within [`IDLE_DEADLINE`]. This layer does not
-//! know where a request ends. It sees only when bytes are received and sent.
+//! request's first byte. The client must read the response within a further deadline, which is a setting. After a
+//! response, the next request must begin within [`IDLE_DEADLINE`]. This layer does not know where a request ends. It
+//! sees only when bytes are received and sent, and whether a large body is still being sent.
 //!
-//! This layer also records that the client has disconnected or will send no more. The server can then skip work whose
-//! result no client would receive.
+//! A client that does not read what the server sends cannot make the server read its next requests, so it cannot fill
+//! the memory with them either. A connection that is too slow is aborted, so the kernel drops its unsent bytes at once.
+//!
+//! This layer also tells `connections` whether the connection is idle, and closes the connection when it is told to. It
+//! records that the client has disconnected or will send no more. The server can then skip work whose result no client
+//! would receive.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::rt::time::{Instant, Sleep, sleep};
+use actix_web::rt::time::{Instant, Sleep, sleep_until};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connections::Slot;
+use super::socket::Abort;
+use crate::web::response_body::BodyInProgress;
 
 /// The longest time from the first byte of a request to the first byte of its response.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest time from the last bytes of a response to the first byte of the next request. It is longer than the
 /// server's keep-alive timeout, which closes idle connections cleanly and should act first.
 const IDLE_DEADLINE: Duration = Duration::from_secs(90);
+/// After this many bytes, actix gets to parse them before it can read more. It parses all requests that it has read,
+/// but stops reading when many of them wait.
+const READ_BATCH: usize = 8 * 1024;
 
-/// A stream that fails when its deadline has passed.
+/// A stream that fails when its deadline has passed or its connection must be closed.
 pub struct Deadline<S> {
     stream: S,
+    slot: Slot,
+    phase: Phase,
+    phase_end: Instant,
+    /// Wakes the task at the deadline or earlier. It is set to an earlier time only when the task begins to wait, so
+    /// most requests do not touch it.
     timer: Pin<Box<Sleep>>,
-    /// Whether the timer is timing a request (`REQUEST_DEADLINE`) or the idle time between requests (`IDLE_DEADLINE`).
-    in_request: bool,
+    max_response_time: Duration,
+    body_in_progress: BodyInProgress,
     client_disconnected: Arc<AtomicBool>,
+    /// Whether the last write is waiting for the client to read.
+    write_blocked: bool,
+    /// Whether a read has been postponed until the client reads.
+    read_postponed: bool,
+    /// The number of bytes that have been read without a wait.
+    batch: usize,
 }
 
-impl<S> Deadline<S> {
-    pub fn new(stream: S) -> Self {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The next request has not begun.
+    Idle,
+    /// A request has begun, and its response has not.
+    Request,
+    /// A response has begun, and not all of it has been sent.
+    Response,
+}
+
+impl<S: Abort> Deadline<S> {
+    pub fn new(stream: S, slot: Slot, max_response_time: Duration) -> Self {
+        let phase_end = Instant::now() + IDLE_DEADLINE;
         Self {
             stream,
-            timer: Box::pin(sleep(IDLE_DEADLINE)),
-            in_request: false,
+            slot,
+            phase: Phase::Idle,
+            phase_end,
+            timer: Box::pin(sleep_until(phase_end)),
+            max_response_time,
+            body_in_progress: BodyInProgress::default(),
             client_disconnected: Arc::default(),
+            write_blocked: false,
+            read_postponed: false,
+            batch: 0,
         }
     }
 
@@ -49,50 +91,126 @@ impl<S> Deadline<S> {
         self.client_disconnected.clone()
     }
 
-    fn restart(&mut self, in_request: bool) {
-        self.in_request = in_request;
-        let time = if in_request { REQUEST_DEADLINE } else { IDLE_DEADLINE };
-        self.timer.as_mut().reset(Instant::now() + time);
+    /// Returns a flag to be set while a large body is being sent. The response counts as unfinished until then.
+    pub fn body_in_progress(&self) -> BodyInProgress {
+        self.body_in_progress.clone()
     }
 
-    /// Returns an error once the deadline has passed, and wakes the task at that time.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        ready!(self.timer.as_mut().poll(cx));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
+    fn enter(&mut self, phase: Phase) -> io::Result<()> {
+        let now = Instant::now();
+        match (self.phase, phase) {
+            (Phase::Idle, _) if !self.slot.begin_request() => return Err(self.abort(ErrorKind::ConnectionAborted)),
+            (_, Phase::Idle) => self.slot.end_request(now.into_std()),
+            _ => (),
+        }
+        self.phase = phase;
+        self.phase_end = now
+            + match phase {
+                Phase::Idle => IDLE_DEADLINE,
+                Phase::Request => REQUEST_DEADLINE,
+                Phase::Response => self.max_response_time,
+            };
+        Ok(())
+    }
+
+    /// Returns an error once the deadline has passed or the connection must be closed, and wakes the task at that time.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.slot.poll_closing(cx).is_ready() {
+            return Poll::Ready(self.abort(ErrorKind::ConnectionAborted));
+        }
+        loop {
+            if self.timer.deadline() > self.phase_end {
+                self.timer.as_mut().reset(self.phase_end);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= self.phase_end {
+                return Poll::Ready(self.abort(ErrorKind::TimedOut));
+            }
+            // The timer was set for an earlier phase.
+            self.timer.as_mut().reset(self.phase_end);
+        }
+    }
+
+    fn abort(&self, kind: ErrorKind) -> io::Error {
+        self.stream.abort_on_drop();
+        kind.into()
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Deadline<S> {
+impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Pending => self.poll_deadline(cx).map(Err),
-            read @ Poll::Ready(_) => {
-                if buffer.filled().len() == before {
+        if self.write_blocked {
+            self.read_postponed = true;
+            return self.poll_end(cx).map(Err);
+        }
+        if self.batch >= READ_BATCH {
+            self.batch = 0;
+            cx.waker().wake_by_ref();
+            return self.poll_end(cx).map(Err);
+        }
+        match poll_read_batch(Pin::new(&mut self.stream), cx, buffer) {
+            Poll::Pending => {
+                self.batch = 0;
+                self.poll_end(cx).map(Err)
+            }
+            Poll::Ready(Ok(length)) => {
+                self.batch += length;
+                if length == 0 {
                     self.client_disconnected.store(true, Ordering::Relaxed);
+                } else if self.phase == Phase::Idle {
+                    self.enter(Phase::Request)?;
                 }
-                if !self.in_request {
-                    self.restart(true);
-                }
-                read
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                self.client_disconnected.store(true, Ordering::Relaxed);
+                Poll::Ready(Err(error))
             }
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Deadline<S> {
+/// Reads at most `READ_BATCH` bytes, and returns how many.
+fn poll_read_batch<S: AsyncRead>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<usize>> {
+    let before = buffer.filled().len();
+    if buffer.remaining() <= READ_BATCH {
+        ready!(stream.poll_read(cx, buffer))?;
+    } else {
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(READ_BATCH));
+        ready!(stream.poll_read(cx, &mut part))?;
+        let length = part.filled().len();
+        buffer.advance(length);
+    }
+    Poll::Ready(Ok(buffer.filled().len() - before))
+}
+
+impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Deadline<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
-            Poll::Pending => self.poll_deadline(cx).map(Err),
-            written @ Poll::Ready(_) => {
-                self.restart(false);
-                written
-            }
+        if self.phase != Phase::Response {
+            self.enter(Phase::Response)?;
         }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.write_blocked = written.is_pending();
+        if self.write_blocked {
+            return self.poll_end(cx).map(Err);
+        }
+        if take(&mut self.read_postponed) {
+            cx.waker().wake_by_ref();
+        }
+        written
     }
 
+    /// Actix calls this whenever its write buffer is empty: after each response, but also during a large body.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.phase == Phase::Response && !self.body_in_progress.get() {
+            self.enter(Phase::Idle)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -101,81 +219,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deadline<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use actix_web::rt::System;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::pause;
-
-    use super::*;
-
-    /// Runs a test in which time advances whenever all tasks wait.
-    fn in_paused_time(test: impl AsyncFnOnce(Deadline<DuplexStream>, DuplexStream)) {
-        System::new().block_on(async {
-            pause();
-            let (server, client) = duplex(1024);
-            test(Deadline::new(server), client).await;
-        });
-    }
-
-    async fn read_until_error(server: &mut Deadline<DuplexStream>) -> io::ErrorKind {
-        let mut buffer = [0; 64];
-        loop {
-            match server.read(&mut buffer).await {
-                Ok(0) => panic!("the client has closed the connection"),
-                Ok(_) => (),
-                Err(error) => return error.kind(),
-            }
-        }
-    }
-
-    #[test]
-    fn a_client_that_sends_a_byte_each_second_is_disconnected_at_the_deadline() {
-        in_paused_time(async |mut server, mut client| {
-            let start = Instant::now();
-            actix_web::rt::spawn(async move {
-                while client.write_all(b"x").await.is_ok() {
-                    sleep(Duration::from_secs(1)).await;
-                }
-            });
-            assert_eq!(read_until_error(&mut server).await, io::ErrorKind::TimedOut);
-            assert_eq!(start.elapsed().as_secs(), REQUEST_DEADLINE.as_secs());
-        });
-    }
-
-    #[test]
-    fn the_second_request_has_its_own_deadline() {
-        in_paused_time(async |mut server, mut client| {
-            client.write_all(b"request").await.unwrap();
-            server.read_exact(&mut [0; 7]).await.unwrap();
-            sleep(Duration::from_secs(20)).await;
-            server.write_all(b"response").await.unwrap();
-            sleep(Duration::from_secs(60)).await;
-            client.write_all(b"half a req").await.unwrap();
-            let start = Instant::now();
-            assert_eq!(read_until_error(&mut server).await, io::ErrorKind::TimedOut);
-            assert_eq!(start.elapsed().as_secs(), REQUEST_DEADLINE.as_secs());
-        });
-    }
-
-    #[test]
-    fn a_disconnected_client_is_noticed() {
-        in_paused_time(async |mut server, mut client| {
-            let disconnected = server.client_disconnected();
-            client.write_all(b"request").await.unwrap();
-            server.read_exact(&mut [0; 7]).await.unwrap();
-            assert!(!disconnected.load(Ordering::Relaxed));
-            drop(client);
-            assert_eq!(server.read(&mut [0; 7]).await.unwrap(), 0);
-            assert!(disconnected.load(Ordering::Relaxed));
-        });
-    }
-
-    #[test]
-    fn a_client_that_sends_nothing_is_disconnected_at_the_idle_deadline() {
-        in_paused_time(async |mut server, _client| {
-            let start = Instant::now();
-            assert_eq!(read_until_error(&mut server).await, io::ErrorKind::TimedOut);
-            assert_eq!(start.elapsed().as_secs(), IDLE_DEADLINE.as_secs());
-        });
-    }
-}
+#[path = "deadline_tests.rs"]
+mod tests;

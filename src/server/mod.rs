@@ -3,19 +3,23 @@
 //! The server is built on actix's `HttpService` instead of `HttpServer`, because `HttpServer` limits only the time of
 //! the first request on a connection. Here a deadline applies to every request (see `deadline`).
 
+mod connections;
 mod deadline;
+mod http;
+mod socket;
 
 use std::future::{Future, ready};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_server::Server;
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
@@ -40,7 +44,10 @@ use crate::web::health;
 use crate::web::middleware::request_middleware;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
+use connections::Connections;
 use deadline::Deadline;
+use http::WhileConnected;
+use socket::{Abort, limit_unread_bytes};
 
 /// The time in which the head of a connection's first request must arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +65,8 @@ const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
 const MAX_WORKERS: usize = 512;
 /// The maximum number of connections, if the system allows that many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
+/// The maximum number of connections that are accepted beyond that, until `Connections` has decided which ones to keep.
+const MAX_SPARE_CONNECTIONS: u64 = 256;
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// The number of open files to reserve for everything but connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
@@ -73,12 +82,21 @@ pub fn run(
 ) -> io::Result<Server> {
     let workers = std::thread::available_parallelism()?.get().min(MAX_WORKERS);
     let process = Data::new(Process::start());
+    let proxies = Data::new(TrustedProxies::new(settings.trusted_proxies.clone()));
+    let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
+    let limits = ConnectionLimits::new(files_each);
+    let connections = Connections::new(limits.slots, proxies.clone().into_inner());
     let routes = Routes {
         auth: Data::from(auth),
         process: process.clone(),
-        proxies: Data::new(TrustedProxies::new(settings.trusted_proxies.clone())),
+        proxies,
         large_bodies: LargeBodies::default(),
-        swagger: Data::new(Swagger::new(&settings.base_path, &settings.dialects)?),
+        swagger: Data::new(Swagger::new(
+            &settings.base_path,
+            &settings.dialects,
+            settings.swagger_ui,
+        )?),
+        swagger_ui: settings.swagger_ui,
         dialects: settings.dialects.clone(),
         public_url: settings.public_url.clone(),
         cors_origins: settings.cors_origins.clone(),
@@ -89,10 +107,13 @@ pub fn run(
     let auth = routes.auth.clone();
     auth.follow_changes(&settings.core.database)?;
     let address = listener.local_addr()?;
-    let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
+    if let Err(error) = limit_unread_bytes(&listener) {
+        log::warn!("limiting the unread bytes of a connection failed: {error}");
+    }
+    let response_deadline = settings.response_deadline;
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(max_connections(workers, files_each))
+        .max_concurrent_connections(limits.accepted.div_ceil(workers))
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
         .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
@@ -102,27 +123,36 @@ pub fn run(
             .app()
             .into_factory()
             .map_err(|error: Error| error.error_response());
-        fn_service(|stream: TcpStream| {
-            // The address of a client that has already disconnected cannot be read. Drop its connection, because it
-            // must not be treated like one whose peer has no address.
-            let peer = stream.peer_addr().map_err(DispatchError::Io);
-            ready(peer.map(|peer| (Deadline::new(stream), Protocol::Http1, Some(peer))))
+        let app = map_config(app, |()| AppConfig::default());
+        let connections = connections.clone();
+        fn_service(move |stream| {
+            let kept = keep(stream, &connections, response_deadline).map_err(DispatchError::Io);
+            ready(kept.map(|(stream, peer)| (stream, Protocol::Http1, Some(peer))))
         })
-        .and_then(
-            HttpService::build()
-                .graceful_shutdown_signal(move || {
-                    let shutdown = shutdown.clone();
-                    async move { shutdown.notified().await }
-                })
-                .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
-                    data.insert(ClientDisconnected(stream.client_disconnected()));
-                })
-                .client_request_timeout(HEAD_TIMEOUT)
-                .client_disconnect_timeout(MAX_DISCONNECT_TIME)
-                .keep_alive(KEEP_ALIVE)
-                .local_addr(address)
-                .finish(map_config(app, |()| AppConfig::default())),
-        )
+        .and_then(fn_factory(move || {
+            let app = app.new_service(());
+            let shutdown = shutdown.clone();
+            async move {
+                let app = Rc::new(app.await?);
+                Ok(WhileConnected::new(move || {
+                    let (app, shutdown) = (app.clone(), shutdown.clone());
+                    HttpService::build()
+                        .graceful_shutdown_signal(move || {
+                            let shutdown = shutdown.clone();
+                            async move { shutdown.notified().await }
+                        })
+                        .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
+                            data.insert(ClientDisconnected(stream.client_disconnected()));
+                            data.insert(stream.body_in_progress());
+                        })
+                        .client_request_timeout(HEAD_TIMEOUT)
+                        .client_disconnect_timeout(MAX_DISCONNECT_TIME)
+                        .keep_alive(KEEP_ALIVE)
+                        .local_addr(address)
+                        .finish(fn_factory(move || ready(Ok::<_, ()>(app.clone()))))
+                }))
+            }
+        }))
     })?;
     let server = builder.run();
     let handle = server.handle();
@@ -160,12 +190,49 @@ async fn clean_up(auth: Data<Auth>) {
     }
 }
 
-/// Returns the maximum number of connections of each worker. The limit on open files determines the total, up to
-/// `MAX_CONNECTIONS`. Each connection needs `files_each` files.
-fn max_connections(workers: usize, files_each: u64) -> usize {
-    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let all = (open_files.saturating_sub(OTHER_FILES) / files_each).clamp(1, MAX_CONNECTIONS);
-    usize::try_from(all).unwrap_or(usize::MAX).div_ceil(workers)
+/// Returns an accepted connection and its peer's address, or an error if the connection must be closed at once.
+fn keep(
+    stream: TcpStream,
+    connections: &Arc<Connections>,
+    response_deadline: Duration,
+) -> io::Result<(Deadline<TcpStream>, SocketAddr)> {
+    // The address of a client that has already disconnected cannot be read. Drop its connection, because it must not be
+    // treated like one whose peer has no address.
+    let peer = stream.peer_addr()?;
+    if let Some(slot) = connections.open(peer.ip(), Instant::now()) {
+        Ok((Deadline::new(stream, slot, response_deadline), peer))
+    } else {
+        stream.abort_on_drop();
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+/// How many connections the limit on open files allows.
+#[derive(Debug, PartialEq, Eq)]
+struct ConnectionLimits {
+    /// The connections that are kept.
+    slots: usize,
+    /// The connections that are accepted. Actix accepts none while there are that many.
+    accepted: usize,
+}
+
+impl ConnectionLimits {
+    /// Returns the limits of this process, if each connection needs `files_each` files.
+    fn new(files_each: u64) -> Self {
+        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self::for_files(open_files, files_each)
+    }
+
+    fn for_files(open_files: u64, files_each: u64) -> Self {
+        let possible = open_files.saturating_sub(OTHER_FILES) / files_each;
+        let spare = (possible / 10).clamp(1, MAX_SPARE_CONNECTIONS);
+        let slots = possible.saturating_sub(spare).clamp(1, MAX_CONNECTIONS);
+        let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            slots: number(slots),
+            accepted: number(slots + spare),
+        }
+    }
 }
 
 /// The parts from which each worker assembles its own routes.
@@ -176,6 +243,7 @@ struct Routes {
     proxies: Data<TrustedProxies>,
     large_bodies: LargeBodies,
     swagger: Data<Swagger>,
+    swagger_ui: bool,
     cors_origins: CorsOrigins,
     dialects: Dialects,
     public_url: Option<PublicUrl>,
@@ -227,7 +295,7 @@ impl Routes {
                         }
                     })
                     .configure(health::routes)
-                    .configure(openapi::routes),
+                    .configure(|config| openapi::routes(config, self.swagger_ui)),
             )
             .default_service(web::to(no_such_route))
     }
@@ -235,4 +303,24 @@ impl Routes {
 
 async fn no_such_route() -> Result<HttpResponse, Problem> {
     Err(Problem::with_detail(StatusCode::NOT_FOUND, "There is no such route."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_open_files_limits_the_connections() {
+        for (open_files, files_each, slots, accepted) in [
+            (u64::MAX, 1, 20_000, 20_256),
+            (1024, 1, 832, 924),
+            (1024, 2, 416, 462),
+            (400, 1, 270, 300),
+            (110, 1, 9, 10),
+            (64, 1, 1, 2),
+        ] {
+            let limits = ConnectionLimits::for_files(open_files, files_each);
+            assert_eq!(limits, ConnectionLimits { slots, accepted });
+        }
+    }
 }

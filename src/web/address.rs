@@ -38,7 +38,9 @@ impl TrustedProxies {
         }
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Returns whether `address`, in its canonical form, is that of a trusted proxy.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
     }
 

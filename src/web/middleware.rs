@@ -1,4 +1,4 @@
-//! The middleware around every request: path normalization, problem bodies, the request log.
+//! The middleware around every request: path normalization, problem bodies, slices of large bodies, the request log.
 
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use log::Level;
 use super::path::normalize_path;
 use super::problem::Problem;
 use super::process::Process;
+use super::response_body::{BodyInProgress, in_slices, is_large};
 use super::trace::trace_id;
 use crate::error::Cause;
 use crate::model::TraceId;
@@ -26,7 +27,7 @@ const LOG: &str = "shoko_auth::web::request";
 /// extensions.
 pub struct InternalCause(pub Cause);
 
-/// Normalizes the path, calls the route, completes problems and logs the request once.
+/// Normalizes the path, calls the route, completes problems, slices large bodies and logs the request once.
 pub async fn request_middleware(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -53,6 +54,10 @@ pub async fn request_middleware(
             .response_mut()
             .head_mut()
             .set_connection_type(ConnectionType::Close);
+    }
+    if is_large(response.response().body()) {
+        let in_progress = response.request().conn_data::<BodyInProgress>().cloned();
+        response = response.map_body(|_, body| in_slices(body, in_progress.unwrap_or_default()));
     }
     Ok(response)
 }

@@ -12,8 +12,10 @@ pub mod path;
 pub mod problem;
 pub mod process;
 pub mod query;
+pub mod response_body;
 pub mod responses;
 pub mod routes;
+pub mod static_file;
 pub mod trace;
 
 use std::time::Duration;

@@ -40,6 +40,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Files in memory: compression, and clients that do not read a large response.
+mod large_responses;
 /// Log lines.
 mod log_lines;
 /// Logging in.

@@ -13,7 +13,7 @@ use shoko_auth::auth::Auth;
 use shoko_auth::clock::Clock;
 use shoko_auth::model::{Name, SecretText};
 use shoko_auth::server;
-use shoko_auth::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT, Settings};
+use shoko_auth::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT, RESPONSE_DEADLINE, Settings};
 use test_support::database::SEALING_SECRET;
 use test_support::process::{command, run_with_input};
 use test_support::{Backend, Client, TestDatabase, wait};
@@ -57,6 +57,7 @@ impl UseDatabase for TestDatabase {
             cors_origins: CorsOrigins::None,
             trusted_proxies: Vec::new(),
             v1_login: false,
+            swagger_ui: true,
             web_ui: None,
             public_url: None,
             dialects: Dialects {
@@ -65,6 +66,7 @@ impl UseDatabase for TestDatabase {
                 zettelstore: None,
             },
             shutdown_grace: Duration::ZERO,
+            response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
                 clock: Clock::system(),
                 database: self.url().parse().unwrap(),

@@ -1,62 +1,19 @@
-"""Attacks a running server and measures the effect. Called by scripts/measure-security as `measure.py ATTACK URL PASSWORD PID`.
+"""Guesses passwords, finds users by response times, and overloads the server with logins.
 
-PASSWORD is that of the administrator "Default", PID the server's process. Everything runs on one machine: counts and
-ratios hold elsewhere, times do not.
+Everything runs on one machine: counts and ratios hold elsewhere, times do not.
 """
 
 import asyncio
-import http.client
 import json
 import multiprocessing
-import os
 import random
 import re
 import statistics
-import sys
 import threading
 import time
 from collections import Counter
-from urllib.parse import urlsplit
 
-ATTACK, URL, PASSWORD, PID = sys.argv[1:5]
-HOST, PORT = urlsplit(URL).hostname, urlsplit(URL).port
-ADMIN = "Default"
-
-
-class Client:
-    """One connection from an address of this machine."""
-
-    def __init__(self, source="127.0.0.1"):
-        self.source = source
-        self.connection = None
-
-    def request(self, method, path, body=None, headers=None):
-        """Returns status, headers and body. Reconnects if the server has closed the connection."""
-        for attempt in range(2):
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection(HOST, PORT, timeout=30, source_address=(self.source, 0))
-            try:
-                self.connection.request(method, path, body, headers or {})
-                response = self.connection.getresponse()
-                return response.status, response.headers, response.read()
-            except (http.client.HTTPException, OSError):
-                self.connection.close()
-                self.connection = None
-                if attempt:
-                    raise
-
-    def log_in(self, user, password, headers=None):
-        body = json.dumps({"user": user, "pass": password, "device": "measure"})
-        return self.request("POST", "/api/auth", body, {"Content-Type": "application/json", **(headers or {})})
-
-
-def report(**figures):
-    print("   ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
-
-
-def fail(message):
-    sys.exit(f"MISSED: {message}")
-
+from server import ADMIN, ATTACK, HOST, PASSWORD, PORT, Client, cpu_seconds, fail, memory, report
 
 # --- Guessing ---------------------------------------------------------------------------------------------------------
 
@@ -215,17 +172,6 @@ def verify_until(until, key, times):
             others.append(status)
         time.sleep(0.01)
     times.put((taken, others))
-
-
-def cpu_seconds():
-    with open(f"/proc/{PID}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory(field):
-    with open(f"/proc/{PID}/status") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
 
 
 def overload(polite):

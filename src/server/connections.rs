@@ -1,0 +1,312 @@
+//! Decides which connections the server keeps when there are not enough for everybody.
+//!
+//! A single client could otherwise hold every connection and shut everybody else out. While at most half of the slots
+//! are taken, nothing is limited, because a container platform can make many clients look like one address. Beyond
+//! that, each network may hold a tenth of the slots. If it wants more, its longest-idle connection is closed for the
+//! new one; if none is idle, the new one is rejected. If all slots are taken, the longest-idle connections are closed,
+//! first those of networks that hold more than their share, so a new client finds room. Loopback and trusted proxies
+//! have no share, because their connections belong to many clients.
+//!
+//! The lock is taken only when a connection is opened or closed. A request changes one atomic number of its connection.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+
+use crate::model::Network;
+use crate::web::address::TrustedProxies;
+
+/// A network's share is the slots divided by this number.
+const SHARES: usize = 10;
+/// If all slots are taken, the slots divided by this number are freed at once. The search for idle connections, which
+/// looks at all of them, is then needed less often.
+const BATCHES: usize = 100;
+/// How long the server waits before it searches again if no connection was idle.
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The state of a connection whose request is in progress.
+const BUSY: u64 = u64::MAX;
+/// The state of a connection that must be closed.
+const CLOSING: u64 = u64::MAX - 1;
+
+/// All connections of the process.
+pub struct Connections {
+    slots: usize,
+    proxies: Arc<TrustedProxies>,
+    start: Instant,
+    table: Mutex<Table>,
+}
+
+/// A connection's place among the connections. Dropping it frees the place.
+pub struct Slot {
+    connections: Arc<Connections>,
+    member: Member,
+    activity: Arc<Activity>,
+}
+
+/// Identifies a connection in the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    id: u64,
+    /// `None` if the client is exempt from shares.
+    network: Option<Network>,
+}
+
+/// What a connection is doing, as far as other threads need to know.
+struct Activity {
+    /// `BUSY`, `CLOSING`, or the time since which the connection is idle, in milliseconds after the start.
+    state: AtomicU64,
+    /// Wakes the connection's task so that it closes the connection.
+    waker: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Table {
+    /// The connections of each network, without those that are closing.
+    networks: HashMap<Option<Network>, HashMap<u64, Arc<Activity>>>,
+    taken: usize,
+    next_id: u64,
+    /// No search for idle connections is worthwhile before this time.
+    next_search: Option<Instant>,
+    report: Report,
+}
+
+/// What has happened since the last log line.
+#[derive(Default)]
+struct Report {
+    closed: u64,
+    rejected: u64,
+    next: Option<Instant>,
+}
+
+/// An idle connection, in the order in which connections are closed.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    rank: Rank,
+    idle_since: u64,
+    member: Member,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    OverShare,
+    WithinShare,
+    Exempt,
+}
+
+impl Connections {
+    pub fn new(slots: usize, proxies: Arc<TrustedProxies>) -> Arc<Self> {
+        Arc::new(Self {
+            slots,
+            proxies,
+            start: Instant::now(),
+            table: Mutex::default(),
+        })
+    }
+
+    /// Takes a slot for a new connection from `address`, which counts as idle. Closes idle connections if necessary.
+    /// Returns `None` if the new connection must be rejected.
+    pub fn open(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Slot> {
+        let network = self.network(address);
+        let mut table = self.lock();
+        let is_accepted = self.make_room(&mut table, network, now);
+        let slot = is_accepted.then(|| self.take_slot(&mut table, network, now));
+        table.report.rejected += u64::from(!is_accepted);
+        let taken = table.taken;
+        let report = table.report.take(now);
+        drop(table);
+        if let Some((closed, rejected)) = report {
+            log::warn!(
+                closed_idle = closed, rejected, connections = taken, limit = self.slots;
+                "connections are scarce"
+            );
+        }
+        slot
+    }
+
+    /// Returns the network whose share a connection from `address` counts against.
+    fn network(&self, address: IpAddr) -> Option<Network> {
+        let address = address.to_canonical();
+        let is_exempt = address.is_loopback() || self.proxies.contains(address);
+        (!is_exempt).then(|| Network::of(address))
+    }
+
+    /// Returns whether there is room for one more connection of `network`, after closing idle connections if necessary.
+    fn make_room(&self, table: &mut Table, network: Option<Network>, now: Instant) -> bool {
+        let share = (self.slots / SHARES).max(1);
+        let is_scarce = (table.taken + 1) * 2 > self.slots;
+        if is_scarce && network.is_some() && table.count(network) >= share {
+            let own = table.idle(share, |other| other == network);
+            return table.close(own, 1) > 0;
+        }
+        if table.taken < self.slots {
+            return true;
+        }
+        // Exempt connections are closed only for each other, and their search is not held up by strangers.
+        let is_exempt = network.is_none();
+        if !is_exempt && table.next_search.is_some_and(|next| now < next) {
+            return false;
+        }
+        let idle = table.idle(share, |other| is_exempt || other.is_some());
+        let found = table.close(idle, (self.slots / BATCHES).max(1)) > 0;
+        table.next_search = (!found).then(|| now + SEARCH_PAUSE);
+        found
+    }
+
+    fn take_slot(self: &Arc<Self>, table: &mut Table, network: Option<Network>, now: Instant) -> Slot {
+        let id = table.next_id;
+        table.next_id += 1;
+        table.taken += 1;
+        let activity = Arc::new(Activity {
+            state: AtomicU64::new(self.milliseconds(now)),
+            waker: AtomicWaker::new(),
+        });
+        let members = table.networks.entry(network).or_default();
+        members.insert(id, activity.clone());
+        Slot {
+            connections: self.clone(),
+            member: Member { id, network },
+            activity,
+        }
+    }
+
+    fn milliseconds(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.start).as_millis();
+        u64::try_from(elapsed).unwrap_or(CLOSING - 1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn count(&self, network: Option<Network>) -> usize {
+        self.networks.get(&network).map_or(0, HashMap::len)
+    }
+
+    /// Returns the idle connections of the chosen networks.
+    fn idle(&self, share: usize, is_chosen: impl Fn(Option<Network>) -> bool) -> BinaryHeap<Reverse<Candidate>> {
+        let chosen = self.networks.iter().filter(|(network, _)| is_chosen(**network));
+        let candidates = chosen.flat_map(|(network, members)| {
+            let rank = match network {
+                None => Rank::Exempt,
+                Some(_) if members.len() > share => Rank::OverShare,
+                Some(_) => Rank::WithinShare,
+            };
+            members.iter().filter_map(move |(id, activity)| {
+                let (id, network) = (*id, *network);
+                Some(Candidate {
+                    rank,
+                    idle_since: activity.idle_since()?,
+                    member: Member { id, network },
+                })
+            })
+        });
+        candidates.map(Reverse).collect()
+    }
+
+    /// Closes up to `number` of these connections, all of the same rank, and returns how many it has closed.
+    fn close(&mut self, mut idle: BinaryHeap<Reverse<Candidate>>, number: usize) -> usize {
+        let (mut closed, mut rank) = (0, None);
+        while closed < number
+            && let Some(Reverse(candidate)) = idle.pop()
+            && rank.is_none_or(|rank| rank == candidate.rank)
+        {
+            let members = self.networks.get(&candidate.member.network);
+            let activity = members.and_then(|members| members.get(&candidate.member.id));
+            if activity.is_some_and(|activity| activity.close(candidate.idle_since)) {
+                self.remove(candidate.member);
+                rank = Some(candidate.rank);
+                closed += 1;
+            }
+        }
+        self.report.closed += closed as u64;
+        closed
+    }
+
+    fn remove(&mut self, member: Member) {
+        let Some(members) = self.networks.get_mut(&member.network) else {
+            return;
+        };
+        if members.remove(&member.id).is_some() {
+            self.taken -= 1;
+        }
+        if members.is_empty() {
+            self.networks.remove(&member.network);
+        }
+    }
+}
+
+impl Report {
+    /// Returns the numbers of closed and rejected connections, at most once in `REPORT_INTERVAL`, and starts anew.
+    fn take(&mut self, now: Instant) -> Option<(u64, u64)> {
+        let is_due = self.closed + self.rejected > 0 && self.next.is_none_or(|next| now >= next);
+        is_due.then(|| {
+            let counts = (self.closed, self.rejected);
+            *self = Self {
+                next: Some(now + REPORT_INTERVAL),
+                ..Self::default()
+            };
+            counts
+        })
+    }
+}
+
+impl Activity {
+    fn idle_since(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::Relaxed);
+        (state < CLOSING).then_some(state)
+    }
+
+    /// Tells the connection to close, unless it has become busy. A request that has begun is therefore not lost.
+    fn close(&self, idle_since: u64) -> bool {
+        let order = Ordering::Relaxed;
+        let closes = self.state.compare_exchange(idle_since, CLOSING, order, order).is_ok();
+        if closes {
+            self.waker.wake();
+        }
+        closes
+    }
+}
+
+impl Slot {
+    /// Marks the connection as busy. Returns false if it must be closed instead.
+    pub fn begin_request(&self) -> bool {
+        self.activity.state.swap(BUSY, Ordering::Relaxed) != CLOSING
+    }
+
+    /// Marks the connection as idle, from now on. The connection must be busy.
+    pub fn end_request(&self, now: Instant) {
+        self.activity
+            .state
+            .store(self.connections.milliseconds(now), Ordering::Relaxed);
+    }
+
+    /// Is ready once the connection must be closed, and wakes the task at that time.
+    pub fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        // The waker is registered first, so that a change after the check wakes the task.
+        self.activity.waker.register(cx.waker());
+        match self.activity.state.load(Ordering::Relaxed) {
+            CLOSING => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.lock().remove(self.member);
+    }
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;

@@ -1,0 +1,268 @@
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use actix_web::rt::System;
+use actix_web::rt::time::sleep;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{pause, timeout};
+
+use super::*;
+use crate::server::connections::Connections;
+use crate::web::address::TrustedProxies;
+
+/// A stream in memory that records whether it was aborted.
+struct Memory {
+    stream: DuplexStream,
+    aborted: Rc<Cell<bool>>,
+}
+
+impl Abort for Memory {
+    fn abort_on_drop(&self) {
+        self.aborted.set(true);
+    }
+}
+
+impl AsyncRead for Memory {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Memory {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+const RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs a test in which time advances whenever all tasks wait. The connection is the only slot, and its client is a
+/// stranger.
+fn in_paused_time(test: impl AsyncFnOnce(Deadline<Memory>, DuplexStream)) {
+    System::new().block_on(async {
+        pause();
+        let (server, client) = connection(&one_slot());
+        test(server, client).await;
+    });
+}
+
+fn one_slot() -> Arc<Connections> {
+    Connections::new(1, Arc::new(TrustedProxies::new(Vec::new())))
+}
+
+fn connection(connections: &Arc<Connections>) -> (Deadline<Memory>, DuplexStream) {
+    let (stream, client) = duplex(1024);
+    let aborted = Rc::default();
+    let slot = connections.open([192, 0, 2, 1].into(), Instant::now().into_std());
+    let slot = slot.expect("there is room");
+    (
+        Deadline::new(Memory { stream, aborted }, slot, RESPONSE_DEADLINE),
+        client,
+    )
+}
+
+async fn read_until_error(server: &mut Deadline<Memory>) -> ErrorKind {
+    let mut buffer = [0; 64];
+    loop {
+        match server.read(&mut buffer).await {
+            Ok(0) => panic!("the client has closed the connection"),
+            Ok(_) => (),
+            Err(error) => return error.kind(),
+        }
+    }
+}
+
+/// Receives a request and begins to send a large response.
+async fn begin_large_response(server: &mut Deadline<Memory>, client: &mut DuplexStream) {
+    client.write_all(b"request").await.unwrap();
+    server.read_exact(&mut [0; 7]).await.unwrap();
+    server.body_in_progress().set(true);
+    server.write_all(b"head").await.unwrap();
+    client.read_exact(&mut [0; 4]).await.unwrap();
+}
+
+#[test]
+fn a_client_that_sends_a_byte_each_second_is_disconnected_at_the_deadline() {
+    in_paused_time(async |mut server, mut client| {
+        let start = Instant::now();
+        actix_web::rt::spawn(async move {
+            while client.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        assert_eq!(read_until_error(&mut server).await, ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), REQUEST_DEADLINE.as_secs());
+    });
+}
+
+#[test]
+fn the_second_request_has_its_own_deadline() {
+    in_paused_time(async |mut server, mut client| {
+        client.write_all(b"request").await.unwrap();
+        server.read_exact(&mut [0; 7]).await.unwrap();
+        sleep(Duration::from_secs(20)).await;
+        server.write_all(b"response").await.unwrap();
+        server.flush().await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        client.write_all(b"half a req").await.unwrap();
+        let start = Instant::now();
+        assert_eq!(read_until_error(&mut server).await, ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), REQUEST_DEADLINE.as_secs());
+    });
+}
+
+#[test]
+fn a_disconnected_client_is_noticed() {
+    in_paused_time(async |mut server, mut client| {
+        let disconnected = server.client_disconnected();
+        client.write_all(b"request").await.unwrap();
+        server.read_exact(&mut [0; 7]).await.unwrap();
+        assert!(!disconnected.load(Ordering::Relaxed));
+        drop(client);
+        assert_eq!(server.read(&mut [0; 7]).await.unwrap(), 0);
+        assert!(disconnected.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_disconnected_at_the_idle_deadline() {
+    in_paused_time(async |mut server, _client| {
+        let start = Instant::now();
+        assert_eq!(read_until_error(&mut server).await, ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), IDLE_DEADLINE.as_secs());
+        assert!(server.stream.aborted.get());
+    });
+}
+
+#[test]
+fn the_idle_deadline_starts_when_a_response_has_been_sent() {
+    in_paused_time(async |mut server, mut client| {
+        begin_large_response(&mut server, &mut client).await;
+        sleep(RESPONSE_DEADLINE / 2).await;
+        server.body_in_progress().set(false);
+        server.flush().await.unwrap();
+        let start = Instant::now();
+        assert_eq!(read_until_error(&mut server).await, ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), IDLE_DEADLINE.as_secs());
+    });
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_aborted_at_the_response_deadline() {
+    in_paused_time(async |mut server, mut client| {
+        begin_large_response(&mut server, &mut client).await;
+        let start = Instant::now();
+        let error = server.write_all(&[0; 5000]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), RESPONSE_DEADLINE.as_secs());
+        assert!(server.stream.aborted.get());
+    });
+}
+
+/// Actix flushes in the middle of a body, and reads while it sends.
+#[test]
+fn neither_slow_reading_nor_further_requests_extend_the_response_deadline() {
+    in_paused_time(async |mut server, client| {
+        let (mut reader, mut writer) = tokio::io::split(client);
+        writer.write_all(b"request").await.unwrap();
+        server.read_exact(&mut [0; 7]).await.unwrap();
+        server.body_in_progress().set(true);
+        let start = Instant::now();
+        actix_web::rt::spawn(async move {
+            while reader.read_exact(&mut [0; 100]).await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        actix_web::rt::spawn(async move {
+            while writer.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let error = loop {
+            assert!(start.elapsed() < 2 * RESPONSE_DEADLINE, "the deadline was extended");
+            if let Err(error) = server.write_all(&[0; 100]).await {
+                break error;
+            }
+            server.flush().await.unwrap();
+            // A read that has to wait is given up at once.
+            if let Ok(Err(error)) = timeout(Duration::ZERO, server.read(&mut [0; 64])).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), RESPONSE_DEADLINE.as_secs());
+    });
+}
+
+#[test]
+fn nothing_is_read_while_the_client_does_not_read() {
+    in_paused_time(async |mut server, mut client| {
+        begin_large_response(&mut server, &mut client).await;
+        let write = timeout(Duration::from_secs(1), server.write_all(&[0; 5000]));
+        assert!(write.await.is_err(), "the client does not read");
+        client.write_all(b"next").await.unwrap();
+        let mut next = [0; 4];
+        let read = timeout(Duration::from_secs(1), server.read_exact(&mut next));
+        assert!(read.await.is_err(), "the next request was read");
+        client.read_exact(&mut [0; 1024]).await.unwrap();
+        server.write_all(b"rest").await.unwrap();
+        server.read_exact(&mut next).await.unwrap();
+        assert_eq!(&next, b"next");
+    });
+}
+
+#[test]
+fn a_long_row_of_requests_is_read_in_batches() {
+    in_paused_time(async |mut server, _| {
+        let (stream, mut client) = duplex(3 * READ_BATCH);
+        server.stream.stream = stream;
+        let sent: Vec<u8> = (0..=255).cycle().take(2 * READ_BATCH + 1).collect();
+        client.write_all(&sent).await.unwrap();
+        let mut received = vec![0; 3 * READ_BATCH];
+        for expected in [READ_BATCH, 0] {
+            let length = poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut received);
+                let _ = Pin::new(&mut server).poll_read(cx, &mut buffer);
+                Poll::Ready(buffer.filled().len())
+            });
+            assert_eq!(length.await, expected);
+        }
+        let start = Instant::now();
+        server
+            .read_exact(&mut received[READ_BATCH..=2 * READ_BATCH])
+            .await
+            .unwrap();
+        assert_eq!(received[..=2 * READ_BATCH], sent);
+        assert_eq!(start.elapsed(), Duration::ZERO, "the task was not woken");
+    });
+}
+
+#[test]
+fn an_idle_connection_is_aborted_when_it_must_close() {
+    in_paused_time(async |_, _| {
+        let connections = one_slot();
+        let (mut server, mut client) = connection(&connections);
+        begin_large_response(&mut server, &mut client).await;
+        let now = || Instant::now().into_std();
+        assert!(connections.open([192, 0, 2, 2].into(), now()).is_none(), "it is busy");
+        server.body_in_progress().set(false);
+        server.flush().await.unwrap();
+        let start = Instant::now();
+        let opener = actix_web::rt::spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            connections.open([192, 0, 2, 2].into(), now()).is_some()
+        });
+        assert_eq!(read_until_error(&mut server).await, ErrorKind::ConnectionAborted);
+        assert_eq!(start.elapsed().as_secs(), 1);
+        assert!(server.stream.aborted.get() && opener.await.unwrap());
+    });
+}

@@ -1,0 +1,135 @@
+//! HTTP for the connections of one worker.
+//!
+//! As long as an HTTP service of actix exists, it updates its clock twice a second. It is therefore created for the first
+//! connection and dropped with the last, so that a server without connections does not wake up.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+
+use actix_http::Protocol;
+use actix_http::error::DispatchError;
+use actix_service::boxed::{self, BoxService};
+use actix_service::{Service, ServiceFactory, always_ready};
+use actix_web::rt::net::TcpStream;
+
+use super::deadline::Deadline;
+
+pub type Connection = (Deadline<TcpStream>, Protocol, Option<SocketAddr>);
+
+type HttpService = BoxService<Connection, (), DispatchError>;
+
+/// A service that serves each connection with an HTTP service, which exists only while there are connections.
+pub struct WhileConnected<C> {
+    create: C,
+    current: Rc<RefCell<Weak<HttpService>>>,
+}
+
+impl<C> WhileConnected<C> {
+    /// `create` returns the factory of the HTTP service.
+    pub fn new(create: C) -> Self {
+        Self {
+            create,
+            current: Rc::default(),
+        }
+    }
+}
+
+impl<C, F> Service<Connection> for WhileConnected<C>
+where
+    C: Fn() -> F,
+    F: ServiceFactory<Connection, Config = (), Response = (), Error = DispatchError>,
+    F::Future: 'static,
+    F::Service: 'static,
+    <F::Service as Service<Connection>>::Future: 'static,
+{
+    type Response = ();
+    type Error = DispatchError;
+    type Future = Pin<Box<dyn Future<Output = Result<(), DispatchError>>>>;
+
+    always_ready!();
+
+    fn call(&self, connection: Connection) -> Self::Future {
+        if let Some(http) = self.current.borrow().upgrade() {
+            return Box::pin(async move { http.call(connection).await });
+        }
+        let created = (self.create)().new_service(());
+        let current = self.current.clone();
+        Box::pin(async move {
+            let created = created.await.map_err(|_| DispatchError::InternalError)?;
+            let http = Rc::new(boxed::service(created));
+            *current.borrow_mut() = Rc::downgrade(&http);
+            // The connection keeps the service alive.
+            http.call(connection).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use actix_service::{fn_factory, fn_service};
+    use actix_web::rt::System;
+    use actix_web::rt::task::yield_now;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::server::connections::Connections;
+    use crate::web::address::TrustedProxies;
+
+    #[test]
+    fn the_http_service_exists_while_there_are_connections() {
+        System::new().block_on(async {
+            let (created, end) = (Rc::new(Cell::new(0)), Rc::new(Notify::new()));
+            let service = {
+                let (created, end) = (created.clone(), end.clone());
+                WhileConnected::new(move || {
+                    created.set(created.get() + 1);
+                    let end = end.clone();
+                    fn_factory(move || {
+                        let end = end.clone();
+                        let serve = fn_service(move |_: Connection| {
+                            let end = end.clone();
+                            async move {
+                                end.notified().await;
+                                Ok::<_, DispatchError>(())
+                            }
+                        });
+                        async move { Ok::<_, ()>(serve) }
+                    })
+                })
+            };
+            for _ in 0..2 {
+                let first = actix_web::rt::spawn(service.call(connection()));
+                yield_now().await;
+                let second = actix_web::rt::spawn(service.call(connection()));
+                yield_now().await;
+                end.notify_waiters();
+                first.await.unwrap().unwrap();
+                second.await.unwrap().unwrap();
+            }
+            assert_eq!(created.get(), 2, "one service for each pair of connections");
+        });
+    }
+
+    fn connection() -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let connections = Connections::new(9, Arc::new(TrustedProxies::new(Vec::new())));
+        let slot = connections.open(address.ip(), Instant::now()).unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
+        (
+            Deadline::new(stream, slot, Duration::from_secs(60)),
+            Protocol::Http1,
+            Some(address),
+        )
+    }
+}
