@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 use super::Auth;
+use super::audit::AuditLog;
 use super::hashing::HashingPool;
 use super::throttle::Throttle;
 use super::verification::{KeyCache, LastUsedBuffer, Lookups};
@@ -57,6 +58,7 @@ impl Auth {
             hashing: HashingPool::start(settings),
             sealer,
             throttle: Throttle::new(settings),
+            audit: AuditLog::new(settings.clock.clone()),
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),
