@@ -142,3 +142,62 @@ impl Count {
         (repeats > 0).then(|| self.first.with_count(repeats))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::name_digest;
+
+    fn key(event: Event, user: &str) -> EventKey {
+        EventKey {
+            event,
+            user: name_digest(user),
+            network: Some(Network::of([192, 0, 2, 1].into())),
+        }
+    }
+
+    fn throttled() -> Line {
+        Line::of_several(Event::LoginThrottled)
+    }
+
+    #[test]
+    fn of_repeated_rejections_the_first_is_logged_and_their_number_once_a_minute() {
+        let (repeats, now) = (Repeats::default(), Clock::system().now());
+        let reject = |seconds| {
+            let now = now + TimeDelta::seconds(seconds);
+            repeats.count(key(Event::LoginThrottled, "bob"), now, throttled)
+        };
+        assert_eq!(reject(0), Some(throttled()));
+        assert_eq!((reject(1), reject(59)), (None, None));
+        assert_eq!(reject(60), Some(throttled().with_count(3)));
+        assert_eq!(reject(61), None);
+        let minute = |minutes| repeats.take_over(now + TimeDelta::minutes(minutes));
+        assert!(minute(1).is_empty());
+        assert_eq!(minute(2), [throttled().with_count(1)]);
+        assert!(minute(3).is_empty());
+        assert_eq!(
+            reject(181),
+            Some(throttled()),
+            "after a minute without any, the next is logged at once"
+        );
+    }
+
+    #[test]
+    fn the_events_of_too_many_users_share_one_count() {
+        let (repeats, now) = (Repeats::default(), Clock::system().now());
+        let reject = |number: usize| repeats.count(key(Event::LoginThrottled, &number.to_string()), now, throttled);
+        let logged = (0..MAX_ENTRIES + 100).filter_map(reject).count();
+        assert_eq!(logged, MAX_ENTRIES);
+        assert_eq!(repeats.take_all(), [throttled().with_count(100)]);
+    }
+
+    #[test]
+    fn issued_keys_have_60_lines_a_minute() {
+        let (repeats, now) = (Repeats::default(), Clock::system().now());
+        let line = || Line::of_several(Event::KeyIssued);
+        let issue = |_| repeats.count(key(Event::KeyIssued, "bob"), now, line);
+        assert_eq!((0..100).filter_map(issue).count(), 60);
+        assert_eq!(repeats.take_all(), [line().with_count(40)]);
+    }
+}

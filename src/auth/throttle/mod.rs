@@ -215,7 +215,7 @@ fn record(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result
         verdict => return Ok(Err(verdict)),
     }
     for count in existing {
-        replace(tx, &mut counts, recorded(current(count, now), now))?;
+        replace(tx, &mut counts, &recorded(current(count, now), now))?;
     }
     Ok(Ok(counts))
 }
@@ -229,7 +229,7 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
         .map(|key| settled(empty(key.clone(), now), outcome, now));
     let mut counts: Vec<Failures> = new.collect();
     for count in tx.lock_failures(&counts)? {
-        replace(tx, &mut counts, settled(current(count, now), outcome, now))?;
+        replace(tx, &mut counts, &settled(current(count, now), outcome, now))?;
     }
     match (outcome, attempt.user_id) {
         // The user may have been deleted since the attempt was recorded.
@@ -243,10 +243,10 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
 }
 
 /// Stores a count, and replaces the one in `counts` that has the same key.
-fn replace(tx: &mut Transaction, counts: &mut [Failures], count: Failures) -> Result<()> {
-    tx.store_failures(&count)?;
+fn replace(tx: &mut Transaction, counts: &mut [Failures], count: &Failures) -> Result<()> {
+    tx.store_failures(count)?;
     for old in counts.iter_mut().filter(|old| old.key == count.key) {
-        old.clone_from(&count);
+        old.clone_from(count);
     }
     Ok(())
 }

@@ -148,14 +148,12 @@ pub fn blocked_until(count: &Failures) -> Option<NaiveDateTime> {
 /// Returns what a count allows as of `now`.
 pub fn room(count: &Failures, now: NaiveDateTime) -> Room {
     let count = current(count.clone(), now);
-    match blocked_until(&count).filter(|until| *until > now) {
-        Some(until) => Room::Blocked(until),
-        None => {
-            // At the limit it is one: after each backoff, a single attempt is allowed.
-            let unsettled = (max_failures(count.key.scope()) - count.failures).max(1);
-            Room::Free(usize::try_from(unsettled - count.pending).unwrap_or(0))
-        }
+    if let Some(until) = blocked_until(&count).filter(|until| *until > now) {
+        return Room::Blocked(until);
     }
+    // At the limit it is one: after each backoff, a single attempt is allowed.
+    let unsettled = (max_failures(count.key.scope()) - count.failures).max(1);
+    Room::Free(usize::try_from(unsettled - count.pending).unwrap_or(0))
 }
 
 /// Decides about an attempt from the counts that include it. A rejection takes precedence over a wait, and a longer

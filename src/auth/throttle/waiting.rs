@@ -200,8 +200,8 @@ impl Place<'_> {
                 return Ok(Signal::Retry);
             }
             let pause = next.min(deadline) - now;
-            let waited = self.woken.wait_timeout(queues, pause);
-            queues = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let result = self.woken.wait_timeout(queues, pause);
+            queues = result.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
