@@ -31,8 +31,12 @@ pub enum PasswordError {
 /// The kind of failures that a login limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThrottleScope {
-    /// Failures from one client network.
+    /// Failures from one client network: an IPv4 address or an IPv6 /64.
     Network,
+    /// Failures from one IPv6 /56.
+    Network56,
+    /// Failures from one IPv6 /48.
+    Network48,
     /// Failures in a row for one user name.
     Account,
 }

@@ -2,11 +2,20 @@
 //! investigate an incident.
 //!
 //! The address comes before all text that a client chooses, so that a chosen name cannot be mistaken for the address. A
-//! line never contains a key, a password or a query string.
+//! line never contains a key, a password or a query string. Long names are cut, and events that a client can repeat
+//! without limit go through [`AuditLog`], so that no client can fill the disk.
 
-use crate::model::{Actor, Caller, RequestContext};
+use std::borrow::Cow;
 
-#[derive(Clone, Copy, Debug)]
+use super::Auth;
+use super::audit_limits::{EventKey, Repeats};
+use crate::clock::Clock;
+use crate::model::{Actor, Caller, Network, RequestContext, name_digest};
+
+/// The maximum number of characters of a name in a line. A longer name is cut and ends with an ellipsis.
+const MAX_NAME_CHARS: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Event {
     LoginOk,
     LoginFailed,
@@ -90,21 +99,145 @@ impl<'a> From<Actor<'a>> for Source<'a> {
 }
 
 /// Logs an event. `user` and `device` name the user and the device that the event concerns. Either is empty if it does
-/// not apply.
+/// not apply. Only for events that no client can repeat without limit: others go through [`AuditLog::log`].
 pub(super) fn log<'a>(event: Event, user: &str, device: &str, source: impl Into<Source<'a>>) {
-    let source = source.into();
-    let address = source.context.and_then(|context| context.address);
-    let address = address.map_or("local".to_owned(), |address| address.to_string());
-    let trace = source.context.and_then(|context| context.trace);
-    let trace = trace.map(|trace| trace.to_string()).unwrap_or_default();
-    log::info!(
-        target: "shoko_auth::audit",
-        event = event.name(),
-        address = address.as_str(),
-        user = user,
-        device = device,
-        by = source.user.unwrap_or_default(),
-        trace = trace.as_str();
-        "audit"
-    );
+    Line::new(event, user, device, source.into()).write();
+}
+
+/// Logs that a user has been renamed.
+pub(super) fn log_renamed<'a>(from: &str, to: &str, source: impl Into<Source<'a>>) {
+    let line = Line::new(Event::UserRenamed, "", "", source.into());
+    let user = format!("{} -> {}", cut(from), cut(to));
+    Line { user, ..line }.write();
+}
+
+/// Logs events that clients can repeat as often as they like. If a client repeats one for the same user, only the first
+/// of them get lines of their own. The others are counted, and one line a minute has their number.
+pub(super) struct AuditLog {
+    clock: Clock,
+    repeats: Repeats,
+}
+
+impl AuditLog {
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            repeats: Repeats::default(),
+        }
+    }
+
+    /// Logs an event now, or counts it. See [`log`] for the parameters.
+    pub fn log<'a>(&self, event: Event, user: &str, device: &str, source: impl Into<Source<'a>>) {
+        let source = source.into();
+        let address = source.context.and_then(|context| context.address);
+        let key = EventKey {
+            event,
+            user: name_digest(user),
+            network: address.map(Network::of),
+        };
+        let line = || Line::new(event, user, device, source);
+        if let Some(line) = self.repeats.count(key, self.clock.now(), line) {
+            line.write();
+        }
+    }
+}
+
+impl Auth {
+    /// Logs the numbers of repeated events whose minute is over. Call it once a minute.
+    pub fn flush_audit_log(&self) {
+        for line in self.audit.repeats.take_over(self.now()) {
+            line.write();
+        }
+    }
+
+    /// Logs the numbers of all repeated events. Call it before the process exits.
+    pub fn finish_audit_log(&self) {
+        for line in self.audit.repeats.take_all() {
+            line.write();
+        }
+    }
+}
+
+/// A line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    event: Event,
+    address: String,
+    user: String,
+    device: String,
+    by: String,
+    trace: String,
+    /// How many events this line stands for, if it does not stand for a single one.
+    count: Option<u64>,
+}
+
+impl Line {
+    fn new(event: Event, user: &str, device: &str, source: Source<'_>) -> Self {
+        let address = source.context.and_then(|context| context.address);
+        let trace = source.context.and_then(|context| context.trace);
+        Self {
+            event,
+            address: address.map_or("local".to_owned(), |address| address.to_string()),
+            user: cut(user).into_owned(),
+            device: cut(device).into_owned(),
+            by: cut(source.user.unwrap_or_default()).into_owned(),
+            trace: trace.map(|trace| trace.to_string()).unwrap_or_default(),
+            count: None,
+        }
+    }
+
+    /// Returns a line for events of several users and networks, which therefore names none of them.
+    pub fn of_several(event: Event) -> Self {
+        Self {
+            event,
+            address: "several".to_owned(),
+            user: String::new(),
+            device: String::new(),
+            by: String::new(),
+            trace: String::new(),
+            count: None,
+        }
+    }
+
+    /// Returns a line for `count` further events like this one. They may concern other devices.
+    pub fn with_count(&self, count: u64) -> Self {
+        Self {
+            device: String::new(),
+            trace: String::new(),
+            count: Some(count),
+            ..self.clone()
+        }
+    }
+
+    fn write(&self) {
+        let event = self.event.name();
+        let (address, user, device) = (self.address.as_str(), self.user.as_str(), self.device.as_str());
+        let (by, trace) = (self.by.as_str(), self.trace.as_str());
+        match self.count {
+            Some(count) => {
+                log::info!(target: "shoko_auth::audit", event, address, user, device, by, trace, count; "audit");
+            }
+            None => log::info!(target: "shoko_auth::audit", event, address, user, device, by, trace; "audit"),
+        }
+    }
+}
+
+/// Cuts a name to [`MAX_NAME_CHARS`] characters. A client chooses names, and in a line of text, each of their
+/// characters can take ten bytes.
+fn cut(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(MAX_NAME_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_to_64_characters_with_an_ellipsis() {
+        assert_eq!(cut(&"ü".repeat(64)), "ü".repeat(64));
+        assert_eq!(cut(&"ü".repeat(65)), "ü".repeat(64) + "…");
+    }
 }

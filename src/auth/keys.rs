@@ -154,6 +154,6 @@ impl Auth {
 
     fn finish_revocation<'a>(&self, owner: &KeyOwner, source: impl Into<audit::Source<'a>>) {
         self.key_cache.invalidate_user(owner.user_id);
-        audit::log(Event::KeyRevoked, &owner.user, &owner.device, source);
+        self.audit.log(Event::KeyRevoked, &owner.user, &owner.device, source);
     }
 }

@@ -4,7 +4,7 @@
 use chrono::{NaiveDateTime, TimeDelta};
 
 use super::Auth;
-use super::audit::{self, Event};
+use super::audit::{self, AuditLog, Event};
 use super::hashing::Client;
 use super::throttle::Outcome;
 use crate::error::{BadExpiry, IssueError, KeyError, LoginError, Result};
@@ -46,9 +46,9 @@ pub(super) struct DeviceKey {
 impl DeviceKey {
     /// Returns the key. If the key is new, logs that it was issued. Call this method after the transaction has been
     /// committed.
-    fn log_issued<'a>(self, user: &str, device: &Name, source: impl Into<audit::Source<'a>>) -> Key {
+    fn log_issued<'a>(self, audit: &AuditLog, user: &str, device: &Name, source: impl Into<audit::Source<'a>>) -> Key {
         if self.is_new {
-            audit::log(Event::KeyIssued, user, device.as_typed(), source);
+            audit.log(Event::KeyIssued, user, device.as_typed(), source);
         }
         self.key
     }
@@ -59,7 +59,8 @@ impl Auth {
     /// the device's lasting key, which is created if there is none.
     pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey, LoginError> {
         let credential = self.check_password(&login.user, &login.password, context)?;
-        audit::log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
+        self.audit
+            .log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
         let expiration = self.resolve(login.expiry)?;
         self.record_first_login(&credential)?;
         let key = self.key_for(&credential, &login.device, expiration, context)?;
@@ -82,7 +83,7 @@ impl Auth {
     ) -> Result<UserSummary, LoginError> {
         let credential = self.check_password(user, password, context)?;
         self.record_first_login(&credential)?;
-        audit::log(Event::LoginOk, &credential.name, "", context);
+        self.audit.log(Event::LoginOk, &credential.name, "", context);
         self.raise_rounds(&credential, password, context);
         Ok(UserSummary {
             user_id: credential.user_id,
@@ -126,10 +127,10 @@ impl Auth {
             self.key_cache.invalidate_user(holder.user_id);
         }
         for device in &revoked {
-            audit::log(Event::KeyRevoked, &holder.user, device, caller);
+            self.audit.log(Event::KeyRevoked, &holder.user, device, caller);
         }
         Ok(IssuedKey {
-            key: device_key.log_issued(&holder.user, device, caller),
+            key: device_key.log_issued(&self.audit, &holder.user, device, caller),
             user_id: holder.user_id,
             user: holder.user.clone(),
             device: device.clone(),
@@ -151,7 +152,8 @@ impl Auth {
             return Err(LoginError::Disabled);
         }
         let key = self.key_for(&credential, device, None, context)?;
-        audit::log(Event::LoginOk, &credential.name, device.as_typed(), context);
+        self.audit
+            .log(Event::LoginOk, &credential.name, device.as_typed(), context);
         Ok(IssuedKey {
             key,
             user_id: credential.user_id,
@@ -226,7 +228,7 @@ impl Auth {
         let attempt = self.record_attempt(user, credential.as_ref(), context);
         let attempt = attempt.inspect_err(|error| {
             if let LoginError::Throttled(_) = error {
-                audit::log(Event::LoginThrottled, user.as_typed(), "", context);
+                self.audit.log(Event::LoginThrottled, user.as_typed(), "", context);
             }
         })?;
         let stored = credential.as_ref().map(|credential| credential.password.clone());
@@ -284,7 +286,7 @@ impl Auth {
             }
             Ok(self.find_or_issue_key(tx, credential, device, expiration)?)
         })?;
-        Ok(device_key.log_issued(&credential.name, device, context))
+        Ok(device_key.log_issued(&self.audit, &credential.name, device, context))
     }
 
     /// Returns the device's lasting key. Issues a new key if there is none or if `expiration` is given. The user's row

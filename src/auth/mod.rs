@@ -3,6 +3,7 @@
 //! The module is synchronous and does not use HTTP. Each file of this folder has the methods for one subject.
 
 mod audit;
+mod audit_limits;
 mod hashing;
 mod import;
 mod keys;
@@ -26,7 +27,7 @@ pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoD
 pub use keys::{KeyFilter, KeySelection};
 pub use login::{IssuedKey, LogIn};
 pub use open::OpenError;
-pub use throttle::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
+pub use throttle::{ACCOUNT_FAILURES, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
 pub use verification::FeedState;
 
@@ -35,6 +36,7 @@ use crate::error::Result;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::store::Store;
+use audit::AuditLog;
 use hashing::HashingPool;
 use password_changes::PasswordChanges;
 use throttle::Throttle;
@@ -49,6 +51,7 @@ pub struct Auth {
     password_changes: PasswordChanges,
     sealer: Sealer,
     throttle: Throttle,
+    audit: AuditLog,
     key_cache: Arc<KeyCache>,
     lookups: Lookups,
     last_used: LastUsedBuffer,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 use super::Auth;
+use super::audit::AuditLog;
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
@@ -59,6 +60,7 @@ impl Auth {
             password_changes: PasswordChanges::default(),
             sealer,
             throttle: Throttle::new(settings),
+            audit: AuditLog::new(settings.clock.clone()),
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),

@@ -10,7 +10,7 @@ use super::hashing::Client;
 use super::permission::{Authority, Permission, may_change};
 use crate::error::{KeyError, ManageError, Result, ServiceError};
 use crate::model::{
-    Actor, Attribute, Caller, NewUser, ProfileChange, SecretText, User, UserChange, UserRef, UserSummary, normalize,
+    Actor, Attribute, Caller, NewUser, ProfileChange, SecretText, User, UserChange, UserRef, UserSummary, name_digest,
 };
 use crate::secret::generated::readable_password;
 use crate::settings::FirstAdmin;
@@ -229,7 +229,7 @@ impl Auth {
     /// Clears the failed logins of a user's account, so that the account no longer has to wait.
     pub fn unlock(&self, actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
         self.administer_user(actor, Event::UserUnlocked, user, |tx, user| {
-            Ok(tx.delete_failures_of(&normalize(&user.name))?)
+            Ok(tx.delete_failures_of(&name_digest(&user.name))?)
         })
     }
 
@@ -264,8 +264,7 @@ impl Auth {
 
 fn log_changed(before: &User, after: &User, actor: Actor<'_>) {
     if before.name != after.name {
-        let both = format!("{} -> {}", before.name, after.name);
-        audit::log(Event::UserRenamed, &both, "", actor);
+        audit::log_renamed(&before.name, &after.name, actor);
     }
     match (before.is_admin, after.is_admin) {
         (false, true) => audit::log(Event::AdminGranted, &after.name, "", actor),

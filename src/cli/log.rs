@@ -1,6 +1,8 @@
 //! The log: text for people, or one JSON object per line for programs.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
 
 use chrono::{SecondsFormat, Utc};
 use clap::ValueEnum;
@@ -8,6 +10,8 @@ use env_logger::{Builder, Env};
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
 use serde_json::{Map, json};
+
+use super::log_limit::Limited;
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum LogFormat {
@@ -34,7 +38,24 @@ pub fn start(format: LogFormat, is_server: bool) {
         }),
         LogFormat::Json => builder.format(|out, record| writeln!(out, "{}", json_line(record))),
     };
-    builder.init();
+    let logger = builder.build();
+    ::log::set_max_level(logger.filter());
+    // Fails only if there is a logger already. Then its owner decides what is logged.
+    drop(::log::set_boxed_logger(Box::new(Limited::new(logger))));
+    if is_server {
+        panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Logs a panic like any other error, so that its lines are limited, too. A backtrace follows if `RUST_BACKTRACE` is
+/// set.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        ::log::error!("{panic}\n{backtrace}");
+    } else {
+        ::log::error!("{panic}");
+    }
 }
 
 /// Writes each member as ` name=value`. Clients choose some of the values, so a text that could be mistaken for several

@@ -7,6 +7,7 @@ mod import;
 mod key;
 mod list;
 mod log;
+mod log_limit;
 mod password;
 mod serve;
 mod settings;

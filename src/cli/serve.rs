@@ -68,6 +68,8 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         if let Err(error) = auth.flush_last_used() {
             log::warn!("writing last-used times failed; key uses of the last minute are not recorded: {error}");
         }
+        auth.finish_audit_log();
+        ::log::logger().flush();
         log::info!("stopped");
         Ok(())
     })

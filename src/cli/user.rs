@@ -9,7 +9,7 @@ use super::settings::parse_name;
 use super::{CliError, password};
 use crate::auth::{Auth, KeysAfterChange};
 use crate::error::ManageError;
-use crate::model::{Actor, Name, NewUser, ProfileChange, User, UserRef, normalize};
+use crate::model::{Actor, Name, NewUser, ProfileChange, User, UserRef};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -93,8 +93,13 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
             Ok(format!("Created the user {} (id {}).\n", created.name, created.id))
         }
         Command::List { json } => {
-            let (users, throttled) = (auth.users()?, auth.throttled_accounts()?);
-            let rows: Vec<Row> = users.iter().map(|user| Row::of(user, &throttled)).collect();
+            let users = auth.users()?;
+            let throttled = auth.throttled_until(&users)?;
+            let rows: Vec<Row> = users
+                .iter()
+                .zip(throttled)
+                .map(|(user, until)| Row::of(user, until))
+                .collect();
             list::render(&rows, json)
         }
         Command::SetPassword { user, password } => {
@@ -170,9 +175,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(user: &'a User, throttled: &[(String, NaiveDateTime)]) -> Self {
-        let normalized = normalize(&user.name);
-        let blocked = throttled.iter().filter(|(account, _)| *account == normalized);
+    fn of(user: &'a User, throttled_until: Option<NaiveDateTime>) -> Self {
         Self {
             id: user.id,
             name: &user.name,
@@ -180,7 +183,7 @@ impl<'a> Row<'a> {
             is_admin: user.is_admin,
             is_disabled: user.is_disabled,
             created_at: list::time(user.created_at),
-            throttled_until: blocked.map(|(_, until)| *until).max().map(list::time),
+            throttled_until: throttled_until.map(list::time),
         }
     }
 }

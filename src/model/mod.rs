@@ -9,7 +9,7 @@ mod secret_text;
 mod user;
 
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
-pub use name::{Name, NameError, normalize};
+pub use name::{Name, NameDigest, NameError, name_digest, normalize};
 pub use request::{Actor, Caller, Network, RequestContext, TraceId};
 pub use secret_text::SecretText;
 pub use user::{Attribute, NewUser, Profile, ProfileChange, User, UserChange, UserRef, UserSummary};

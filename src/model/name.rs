@@ -1,5 +1,6 @@
 //! Names of users and devices, and e-mail addresses.
 
+use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 /// A user's name, a device's name or an e-mail address. It is trimmed and has 1 to [`Self::MAX_CHARS`] characters. Two
@@ -62,6 +63,15 @@ impl Name {
 pub fn normalize(text: &str) -> String {
     let lower = text.trim().nfc().collect::<String>().to_lowercase();
     lower.nfc().map(|c| if c == 'ς' { 'σ' } else { c }).collect()
+}
+
+/// The SHA-256 of a normalized name. It has the same size for every name, however long a client makes the name.
+pub type NameDigest = [u8; 32];
+
+/// Returns the digest of the normalized form of `name`.
+#[must_use]
+pub fn name_digest(name: &str) -> NameDigest {
+    Sha256::digest(normalize(name)).into()
 }
 
 #[cfg(test)]

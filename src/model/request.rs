@@ -77,7 +77,7 @@ impl fmt::Display for TraceId {
 }
 
 /// A client's network: addresses that one party controls and that share one login limit. It is a single IPv4 address,
-/// or the /64 that an IPv6 subscriber usually gets.
+/// or the /64 that an IPv6 subscriber usually gets. [`Self::wider`] returns larger networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
@@ -85,12 +85,40 @@ impl Network {
     /// Returns the network that contains `address`.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        let bits = match address.to_canonical() {
+        let address = address.to_canonical();
+        let bits = match address {
             IpAddr::V4(_) => 32,
             IpAddr::V6(_) => 64,
         };
-        // Neither prefix length exceeds its address length, so this cannot fail.
-        let net = IpNet::new(address.to_canonical(), bits).unwrap_or_else(|_| address.to_canonical().into());
+        Self::with_prefix(address, bits)
+    }
+
+    /// Returns the wider networks that contain this one and have limits of their own, from narrow to wide: the /56 and
+    /// the /48 of an IPv6 network. One party may control that many addresses. An IPv4 address has no wider network.
+    pub fn wider(self) -> impl Iterator<Item = Self> {
+        let prefixes: &[u8] = match self.0 {
+            IpNet::V4(_) => &[],
+            IpNet::V6(_) => &[56, 48],
+        };
+        prefixes.iter().map(move |bits| Self::with_prefix(self.0.addr(), *bits))
+    }
+
+    /// Returns a compact form for the database: the prefix length, followed by the bytes of the prefix.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        let bits = self.0.prefix_len();
+        let prefix = match self.0.addr() {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        std::iter::once(bits)
+            .chain(prefix.into_iter().take(usize::from(bits / 8)))
+            .collect()
+    }
+
+    fn with_prefix(address: IpAddr, bits: u8) -> Self {
+        // No prefix length of this type exceeds its address length, so this cannot fail.
+        let net = IpNet::new(address, bits).unwrap_or_else(|_| address.into());
         Self(net.trunc())
     }
 }
@@ -114,5 +142,25 @@ mod tests {
         ] {
             assert_eq!(Network::of(address.parse().unwrap()).to_string(), network);
         }
+    }
+
+    #[test]
+    fn only_an_ipv6_network_has_wider_networks() {
+        let wider = |address: &str| {
+            let wider = Network::of(address.parse().unwrap()).wider();
+            wider.map(|network| network.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(wider("2001:db8:1:a2b::1"), ["2001:db8:1:a00::/56", "2001:db8:1::/48"]);
+        assert!(wider("203.0.113.7").is_empty());
+    }
+
+    #[test]
+    fn the_bytes_of_a_network_are_its_prefix_length_and_its_prefix() {
+        let network = Network::of("2001:db8:1:a2b::1".parse().unwrap());
+        assert_eq!(network.to_bytes(), [64, 0x20, 1, 0xd, 0xb8, 0, 1, 0xa, 0x2b]);
+        let wider: Vec<_> = network.wider().map(Network::to_bytes).collect();
+        assert_eq!(wider[0], [56, 0x20, 1, 0xd, 0xb8, 0, 1, 0xa]);
+        assert_eq!(wider[1], [48, 0x20, 1, 0xd, 0xb8, 0, 1]);
+        assert_eq!(Network::of([203, 0, 113, 7].into()).to_bytes(), [32, 203, 0, 113, 7]);
     }
 }

@@ -171,8 +171,8 @@ pub fn run(
     Ok(server)
 }
 
-/// Once a minute, deletes expired keys and stale failures and flushes last-used times. Expired keys and stale failures
-/// have no effect even before they are deleted.
+/// Once a minute, deletes expired keys and stale failures and flushes last-used times and the log. Expired keys and
+/// stale failures have no effect even before they are deleted.
 async fn clean_up(auth: Data<Auth>) {
     loop {
         match call(&auth, Auth::delete_expired_keys).await {
@@ -187,6 +187,8 @@ async fn clean_up(auth: Data<Auth>) {
         if let Err(error) = call(&auth, Auth::flush_last_used).await {
             log::debug!("writing last-used times failed and will be retried: {error}");
         }
+        auth.flush_audit_log();
+        log::logger().flush();
     }
 }
 

@@ -28,7 +28,7 @@ pub use changes::{Change, ChangeFeed};
 pub use connection::sqlite_url;
 use connection::{DbConnection, Manager};
 pub use keys::{KeyOwner, StoredKey};
-pub use throttle::Failures;
+pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 
 use crate::error::{Result, ServiceError, service_error};

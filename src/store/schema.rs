@@ -52,13 +52,13 @@ diesel::table! {
 
 diesel::table! {
     login_failures (account, network) {
-        account -> Text,
-        network -> Text,
+        failed_at -> BigInt,
+        pending_at -> BigInt,
         failures -> Integer,
-        first_at -> Timestamp,
-        last_at -> Timestamp,
         pending -> Integer,
-        pending_at -> Timestamp,
+        stale_minute -> Integer,
+        account -> Binary,
+        network -> Binary,
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::middleware::InternalCause;
-use crate::auth::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
+use crate::auth::{longest_wait, max_failures};
 use crate::error::{
     Cause, IssueError, KeyError, LoginError, ManageError, ServiceError, ThrottleScope, Throttled, whole_seconds,
 };
@@ -229,23 +229,37 @@ impl From<ManageError> for Problem {
 }
 
 /// Returns the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10). The limit of
-/// `scope` has been reached, and logins are rejected for `seconds`.
+/// `scope` has been reached, and logins are rejected for `seconds`. The policies are the same in every response, as the
+/// draft recommends, so they include those of wide IPv6 networks even for a client with an IPv4 address.
 #[must_use]
 fn rate_limit(scope: ThrottleScope, seconds: u64) -> [(HeaderName, String); 2] {
-    let policies = format!(
-        r#""network";q={NETWORK_FAILURES};w={}, "account";q={ACCOUNT_FAILURES};w={}"#,
-        NETWORK_WINDOW.num_seconds(),
-        MAX_BACKOFF.num_seconds()
-    );
-    let name = match scope {
-        ThrottleScope::Network => "network",
-        ThrottleScope::Account => "account",
-    };
+    let scopes = [
+        ThrottleScope::Network,
+        ThrottleScope::Network56,
+        ThrottleScope::Network48,
+        ThrottleScope::Account,
+    ];
+    let policies = scopes.map(|scope| {
+        let (quota, window) = (max_failures(scope), longest_wait(scope).num_seconds());
+        format!(r#""{}";q={quota};w={window}"#, policy_name(scope))
+    });
     let header = HeaderName::from_static;
     [
-        (header("ratelimit-policy"), policies),
-        (header("ratelimit"), format!(r#""{name}";r=0;t={seconds}"#)),
+        (header("ratelimit-policy"), policies.join(", ")),
+        (
+            header("ratelimit"),
+            format!(r#""{}";r=0;t={seconds}"#, policy_name(scope)),
+        ),
     ]
+}
+
+fn policy_name(scope: ThrottleScope) -> &'static str {
+    match scope {
+        ThrottleScope::Network => "network",
+        ThrottleScope::Network56 => "network-56",
+        ThrottleScope::Network48 => "network-48",
+        ThrottleScope::Account => "account",
+    }
 }
 
 /// The errors of each member of a request; `""` stands for the request as a whole.

@@ -203,6 +203,32 @@ fn internal_errors_are_logged_with_the_trace_id_in_every_dialect(backend: Backen
     }
 }
 
+#[apply(both_databases!)]
+fn a_client_that_is_rejected_again_and_again_logs_one_line_and_their_number(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut server = ServerProcess::start(database.program(&["serve"]));
+    for number in 0..20 {
+        assert_eq!(server.log_in(&format!("name {number}"), "wrong", "d").status, 401);
+    }
+    // A character that takes ten bytes in the log.
+    let name = "\u{10fffe}".repeat(255);
+    for _ in 0..30 {
+        assert_eq!(server.log_in(&name, "wrong", "d").status, 429);
+    }
+    server.signal("TERM");
+    let (_, log) = server.wait_until_exit();
+    let throttled: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("event=login_throttled"))
+        .collect();
+    let [first, summary] = throttled[..] else {
+        panic!("{log}")
+    };
+    let user = format!("address=127.0.0.1 user=\"{}…\" ", r"\u{10fffe}".repeat(64));
+    assert!(first.contains(&user) && !first.contains("count="), "{first}");
+    assert!(summary.contains(&user) && summary.ends_with("count=29"), "{summary}");
+}
+
 #[test]
 fn by_default_only_events_for_people_are_logged() {
     let database = TestDatabase::create(Backend::Sqlite);

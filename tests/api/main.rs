@@ -66,6 +66,8 @@ mod support;
 mod terminal;
 /// Limits on failed logins.
 mod throttle;
+/// Limits on failed logins of wide networks, and the rows that count them.
+mod throttle_networks;
 /// Keys that expire, keys for other devices, and lists of keys.
 mod tokens;
 /// Managing users over HTTP, and the settings of the web UI.

@@ -1,45 +1,43 @@
 //! Limits failed logins for each client network and each account. Failures are counted in the database, so the limits
 //! hold across nodes and restarts.
 //!
-//! A client network may fail 20 times in 10 minutes. An account may fail 5 times in a row. Each further attempt then
-//! has to wait: 1 second, 2 seconds, 4 seconds and so on, up to 15 minutes. An account has one count for each network
-//! from which it has logged in recently, and one count for all other networks together. Strangers therefore cannot lock
-//! the owner out. Names without a user are counted like any other.
+//! A client network may fail 20 times in 10 minutes. The IPv6 /56 and /48 around it may fail 60 and 200 times. An
+//! account may fail 5 times in a row. Each further attempt then has to wait: 1 second, 2 seconds, 4 seconds and so on,
+//! up to 15 minutes. An account has one count for each network from which it has logged in recently, and one count for
+//! all other networks together. Strangers therefore cannot lock the owner out. Names without a user are counted like
+//! any other.
 //!
 //! Each attempt is recorded before its password is checked and settled afterward. Concurrent attempts therefore cannot
 //! exceed the limit: attempts beyond it wait until earlier ones are settled.
 
 mod policy;
+mod waiting;
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{NaiveDateTime, TimeDelta};
 
 use super::Auth;
-use crate::error::{LoginError, Result, ServiceError, Throttled};
-use crate::model::{Name, Network, RequestContext, normalize};
+use crate::error::{LoginError, Result, ThrottleScope, Throttled};
+use crate::model::{Name, Network, RequestContext, User, name_digest};
 use crate::settings::CoreSettings;
-use crate::store::{Credential, Failures, Reader, Transaction};
-pub use policy::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
-use policy::{ACCOUNT_FAILURES_TTL, Verdict, blocked_until, current, verdict};
+use crate::store::{CountKey, Credential, Failures, Transaction};
+pub(super) use policy::Outcome;
+pub use policy::{ACCOUNT_FAILURES, longest_wait, max_failures};
+use policy::{Verdict, blocked_until, current, empty, recorded, settled, verdict};
+use waiting::{Place, Signal, WaitingRoom};
 
 /// How long a network stays known after a login from it.
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
 /// A login from a known network updates the stored time of the last login only if that time is older than this.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
-/// How often a waiting attempt checks whether another node has settled attempts. When this node itself settles an
-/// attempt, all waiting attempts are woken at once.
-const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The part of the throttle that is in memory.
 pub(super) struct Throttle {
     enabled: bool,
     /// The longest time that an attempt waits for earlier ones to be settled. After that, it is rejected.
     max_wait: Duration,
-    waiting: Mutex<()>,
-    /// Notified when an attempt has been settled.
-    settled: Condvar,
+    waiting: WaitingRoom,
 }
 
 impl Throttle {
@@ -47,41 +45,24 @@ impl Throttle {
         Self {
             enabled: settings.login_throttle,
             max_wait: settings.max_wait,
-            waiting: Mutex::default(),
-            settled: Condvar::new(),
+            waiting: WaitingRoom::default(),
         }
     }
-
-    fn wait_for_settlement(&self) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.settled.wait_timeout(waiting, SETTLE_POLL_INTERVAL));
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Success,
-    Failure,
-    /// The password was not checked.
-    Cancelled,
 }
 
 /// A recorded attempt, which must be settled.
 pub(super) struct Attempt {
-    /// The normalized name.
-    account: String,
+    /// The keys of the counts that include this attempt: first the account's, then those of its networks from narrow to
+    /// wide. Every transaction locks them in this order. Each attempt has at most one key of each kind, so two attempts
+    /// cannot deadlock. The network that most others share is locked last, and so for the shortest time.
+    counts: Vec<CountKey>,
     user_id: Option<i32>,
-    network: String,
-    /// Whether the account has logged in from the network recently.
-    is_known: bool,
+    network: Network,
 }
 
 impl Attempt {
-    /// Returns the (account, network) pairs of the two counts that include this attempt: first the network's, then the
-    /// account's. This is the order of the primary key.
-    fn counts(&self) -> [(&str, &str); 2] {
-        let network = if self.is_known { self.network.as_str() } else { "" };
-        [("", &self.network), (&self.account, network)]
+    fn account(&self) -> &[CountKey] {
+        &self.counts[..1]
     }
 }
 
@@ -98,54 +79,73 @@ impl Auth {
         let Some(attempt) = self.new_attempt(user, credential, context)? else {
             return Ok(None);
         };
-        let start = Instant::now();
+        let deadline = Instant::now() + self.throttle.max_wait;
+        let mut place: Option<Place<'_>> = None;
         loop {
-            let rows = self.store.read(|db| db.failures(attempt.counts()))?;
-            let mut verdict = verdict(&rows, self.now());
-            // The limits are checked by reading first, so that a rejected attempt writes nothing.
-            if verdict == Verdict::Allow {
-                verdict = self.store.write(|tx| record(tx, &attempt, self.now()))?;
-            }
-            match verdict {
+            let key = match self.try_to_record(&attempt)? {
                 Verdict::Allow => return Ok(Some(attempt)),
-                Verdict::Reject(scope, until) => {
-                    let retry_after = (until - self.now()).to_std().unwrap_or_default();
-                    return Err(LoginError::Throttled(Throttled { scope, retry_after }));
-                }
-                Verdict::Wait if context.is_client_disconnected() => {
-                    return Err(ServiceError::ClientDisconnected.into());
-                }
-                Verdict::Wait if start.elapsed() > self.throttle.max_wait => {
-                    let retry_after = Duration::from_secs(1);
-                    return Err(ServiceError::Busy { retry_after }.into());
-                }
-                Verdict::Wait => self.throttle.wait_for_settlement(),
+                Verdict::Reject(scope, until) => return Err(self.throttled(scope, until)),
+                Verdict::Wait(key) => key,
+            };
+            // An attempt that waits for the same count again keeps its place.
+            let place = match &mut place {
+                Some(place) if *place.key() == key => place,
+                place => place.insert(self.throttle.waiting.enter(key)),
+            };
+            match place.wait(deadline, context)? {
+                Signal::Retry => {}
+                Signal::Rejected(scope, until) => return Err(self.throttled(scope, until)),
             }
         }
+    }
+
+    /// Records an attempt if the limits allow it now.
+    fn try_to_record(&self, attempt: &Attempt) -> Result<Verdict> {
+        // The limits are checked by reading first, so that a rejected attempt writes nothing.
+        let counts = self.store.read(|db| db.failures(&attempt.counts))?;
+        let now = self.now();
+        match verdict(&counts, now) {
+            Verdict::Allow => {}
+            Verdict::Reject(scope, until) => {
+                self.throttle.waiting.announce(&counts, now);
+                return Ok(Verdict::Reject(scope, until));
+            }
+            wait @ Verdict::Wait(_) => return Ok(wait),
+        }
+        let recorded = self.store.write_unless(|tx| record(tx, attempt, self.now()))?;
+        Ok(match recorded {
+            Ok(counts) => {
+                self.throttle.waiting.announce(&counts, self.now());
+                Verdict::Allow
+            }
+            Err(verdict) => verdict,
+        })
+    }
+
+    fn throttled(&self, scope: ThrottleScope, until: NaiveDateTime) -> LoginError {
+        let retry_after = (until - self.now()).to_std().unwrap_or_default();
+        LoginError::Throttled(Throttled { scope, retry_after })
     }
 
     /// Settles an attempt: records its outcome.
     pub(super) fn settle_attempt(&self, attempt: Option<Attempt>, outcome: Outcome) -> Result<()> {
         let Some(attempt) = attempt else { return Ok(()) };
-        let settled = self.store.write(|tx| settle(tx, &attempt, outcome, self.now()));
-        self.throttle.settled.notify_all();
-        settled
+        let counts = self.store.write(|tx| settle(tx, &attempt, outcome, self.now()))?;
+        self.throttle.waiting.announce(&counts, self.now());
+        Ok(())
     }
 
     /// Returns how many attempts the account has left from the request's network before it has to wait. Ignores the
-    /// limit of the network itself. `None` means that the throttle is off or that the context has no address.
+    /// limits of networks. `None` means that the throttle is off or that the context has no address.
     pub fn attempts_left(&self, user: &Name, context: &RequestContext) -> Result<Option<u32>> {
         let credential = self.store.read(|db| db.credential(user))?;
         let Some(attempt) = self.new_attempt(user, credential.as_ref(), context)? else {
             return Ok(None);
         };
+        let counts = self.store.read(|db| db.failures(attempt.account()))?;
         let now = self.now();
-        let rows = self.store.read(|db| db.failures(attempt.counts()))?;
-        let of_account = rows
-            .into_iter()
-            .map(|row| current(row, now))
-            .filter(|row| !row.account.is_empty());
-        let failures = of_account.map(|row| row.failures + row.pending).sum::<i32>();
+        let of_account = counts.into_iter().map(|count| current(count, now));
+        let failures = of_account.map(|count| count.failures + count.pending).sum::<i32>();
         Ok(Some(u32::try_from(ACCOUNT_FAILURES - failures).unwrap_or(0)))
     }
 
@@ -158,96 +158,95 @@ impl Auth {
         let Some(address) = context.address.filter(|_| self.throttle.enabled) else {
             return Ok(None);
         };
-        let network = Network::of(address).to_string();
+        let network = Network::of(address);
         let known_since = self.now() - KNOWN_NETWORK_TTL;
         let user_id = credential.map(|credential| credential.user_id);
         // No user has the id 0. The query runs anyway, so that an unknown name takes the same time as a known one.
         let id = user_id.unwrap_or(0);
+        let text = network.to_string();
+        let is_known = self.store.read(|db| db.is_known_network(id, &text, known_since))?;
         // Logins by name and by e-mail address share one count.
-        let account = credential.map(|credential| normalize(&credential.name));
-        let is_known = self.store.read(|db| db.is_known_network(id, &network, known_since))?;
+        let account = name_digest(credential.map_or(user.normalized(), |credential| credential.name.as_str()));
+        let networks = std::iter::once(network).chain(network.wider());
+        let of_account = CountKey::of_account(account, is_known.then_some(network));
         Ok(Some(Attempt {
-            account: account.unwrap_or_else(|| user.normalized().to_owned()),
+            counts: std::iter::once(of_account)
+                .chain(networks.map(CountKey::of_network))
+                .collect(),
             user_id,
             network,
-            is_known,
         }))
     }
 
-    /// Returns the normalized names of the accounts that have to wait, and until when.
-    pub fn throttled_accounts(&self) -> Result<Vec<(String, NaiveDateTime)>> {
+    /// Returns until when each of these users has to wait, in the order of `users`. A user with several counts has to
+    /// wait for the longest in the worst case. `None` means that the user does not have to wait.
+    pub fn throttled_until(&self, users: &[User]) -> Result<Vec<Option<NaiveDateTime>>> {
+        let accounts: Vec<_> = users.iter().map(|user| name_digest(&user.name)).collect();
+        let counts = self.store.read(|db| db.failures_of_accounts(&accounts))?;
         let now = self.now();
-        let rows = self.store.read(Reader::failures_of_accounts)?;
-        let blocked = rows.into_iter().map(|row| current(row, now));
-        Ok(blocked
-            .filter_map(|row| Some((blocked_until(&row)?, row.account)))
-            .filter(|(until, _)| *until > now)
-            .map(|(until, account)| (account, until))
-            .collect())
+        let blocked = counts.into_iter().filter_map(|(account, count)| {
+            let until = blocked_until(&current(count, now))?;
+            Some((account, until)).filter(|(_, until)| *until > now)
+        });
+        let blocked: Vec<_> = blocked.collect();
+        let until = |account| {
+            let of_account = blocked.iter().filter(|(blocked, _)| blocked == account);
+            of_account.map(|(_, until)| *until).max()
+        };
+        Ok(accounts.iter().map(until).collect())
     }
 
     /// Deletes counts and known networks that no longer matter.
     pub fn delete_stale_failures(&self) -> Result<()> {
         let now = self.now();
-        self.store
-            .write(|tx| tx.delete_old_failures_of_networks(now - NETWORK_WINDOW))?;
-        self.store
-            .write(|tx| tx.delete_old_failures_of_accounts(now - ACCOUNT_FAILURES_TTL))?;
+        while self.store.write(|tx| tx.delete_stale_failures(now))? {}
         self.store.write(|tx| tx.delete_old_networks(now - KNOWN_NETWORK_TTL))
     }
 }
 
-fn record(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result<Verdict> {
-    let rows = lock(tx, attempt, now)?;
-    let verdict = verdict(&rows, now);
-    if verdict == Verdict::Allow {
-        for mut row in rows {
-            row.pending += 1;
-            row.pending_at = now;
-            tx.store_failures(&row)?;
-        }
+/// Records an attempt and returns its counts. Fails with a verdict if the limits do not allow the attempt. The
+/// transaction must then be rolled back.
+fn record(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result<Result<Vec<Failures>, Verdict>> {
+    let new = attempt.counts.iter().map(|key| recorded(empty(key.clone(), now), now));
+    let mut counts: Vec<Failures> = new.collect();
+    let existing = tx.lock_failures(&counts)?;
+    match verdict(&existing, now) {
+        Verdict::Allow => {}
+        verdict => return Ok(Err(verdict)),
     }
-    Ok(verdict)
+    for count in existing {
+        replace(tx, &mut counts, &recorded(current(count, now), now))?;
+    }
+    Ok(Ok(counts))
 }
 
-fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveDateTime) -> Result<()> {
-    for mut row in lock(tx, attempt, now)? {
-        row.pending = (row.pending - 1).max(0);
-        match outcome {
-            Outcome::Failure => {
-                if row.failures == 0 {
-                    row.first_at = now;
-                }
-                row.failures += 1;
-                row.last_at = now;
-            }
-            // A success clears the account's count but not the network's count, because clients in that network may be
-            // guessing the passwords of other accounts.
-            Outcome::Success if !row.account.is_empty() => row.failures = 0,
-            Outcome::Success | Outcome::Cancelled => {}
-        }
-        tx.store_failures(&row)?;
+/// Settles an attempt and returns its counts.
+fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveDateTime) -> Result<Vec<Failures>> {
+    // An operator may have deleted counts since the attempt was recorded.
+    let new = attempt
+        .counts
+        .iter()
+        .map(|key| settled(empty(key.clone(), now), outcome, now));
+    let mut counts: Vec<Failures> = new.collect();
+    for count in tx.lock_failures(&counts)? {
+        replace(tx, &mut counts, &settled(current(count, now), outcome, now))?;
     }
     match (outcome, attempt.user_id) {
         // The user may have been deleted since the attempt was recorded.
         (Outcome::Success, Some(user_id)) if tx.lock_credential(user_id)?.is_some() => {
-            tx.record_known_network(user_id, &attempt.network, now, now - KNOWN_NETWORK_REFRESH)
+            let network = attempt.network.to_string();
+            tx.record_known_network(user_id, &network, now, now - KNOWN_NETWORK_REFRESH)?;
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(counts)
 }
 
-/// Locks the counts that include an attempt until the transaction ends, and returns them as of `now`.
-fn lock(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result<Vec<Failures>> {
-    let new = attempt.counts().map(|(account, network)| Failures {
-        account: account.to_owned(),
-        network: network.to_owned(),
-        failures: 0,
-        first_at: now,
-        last_at: now,
-        pending: 0,
-        pending_at: now,
-    });
-    let rows = tx.lock_failures(&new)?;
-    Ok(rows.into_iter().map(|row| current(row, now)).collect())
+/// Stores a count, and replaces the one in `counts` that has the same key.
+fn replace(tx: &mut Transaction, counts: &mut [Failures], count: &Failures) -> Result<()> {
+    tx.store_failures(count)?;
+    for old in counts.iter_mut().filter(|old| old.key == count.key) {
+        old.clone_from(count);
+    }
+    Ok(())
 }
