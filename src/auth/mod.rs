@@ -5,6 +5,7 @@
 mod audit;
 mod hashing;
 mod import;
+mod issue;
 mod keys;
 mod login;
 mod open;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 use chrono::NaiveDateTime;
 
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
+pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};
-pub use login::{IssuedKey, LogIn};
+pub use login::LogIn;
 pub use open::OpenError;
 pub use throttle::{ACCOUNT_FAILURES, MAX_BACKOFF, NETWORK_FAILURES, NETWORK_WINDOW};
 pub use users::{CreatedAdmin, KeysAfterChange};
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
+use crate::settings::KeyLimits;
 use crate::store::Store;
 use hashing::HashingPool;
 use throttle::Throttle;
@@ -45,6 +48,7 @@ pub struct Auth {
     hashing: HashingPool,
     sealer: Sealer,
     throttle: Throttle,
+    key_limits: KeyLimits,
     key_cache: Arc<KeyCache>,
     lookups: Lookups,
     last_used: LastUsedBuffer,

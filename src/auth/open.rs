@@ -57,6 +57,7 @@ impl Auth {
             hashing: HashingPool::start(settings),
             sealer,
             throttle: Throttle::new(settings),
+            key_limits: settings.key_limits,
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),

@@ -4,6 +4,7 @@
 //! the first request on a connection. Here a deadline applies to every request (see `deadline`).
 
 mod deadline;
+mod maintenance;
 
 use std::future::{Future, ready};
 use std::io;
@@ -33,7 +34,6 @@ use crate::gateway;
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{ClientDisconnected, TrustedProxies};
-use crate::web::call;
 use crate::web::cors::cors;
 use crate::web::health;
 use crate::web::middleware::request_middleware;
@@ -57,7 +57,6 @@ const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
 const MAX_WORKERS: usize = 512;
 /// The maximum number of connections, if the system allows that many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
-const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// The number of open files to reserve for everything but connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
 
@@ -125,7 +124,8 @@ pub fn run(
     let server = builder.run();
     let handle = server.handle();
     let grace = settings.shutdown_grace;
-    spawn(clean_up(auth));
+    spawn(maintenance::sweep(auth.clone()));
+    spawn(maintenance::flush_last_used(auth));
     spawn(async move {
         stop.await;
         process.begin_stopping();
@@ -137,25 +137,6 @@ pub fn run(
         handle.stop(true).await;
     });
     Ok(server)
-}
-
-/// Once a minute, deletes expired keys and stale failures and flushes last-used times. Expired keys and stale failures
-/// have no effect even before they are deleted.
-async fn clean_up(auth: Data<Auth>) {
-    loop {
-        match call(&auth, Auth::delete_expired_keys).await {
-            Ok(0) => {}
-            Ok(deleted) => log::debug!("deleted {deleted} expired keys"),
-            Err(error) => log::debug!("deleting expired keys failed and will be retried: {error}"),
-        }
-        if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
-            log::debug!("deleting stale failures failed and will be retried: {error}");
-        }
-        sleep(CLEANUP_INTERVAL).await;
-        if let Err(error) = call(&auth, Auth::flush_last_used).await {
-            log::debug!("writing last-used times failed and will be retried: {error}");
-        }
-    }
 }
 
 /// Returns the maximum number of connections of each worker. The limit on open files determines the total, up to

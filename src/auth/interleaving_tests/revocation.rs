@@ -8,7 +8,7 @@ use test_support::{Backend, apply, both_databases};
 
 use super::{NEW, Nodes, OLD, admin, check_password, core_settings, log_in, revoke_all_keys, set_password, verify};
 use crate::auth::KeysAfterChange;
-use crate::error::{KeyError, ManageError, ServiceError};
+use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
 use crate::secret::key::Key;
 
@@ -125,8 +125,9 @@ fn an_expired_key_is_rejected_before_it_is_deleted(backend: Backend) {
         matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
         "{rejected:?}"
     );
-    assert_eq!(nodes.one.delete_expired_keys().unwrap(), 1);
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.one.sweep_keys().unwrap(), 1);
+    assert_eq!(nodes.one.sweep_keys().unwrap(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -142,14 +143,14 @@ fn revoking_all_keys_waits_for_a_key_that_is_being_issued(backend: Backend) {
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 let other = Name::parse("other").unwrap();
-                nodes.one.find_or_issue_key(tx, &credential, &other, None)
+                nodes.one.find_or_issue_key::<LoginError>(tx, &credential, &other, None)
             })
         });
         is_locked.recv().unwrap();
         assert_eq!(revoke_all_keys(&nodes.two).unwrap(), 2);
         assert!(login.join().unwrap().is_ok());
     });
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -162,7 +163,7 @@ fn revoking_a_key_waits_for_a_running_change_with_it(backend: Backend) {
     thread::scope(|scope| {
         let change = scope.spawn(|| {
             nodes.one.store.write(|tx| {
-                let found = tx.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
+                let found = tx.lock_key_holder(&caller.holder, nodes.one.now())?;
                 checked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 about_to_commit.store(true, Ordering::SeqCst);
