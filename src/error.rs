@@ -131,7 +131,7 @@ impl fmt::Display for Lifetime {
 
 /// The user has the maximum number of unexpired keys, and the new key cannot replace one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("The user has {max} API keys, which is the maximum. Revoke a key that is no longer needed.")]
+#[error("A user may have at most {max} API keys. Revoke a key that is no longer needed.")]
 pub struct TooManyKeys {
     pub max: usize,
 }

@@ -277,4 +277,5 @@ impl Auth {
         // expires on that date, which in effect means never.
         let at = self.now().checked_add_signed(lifetime).unwrap_or(NaiveDateTime::MAX);
         Expiration { at, is_renewable: true }
-    }}
+    }
+}

@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::model::{Name, NameError, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, Settings, ZettelstoreAuth,
-    ZettelstoreSettings, ZulipSettings,
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, Settings,
+    ZettelstoreAuth, ZettelstoreSettings, ZulipSettings,
 };
 
 #[derive(Args)]

@@ -49,10 +49,7 @@ impl Transaction {
             return Ok(deleted);
         }
         // A locked key remains, and so does the entry until there is none.
-        let left: Option<i64> = revoked
-            .select(api_keys::id)
-            .first(self.connection())
-            .optional()?;
+        let left: Option<i64> = revoked.select(api_keys::id).first(self.connection()).optional()?;
         if left.is_some() {
             return Ok(deleted);
         }

@@ -38,6 +38,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Limits on the number and the lifetime of keys.
+mod key_limits;
 /// Log lines.
 mod log_lines;
 /// Logging in.
@@ -59,6 +61,8 @@ mod shutdown;
 /// The first start, several nodes, and the health check command.
 mod start;
 mod support;
+/// Keys that are no longer valid, and their deletion.
+mod sweep;
 mod terminal;
 /// Limits on failed logins.
 mod throttle;

@@ -209,7 +209,9 @@ fn a_password_change_waits_for_a_login_and_revokes_its_new_key(backend: Backend)
         let login = scope.spawn(|| {
             nodes.one.store.write(|tx| {
                 tx.lock_credential(credential.user_id)?;
-                let key = nodes.one.find_or_issue_key::<LoginError>(tx, &credential, &device(), None)?;
+                let key = nodes
+                    .one
+                    .find_or_issue_key::<LoginError>(tx, &credential, &device(), None)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 about_to_commit.store(true, Ordering::SeqCst);
@@ -258,7 +260,9 @@ fn two_concurrent_logins_on_a_new_device_get_the_same_key(backend: Backend) {
                 tx.lock_credential(credential.user_id)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
-                nodes.one.find_or_issue_key::<LoginError>(tx, &credential, &device(), None)
+                nodes
+                    .one
+                    .find_or_issue_key::<LoginError>(tx, &credential, &device(), None)
             })
         });
         is_locked.recv().unwrap();
