@@ -4,6 +4,7 @@
 //! exhaustively, so a new error breaks the build wherever it needs a response.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,17 +98,47 @@ pub enum LoginError {
     /// Too many failed logins. Even the correct password is rejected until the wait is over.
     #[error("Too many failed logins. Try again in {} s.", whole_seconds(&.0.retry_after))]
     Throttled(Throttled),
-    /// The password is correct, but the requested expiry cannot be parsed or is less than a minute ahead.
+    /// The password is correct, but the requested expiry is not accepted.
     #[error(transparent)]
     BadExpiry(#[from] BadExpiry),
+    /// The password is correct, but the user has the maximum number of keys.
+    #[error(transparent)]
+    TooManyKeys(#[from] TooManyKeys),
     #[error("{0}")]
     Service(#[from] ServiceError),
 }
 
-/// The requested expiry cannot be parsed or is less than a minute ahead.
+/// The reason why a requested expiry is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("The expiry must be a valid time at least one minute in the future.")]
-pub struct BadExpiry;
+pub enum BadExpiry {
+    /// It cannot be parsed or is less than a minute ahead.
+    #[error("The expiry must be a valid time at least one minute in the future.")]
+    Invalid,
+    #[error("The expiry may be at most {max} ahead.")]
+    TooLate { max: Lifetime },
+}
+
+/// The longest lifetime of a key, for messages. Displayed in days if it is a whole number of days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime(pub Duration);
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY: u64 = 24 * 60 * 60;
+        match (self.0.as_secs() / DAY, self.0.as_secs() % DAY) {
+            (1, 0) => f.write_str("1 day"),
+            (days, 0) => write!(f, "{days} days"),
+            _ => humantime::format_duration(self.0).fmt(f),
+        }
+    }
+}
+
+/// The user has the maximum number of unexpired keys, and the new key cannot replace one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("A user may have at most {max} API keys. Revoke a key that is no longer needed.")]
+pub struct TooManyKeys {
+    pub max: usize,
+}
 
 /// The reason why a request was not authenticated by a key.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -130,11 +161,28 @@ pub enum IssueError {
     WouldNeverExpire,
     #[error("An expiring key cannot be used to get a key that expires later.")]
     WouldOutliveCaller,
+    #[error(transparent)]
+    TooManyKeys(#[from] TooManyKeys),
     #[error("{0}")]
     Key(#[from] KeyError),
 }
 
 impl From<ServiceError> for IssueError {
+    fn from(error: ServiceError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// The reason why a key was not renewed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RenewError {
+    #[error(transparent)]
+    TooManyKeys(#[from] TooManyKeys),
+    #[error("{0}")]
+    Key(#[from] KeyError),
+}
+
+impl From<ServiceError> for RenewError {
     fn from(error: ServiceError) -> Self {
         Self::Key(error.into())
     }

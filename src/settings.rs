@@ -135,6 +135,7 @@ pub struct CoreSettings {
     /// The minimum length of new passwords in characters.
     pub password_min_length: usize,
     pub login_throttle: bool,
+    pub key_limits: KeyLimits,
     /// The longest time that a request waits for its turn: for a database connection, for a hashing thread or for
     /// earlier logins of its account. After that, it is rejected.
     pub max_wait: Duration,
@@ -145,6 +146,26 @@ pub const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The program's [`Settings::response_deadline`].
 pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
+/// The limits on the keys that are issued to users. Imported keys may exceed them.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyLimits {
+    /// The maximum number of unexpired keys of a user.
+    pub max_per_user: usize,
+    /// How far ahead a requested expiry may be.
+    pub max_lifetime: Duration,
+}
+
+impl KeyLimits {
+    /// Parses a maximum lifetime of at least a minute, which is the shortest lifetime that a client can request.
+    pub fn parse_max_lifetime(text: &str) -> Result<Duration, String> {
+        let lifetime = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+        if lifetime >= Duration::from_secs(60) {
+            Ok(lifetime)
+        } else {
+            Err("the minimum is 1m".to_owned())
+        }
+    }
+}
 
 /// The administrator to create if there is none.
 #[derive(Clone, Debug)]

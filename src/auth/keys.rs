@@ -6,7 +6,7 @@ use super::permission::{Permission, may_change};
 use crate::error::{ManageError, Result};
 use crate::model::{Actor, Caller, KeyInfo, Name, RequestContext, UserRef};
 use crate::secret::key::Key;
-use crate::store::KeyOwner;
+use crate::store::{KeyOwner, Transaction};
 
 /// The keys to list.
 #[derive(Clone, Debug)]
@@ -50,9 +50,14 @@ impl Auth {
         })
     }
 
-    /// Deletes expired keys and returns how many there were. An expired key is invalid even before it is deleted.
-    pub fn delete_expired_keys(&self) -> Result<usize> {
-        self.store.write(|tx| tx.delete_expired_keys(self.now()))
+    /// Deletes a batch of keys that are no longer valid: expired keys, and keys that were revoked with all keys of their
+    /// user. Returns how many rows it has deleted, or 0 if no such key is left. These keys are invalid even before they
+    /// are deleted.
+    pub fn sweep_keys(&self) -> Result<usize> {
+        match self.store.write(Transaction::sweep_revoked_keys)? {
+            0 => self.store.write(|tx| tx.sweep_expired_keys(self.now())),
+            deleted => Ok(deleted),
+        }
     }
 
     /// Revokes the key `text`. Knowing a key is sufficient proof of the right to revoke it.
@@ -91,9 +96,11 @@ impl Auth {
                 let holder = &caller.holder;
                 // If a login is issuing a key for this device, the lock waits for it, so that the new key is revoked
                 // too.
-                tx.lock_credential(holder.user_id)?;
-                let is_valid = tx.lock_key_holder(holder.key_id, self.now())?.is_some();
-                if is_valid && tx.delete_keys_of_device(holder.user_id, device)? > 0 {
+                let user = tx.lock_credential(holder.user_id)?;
+                let valid = tx.lock_key_holder(holder, self.now())?.and(user);
+                if let Some(user) = valid
+                    && tx.delete_keys_of_device(&user, device, self.now())? > 0
+                {
                     return Ok(KeyOwner {
                         user_id: holder.user_id,
                         user: holder.user.clone(),
@@ -130,16 +137,22 @@ impl Auth {
                     (owner, usize::from(tx.delete_key_by_id(*key_id)?.is_some()))
                 }
                 KeySelection::User { user, device } => {
+                    // The table comes before the row, because revoking all keys changes the row: a transaction that
+                    // has locked the table could be waiting for this row.
+                    tx.lock_users()?;
                     let user = tx.find_user(user)?.ok_or(ManageError::UnknownUser)?;
                     // If a login is issuing a key, the lock waits for it, so that the new key is revoked too.
-                    tx.lock_credential(user.id)?;
-                    self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
-                    let revoked = match device {
-                        Some(device) => tx.delete_keys_of_device(user.id, device)?,
-                        None => tx.delete_keys_of_user(user.id)?,
+                    let user = tx.lock_credential(user.id)?.ok_or(ManageError::UnknownUser)?;
+                    self.authorize(tx, actor, Permission::ChangeUser(user.user_id))?;
+                    let revoked = if let Some(device) = device {
+                        tx.delete_keys_of_device(&user, device, self.now())?
+                    } else {
+                        let revoked = tx.count_keys(&user, self.now())?;
+                        tx.revoke_keys_of_user(user.user_id)?;
+                        revoked
                     };
                     let device = device.as_ref().map_or("", Name::as_typed).to_owned();
-                    let (user_id, user) = (user.id, user.name);
+                    let (user_id, user) = (user.user_id, user.name);
                     (KeyOwner { user_id, user, device }, revoked)
                 }
             };

@@ -6,6 +6,7 @@ mod audit;
 mod audit_limits;
 mod hashing;
 mod import;
+mod issue;
 mod keys;
 mod login;
 mod open;
@@ -24,8 +25,9 @@ use std::sync::Arc;
 use chrono::NaiveDateTime;
 
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
+pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};
-pub use login::{IssuedKey, LogIn};
+pub use login::LogIn;
 pub use open::OpenError;
 pub use throttle::{ACCOUNT_FAILURES, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
@@ -35,6 +37,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
+use crate::settings::KeyLimits;
 use crate::store::Store;
 use audit::AuditLog;
 use hashing::HashingPool;
@@ -52,6 +55,7 @@ pub struct Auth {
     sealer: Sealer,
     throttle: Throttle,
     audit: AuditLog,
+    key_limits: KeyLimits,
     key_cache: Arc<KeyCache>,
     lookups: Lookups,
     last_used: LastUsedBuffer,

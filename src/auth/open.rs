@@ -61,6 +61,7 @@ impl Auth {
             sealer,
             throttle: Throttle::new(settings),
             audit: AuditLog::new(settings.clock.clone()),
+            key_limits: settings.key_limits,
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),

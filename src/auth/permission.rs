@@ -37,7 +37,7 @@ impl Auth {
             return Ok(Authority::Administrator);
         };
         let holder = tx
-            .lock_key_holder(caller.holder.key_id, self.now())?
+            .lock_key_holder(&caller.holder, self.now())?
             .ok_or(KeyError::Invalid)?;
         match permission {
             _ if holder.is_admin => Ok(Authority::Administrator),

@@ -178,7 +178,7 @@ impl Auth {
             // Check here, because the caller's key or rights may have been revoked during the hashing.
             self.authorize(tx, actor, Permission::ChangeUser(user.id))?;
             match keys {
-                KeysAfterChange::Revoked => drop(tx.delete_keys_of_user(user.id)?),
+                KeysAfterChange::Revoked => tx.revoke_keys_of_user(user.id)?,
                 KeysAfterChange::Kept => {}
             }
             Ok(())

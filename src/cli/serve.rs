@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::{Name, SecretText};
-    use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT, RESPONSE_DEADLINE};
+    use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE};
 
     #[test]
     fn the_start_gives_up_on_a_database_that_stays_unreachable() {
@@ -223,6 +223,10 @@ mod tests {
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: true,
+                key_limits: KeyLimits {
+                    max_per_user: 1000,
+                    max_lifetime: Duration::from_secs(366 * 24 * 60 * 60),
+                },
                 max_wait: MAX_WAIT,
             },
             first_admin: FirstAdmin {

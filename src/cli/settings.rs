@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::model::{Name, NameError, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, MAX_WAIT, RESPONSE_DEADLINE, Settings,
-    ZettelstoreAuth, ZettelstoreSettings, ZulipSettings,
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE,
+    Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings,
 };
 
 #[derive(Args)]
@@ -176,6 +176,15 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_PASSWORD_MIN_LENGTH", default_value_t = 8, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     password_min_length: u16,
+    /// Maximum number of unexpired keys of a user. At the maximum, a new expiring key replaces the one that expires
+    /// first, and a new device cannot log in
+    #[arg(long, global = true, env = "SHOKO_AUTH_MAX_KEYS_PER_USER", default_value_t = 1000, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    max_keys_per_user: u32,
+    /// Longest lifetime that a client can request for a key
+    #[arg(long, global = true, env = "SHOKO_AUTH_MAX_KEY_LIFETIME", default_value = "366days",
+          value_name = "DURATION", value_parser = KeyLimits::parse_max_lifetime)]
+    max_key_lifetime: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -254,6 +263,10 @@ impl Flags {
                 pbkdf2_rounds: self.pbkdf2_rounds,
                 password_min_length: usize::from(self.password_min_length),
                 login_throttle: self.login_throttle,
+                key_limits: KeyLimits {
+                    max_per_user: usize::try_from(self.max_keys_per_user).unwrap_or(usize::MAX),
+                    max_lifetime: self.max_key_lifetime,
+                },
                 max_wait: MAX_WAIT,
             },
             first_admin: FirstAdmin {

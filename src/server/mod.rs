@@ -6,6 +6,7 @@
 mod connections;
 mod deadline;
 mod http;
+mod maintenance;
 mod socket;
 
 use std::future::{Future, ready};
@@ -38,7 +39,6 @@ use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{ClientDisconnected, TrustedProxies};
 use crate::web::body::LargeBodies;
-use crate::web::call;
 use crate::web::cors::cors;
 use crate::web::health;
 use crate::web::middleware::request_middleware;
@@ -67,7 +67,6 @@ const MAX_WORKERS: usize = 512;
 const MAX_CONNECTIONS: u64 = 20_000;
 /// The maximum number of connections that are accepted beyond that, until `Connections` has decided which ones to keep.
 const MAX_SPARE_CONNECTIONS: u64 = 256;
-const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// The number of open files to reserve for everything but connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
 
@@ -157,7 +156,8 @@ pub fn run(
     let server = builder.run();
     let handle = server.handle();
     let grace = settings.shutdown_grace;
-    spawn(clean_up(auth));
+    spawn(maintenance::sweep(auth.clone()));
+    spawn(maintenance::flush(auth));
     spawn(async move {
         stop.await;
         process.begin_stopping();
@@ -169,27 +169,6 @@ pub fn run(
         handle.stop(true).await;
     });
     Ok(server)
-}
-
-/// Once a minute, deletes expired keys and stale failures and flushes last-used times and the log. Expired keys and
-/// stale failures have no effect even before they are deleted.
-async fn clean_up(auth: Data<Auth>) {
-    loop {
-        match call(&auth, Auth::delete_expired_keys).await {
-            Ok(0) => {}
-            Ok(deleted) => log::debug!("deleted {deleted} expired keys"),
-            Err(error) => log::debug!("deleting expired keys failed and will be retried: {error}"),
-        }
-        if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
-            log::debug!("deleting stale failures failed and will be retried: {error}");
-        }
-        sleep(CLEANUP_INTERVAL).await;
-        if let Err(error) = call(&auth, Auth::flush_last_used).await {
-            log::debug!("writing last-used times failed and will be retried: {error}");
-        }
-        auth.flush_audit_log();
-        log::logger().flush();
-    }
 }
 
 /// Returns an accepted connection and its peer's address, or an error if the connection must be closed at once.

@@ -1,4 +1,8 @@
 //! Queries on `api_keys`.
+//!
+//! A key is revoked together with all other keys of its user when the user's `key_epoch` changes or the user is
+//! deleted. Its row remains until a sweep deletes it (`super::sweep`), so every query here ignores keys whose epoch is
+//! not that of their user.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,48 +17,8 @@ use crate::error::Result;
 use crate::model::{Expiration, KeyHolder, KeyInfo, Name};
 use crate::secret::key::KeyHash;
 
-/// A key to store, with its owner and its device.
-#[derive(Debug)]
-pub struct StoredKey<'a> {
-    pub user_id: i32,
-    pub device: &'a Name,
-    pub hash: KeyHash,
-    /// The sealed key, from which the device's next login gets the same key. `None` for a key that no login returns.
-    pub sealed: Option<Vec<u8>>,
-    /// `None` means that the key never expires.
-    pub expiration: Option<Expiration>,
-}
-
-/// The maximum number of rows in one statement.
+/// The maximum number of keys in one statement.
 const MAX_BATCH: usize = 500;
-
-#[derive(Insertable)]
-#[diesel(table_name = api_keys)]
-struct NewKeyRow<'a> {
-    user_id: i32,
-    device: &'a str,
-    device_folded: &'a str,
-    hash: &'a [u8],
-    sealed: Option<&'a [u8]>,
-    created_at: NaiveDateTime,
-    expires_at: Option<NaiveDateTime>,
-    is_renewable: bool,
-}
-
-impl<'a> NewKeyRow<'a> {
-    fn new(key: &'a StoredKey<'_>, now: NaiveDateTime) -> Self {
-        Self {
-            user_id: key.user_id,
-            device: key.device.as_typed(),
-            device_folded: key.device.normalized(),
-            hash: &key.hash,
-            sealed: key.sealed.as_deref(),
-            created_at: now,
-            expires_at: key.expiration.map(|expiration| expiration.at),
-            is_renewable: key.expiration.is_some_and(|expiration| expiration.is_renewable),
-        }
-    }
-}
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_keys)]
@@ -142,6 +106,7 @@ impl Reader {
     pub fn key_holders(&mut self, hashes: &[KeyHash], now: NaiveDateTime) -> Result<HashMap<KeyHash, Arc<KeyHolder>>> {
         let valid = api_keys::table
             .inner_join(users::table)
+            .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .filter(users::is_disabled.eq(false));
         let rows: Vec<HolderRow> = match self.connection() {
@@ -168,6 +133,7 @@ impl Reader {
         let found: i64 = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::hash.eq(hash.as_slice()))
+            .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .filter(users::is_disabled.eq(true))
             .count()
@@ -183,6 +149,7 @@ impl Reader {
             .filter(users::id.eq(credential.user_id))
             .filter(users::password_version.eq(credential.password_version))
             .filter(users::is_disabled.eq(false))
+            .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::device_folded.eq(device.normalized()))
             .filter(api_keys::sealed.is_not_null())
             .select(api_keys::sealed)
@@ -191,13 +158,17 @@ impl Reader {
         Ok(sealed.flatten())
     }
 
-    /// Returns the ids of the keys' owners, by key hash. Keys that do not exist are missing from the result.
+    /// Returns the ids of the keys' owners, by key hash. Keys that do not exist or are revoked are missing from the
+    /// result.
     pub fn owners_of_keys(&mut self, hashes: &[KeyHash]) -> Result<HashMap<KeyHash, i32>> {
         let mut owners = HashMap::new();
         for batch in hashes.chunks(MAX_BATCH) {
             let batch = batch.iter().map(KeyHash::as_slice);
-            let found = api_keys::table.select((api_keys::hash, api_keys::user_id));
-            let found = found.filter(api_keys::hash.eq_any(batch));
+            let found = api_keys::table
+                .inner_join(users::table)
+                .filter(api_keys::epoch.eq(users::key_epoch))
+                .filter(api_keys::hash.eq_any(batch))
+                .select((api_keys::hash, api_keys::user_id));
             let found: Vec<(Vec<u8>, i32)> = match self.connection() {
                 DbConnection::Postgres(c) => found.load(c),
                 DbConnection::Sqlite(c) => found.load(c),
@@ -214,6 +185,7 @@ impl Reader {
     pub fn owner_of_key(&mut self, key_id: i64) -> Result<Option<KeyOwner>> {
         let owner: Option<(i32, String, String)> = api_keys::table
             .inner_join(users::table)
+            .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::id.eq(key_id))
             .select((users::id, users::name, api_keys::device))
             .first(self.connection())
@@ -224,7 +196,9 @@ impl Reader {
     /// Returns the normalized names of the user's devices that have a lasting key.
     pub fn sealed_devices(&mut self, user_id: i32) -> Result<Vec<String>> {
         Ok(api_keys::table
+            .inner_join(users::table)
             .filter(api_keys::user_id.eq(user_id))
+            .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::sealed.is_not_null())
             .select(api_keys::device_folded)
             .load(self.connection())?)
@@ -237,6 +211,7 @@ impl Reader {
         let rows: Vec<KeyRow> = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::user_id.between(min, max))
+            .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             .order((api_keys::user_id, api_keys::device_folded, api_keys::id))
             .select(KeyRow::as_select())
@@ -247,61 +222,54 @@ impl Reader {
 
 impl Transaction {
     /// Deletes the sealed copy of the device's key. The key stays valid, but no login returns it again.
-    pub fn delete_sealed_key(&mut self, user_id: i32, device: &Name) -> Result<()> {
+    pub fn delete_sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<()> {
         diesel::update(
             api_keys::table
-                .filter(api_keys::user_id.eq(user_id))
-                .filter(api_keys::device_folded.eq(device.normalized())),
+                .filter(api_keys::user_id.eq(credential.user_id))
+                .filter(api_keys::epoch.eq(credential.key_epoch))
+                .filter(api_keys::device_folded.eq(device.normalized()))
+                .filter(api_keys::sealed.is_not_null()),
         )
         .set(api_keys::sealed.eq(None::<Vec<u8>>))
         .execute(self.connection())?;
         Ok(())
     }
 
-    pub fn insert_key(&mut self, key: &StoredKey<'_>, now: NaiveDateTime) -> Result<()> {
-        self.insert_keys(std::slice::from_ref(key), now)
-    }
-
-    pub fn insert_keys(&mut self, keys: &[StoredKey<'_>], now: NaiveDateTime) -> Result<()> {
-        for batch in keys.chunks(MAX_BATCH) {
-            let rows: Vec<NewKeyRow<'_>> = batch.iter().map(|key| NewKeyRow::new(key, now)).collect();
-            let insert = diesel::insert_into(api_keys::table).values(&rows);
-            match self.connection() {
-                DbConnection::Postgres(c) => insert.execute(c),
-                DbConnection::Sqlite(c) => insert.execute(c),
-            }?;
-        }
-        Ok(())
-    }
-
-    /// Deletes expired keys and returns how many there were.
-    pub fn delete_expired_keys(&mut self, now: NaiveDateTime) -> Result<usize> {
-        Ok(diesel::delete(api_keys::table.filter(api_keys::expires_at.le(now))).execute(self.connection())?)
-    }
-
-    /// Deletes a key and returns its owner, if there was such a key.
+    /// Deletes a key and returns its owner. Returns `None` if there is no such key or if it was revoked with all keys
+    /// of its user.
     pub fn delete_key_by_id(&mut self, key_id: i64) -> Result<Option<KeyOwner>> {
-        let owner = self.owner_of_key(key_id)?;
+        let Some(owner) = self.owner_of_key(key_id)? else {
+            return Ok(None);
+        };
         let deleted = diesel::delete(api_keys::table.find(key_id)).execute(self.connection())?;
-        Ok(owner.filter(|_| deleted > 0))
+        Ok((deleted > 0).then_some(owner))
     }
 
-    /// Returns the holder of a key if the key is valid. The key then cannot be revoked until the transaction ends.
-    pub fn lock_key_holder(&mut self, key_id: i64, now: NaiveDateTime) -> Result<Option<Arc<KeyHolder>>> {
-        let hash = api_keys::table.find(key_id).select(api_keys::hash);
+    /// Returns the current holder of the key that `holder` describes, if the key is valid. The key then cannot be
+    /// revoked until the transaction ends, neither alone nor with all keys of its user.
+    pub fn lock_key_holder(&mut self, holder: &KeyHolder, now: NaiveDateTime) -> Result<Option<Arc<KeyHolder>>> {
+        let user = users::table.find(holder.user_id).select(users::id);
+        let hash = api_keys::table.find(holder.key_id).select(api_keys::hash);
         let hash: Option<Vec<u8>> = match self.connection() {
-            DbConnection::Postgres(c) => hash.for_share().first(c),
+            DbConnection::Postgres(c) => {
+                // The user comes before the key, as in all transactions that lock both. Otherwise, they could deadlock.
+                user.for_share().first::<i32>(c).optional()?;
+                hash.for_share().first(c)
+            }
             // No lock is needed, because the transaction is the only writer.
             DbConnection::Sqlite(c) => hash.first(c),
         }
         .optional()?;
-        match hash.as_deref().and_then(|hash| hash.try_into().ok()) {
-            Some(hash) => self.key_holder(hash, now),
-            None => Ok(None),
-        }
+        let current = match hash.as_deref().and_then(|hash| hash.try_into().ok()) {
+            Some(hash) => self.key_holder(hash, now)?,
+            None => None,
+        };
+        // If SQL by hand has given the key to another user, that user is not locked.
+        Ok(current.filter(|current| current.user_id == holder.user_id))
     }
 
-    /// Deletes the key with this hash and returns its owner, if there was such a key.
+    /// Deletes the key with this hash and returns its owner. Returns `None` if there is no such key or if it was
+    /// revoked with all keys of its user.
     pub fn delete_key(&mut self, hash: &KeyHash) -> Result<Option<KeyOwner>> {
         let key = api_keys::table.filter(api_keys::hash.eq(hash.as_slice()));
         let key_id: Option<i64> = key.select(api_keys::id).first(self.connection()).optional()?;
@@ -311,18 +279,21 @@ impl Transaction {
         }
     }
 
-    /// Deletes all keys of a user's device and returns how many there were.
-    pub fn delete_keys_of_device(&mut self, user_id: i32, device: &Name) -> Result<usize> {
+    /// Deletes the unexpired keys of a user's device and returns how many there were. Their number is limited, because
+    /// the number of keys of a user is. A sweep deletes the expired keys.
+    pub fn delete_keys_of_device(
+        &mut self,
+        credential: &Credential,
+        device: &Name,
+        now: NaiveDateTime,
+    ) -> Result<usize> {
         Ok(diesel::delete(
             api_keys::table
-                .filter(api_keys::user_id.eq(user_id))
-                .filter(api_keys::device_folded.eq(device.normalized())),
+                .filter(api_keys::user_id.eq(credential.user_id))
+                .filter(api_keys::epoch.eq(credential.key_epoch))
+                .filter(api_keys::device_folded.eq(device.normalized()))
+                .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now))),
         )
         .execute(self.connection())?)
-    }
-
-    /// Deletes all keys of a user and returns how many there were.
-    pub fn delete_keys_of_user(&mut self, user_id: i32) -> Result<usize> {
-        Ok(diesel::delete(api_keys::table.filter(api_keys::user_id.eq(user_id))).execute(self.connection())?)
     }
 }

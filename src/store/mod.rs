@@ -6,10 +6,12 @@
 
 mod changes;
 mod connection;
+mod issue;
 mod keys;
 mod last_used;
 mod preferences;
 mod schema;
+mod sweep;
 mod throttle;
 mod users;
 
@@ -27,7 +29,8 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 pub use changes::{Change, ChangeFeed};
 pub use connection::sqlite_url;
 use connection::{DbConnection, Manager};
-pub use keys::{KeyOwner, StoredKey};
+pub use issue::StoredKey;
+pub use keys::KeyOwner;
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 

@@ -17,6 +17,7 @@ diesel::table! {
         avatar -> Text,
         plex_usernames -> Text,
         is_automatic -> Bool,
+        key_epoch -> Integer,
     }
 }
 
@@ -33,6 +34,14 @@ diesel::table! {
         is_renewable -> Bool,
         last_used_at -> Nullable<Timestamp>,
         last_used_from -> Nullable<Text>,
+        epoch -> Integer,
+    }
+}
+
+diesel::table! {
+    revoked_keys (user_id) {
+        user_id -> Integer,
+        epoch -> Integer,
     }
 }
 

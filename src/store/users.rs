@@ -26,6 +26,8 @@ pub struct Credential {
     pub is_disabled: bool,
     /// See [`User::is_automatic`].
     pub is_automatic: bool,
+    /// The epoch of the user's keys. A key with another epoch is revoked.
+    pub key_epoch: i32,
 }
 
 #[derive(Queryable, Selectable)]
@@ -309,7 +311,15 @@ impl Transaction {
         Ok(())
     }
 
-    /// Deletes a user, and all of their keys by cascade.
+    /// Revokes all keys of a user at once. A sweep deletes their rows later. Lock the user first.
+    pub fn revoke_keys_of_user(&mut self, user_id: i32) -> Result<()> {
+        diesel::update(users::table.find(user_id))
+            .set(users::key_epoch.eq(users::key_epoch + 1))
+            .execute(self.connection())?;
+        Ok(())
+    }
+
+    /// Deletes a user and so revokes all of their keys. A sweep deletes the rows of the keys later.
     pub fn delete_user(&mut self, user_id: i32) -> Result<()> {
         diesel::delete(users::table.find(user_id)).execute(self.connection())?;
         Ok(())

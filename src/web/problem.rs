@@ -190,6 +190,7 @@ impl From<LoginError> for Problem {
                 ..Self::retry_later(StatusCode::TOO_MANY_REQUESTS, &retry_after, text)
             },
             LoginError::BadExpiry(_) => Self::invalid("", text),
+            LoginError::TooManyKeys(_) => Self::with_detail(StatusCode::BAD_REQUEST, text),
             LoginError::Service(error) => error.into(),
         }
     }
@@ -211,6 +212,7 @@ impl From<IssueError> for Problem {
             IssueError::BadExpiry(_) | IssueError::WouldNeverExpire | IssueError::WouldOutliveCaller => {
                 Self::invalid("", error.to_string())
             }
+            IssueError::TooManyKeys(error) => Self::with_detail(StatusCode::BAD_REQUEST, error.to_string()),
             IssueError::Key(error) => error.into(),
         }
     }

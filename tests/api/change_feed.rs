@@ -58,6 +58,8 @@ const BY_HAND: &[(&str, Option<&str>)] = &[
         "UPDATE api_keys SET expires_at = '2001-01-01 00:00:00' WHERE device = 'D'",
         None,
     ),
+    ("UPDATE users SET key_epoch = key_epoch + 1 WHERE name = 'U'", None),
+    ("UPDATE api_keys SET epoch = epoch + 1 WHERE device = 'D'", None),
     ("UPDATE api_keys SET user_id = 1 WHERE device = 'D'", Some(ADMIN)),
     ("UPDATE api_keys SET hash = sealed WHERE device = 'D'", None),
     ("DELETE FROM api_keys", None),

@@ -40,6 +40,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Limits on the number and the lifetime of keys.
+mod key_limits;
 /// Files in memory: compression, and clients that do not read a large response.
 mod large_responses;
 /// Log lines.
@@ -63,6 +65,8 @@ mod shutdown;
 /// The first start, several nodes, and the health check command.
 mod start;
 mod support;
+/// Keys that are no longer valid, and their deletion.
+mod sweep;
 mod terminal;
 /// Limits on failed logins.
 mod throttle;

@@ -13,7 +13,9 @@ use shoko_auth::auth::Auth;
 use shoko_auth::clock::Clock;
 use shoko_auth::model::{Name, SecretText};
 use shoko_auth::server;
-use shoko_auth::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, MAX_WAIT, RESPONSE_DEADLINE, Settings};
+use shoko_auth::settings::{
+    CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE, Settings,
+};
 use test_support::database::SEALING_SECRET;
 use test_support::process::{command, run_with_input};
 use test_support::{Backend, Client, TestDatabase, wait};
@@ -75,6 +77,10 @@ impl UseDatabase for TestDatabase {
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: false,
+                key_limits: KeyLimits {
+                    max_per_user: 1000,
+                    max_lifetime: Duration::from_secs(366 * 24 * 60 * 60),
+                },
                 max_wait: wait::MAX_WAIT,
             },
             first_admin: FirstAdmin {

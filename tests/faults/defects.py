@@ -8,7 +8,7 @@
 
 from model import Unseen
 
-COLUMNS = "id, user_id, device, device_folded, hash, created_at"
+COLUMNS = "id, user_id, device, device_folded, hash, created_at, epoch"
 # In seconds.
 TIMEOUT = 60
 

@@ -53,11 +53,11 @@ def database_bytes():
 
 
 PAGE_FIGURES = ["page_count", "freelist_count", "page_size"]
-FAILURES = 3000
+FAILURES = 1000
 
 
 def failure_storage():
-    """Fails 3,000 logins, each with another name and another /64, as close together as the limits allow."""
+    """Fails 1,000 logins, each with another name and another /64, as close together as the limits allow."""
     client, before = Client(), database_bytes()
     for number in range(FAILURES):
         # 50 for each /56 and 200 for each /48.

@@ -112,7 +112,9 @@ impl Auth {
         report: &mut ImportReport,
     ) -> Result<()> {
         let hashes: Vec<KeyHash> = keys.iter().map(|key| key.key.hash()).collect();
+        tx.delete_revoked_keys(&hashes)?;
         let here = tx.owners_of_keys(&hashes)?;
+        let epochs = lock_owners(tx, owners)?;
         let devices = name_devices(tx, keys, owners, &here)?;
         let mut stored = Vec::new();
         for key in keys {
@@ -138,7 +140,8 @@ impl Auth {
                             "the device already has a key: this key gets the device name '{name}'"
                         ));
                     }
-                    stored.push(self.seal_imported(key, owner.id, device)?);
+                    let epoch = epochs[&owner.id];
+                    stored.push(self.seal_imported(key, owner.id, epoch, device)?);
                     RowOutcome::Added
                 }
             };
@@ -154,13 +157,20 @@ impl Auth {
     }
 
     /// Seals a lasting key, so that the device's next login returns it again. A key that expires is not sealed.
-    fn seal_imported<'a>(&self, key: &CandidateKey, user_id: i32, device: &'a Name) -> Result<StoredKey<'a>> {
+    fn seal_imported<'a>(
+        &self,
+        key: &CandidateKey,
+        user_id: i32,
+        epoch: i32,
+        device: &'a Name,
+    ) -> Result<StoredKey<'a>> {
         let sealed = match key.expires_at {
             None => Some(self.sealer.seal(&key.key, user_id, device.normalized())?),
             Some(_) => None,
         };
         Ok(StoredKey {
             user_id,
+            epoch,
             device,
             hash: key.key.hash(),
             sealed,
@@ -172,7 +182,20 @@ impl Auth {
     }
 }
 
-/// Assigns device names to the keys that are new and never expire. Returns the names by `AuthID`.
+/// Locks the owners, so that no login issues a lasting key for the same device and no change revokes the new keys.
+/// Returns the epochs of their keys, by user id.
+fn lock_owners(tx: &mut Transaction, owners: &Owners) -> Result<HashMap<i32, i32>> {
+    let mut epochs = HashMap::new();
+    // The order is that of the ids, so that two imports cannot deadlock.
+    for user_id in owners.values().map(|user| user.id).collect::<BTreeSet<_>>() {
+        let user = tx.lock_credential(user_id)?;
+        let user = user.ok_or_else(|| ServiceError::internal("the owner of an imported key is missing"))?;
+        epochs.insert(user_id, user.key_epoch);
+    }
+    Ok(epochs)
+}
+
+/// Assigns device names to the keys that are new and never expire. The owners must be locked. Returns the names by `AuthID`.
 fn name_devices(
     tx: &mut Transaction,
     keys: &[CandidateKey],
@@ -180,10 +203,7 @@ fn name_devices(
     here: &HashMap<KeyHash, i32>,
 ) -> Result<HashMap<i64, Name>> {
     let mut devices = DeviceNames::default();
-    // Lock users in the order of their ids, so that two imports cannot deadlock.
     for user_id in owners.values().map(|user| user.id).collect::<BTreeSet<_>>() {
-        // The lock prevents a login from issuing a lasting key for the same device.
-        tx.lock_credential(user_id)?;
         devices.take(user_id, tx.sealed_devices(user_id)?);
     }
     let new = keys.iter().filter(|key| !here.contains_key(&key.key.hash()));

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use test_support::database::SEALING_SECRET;
 use test_support::wait::wait_until;
@@ -19,7 +20,7 @@ use crate::model::{
     Actor, Caller, Name, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
 };
 use crate::secret::key::Key;
-use crate::settings::{CoreSettings, FirstAdmin, MAX_WAIT};
+use crate::settings::{CoreSettings, FirstAdmin, KeyLimits, MAX_WAIT};
 use crate::store::Credential;
 
 pub(super) const OLD: &str = "Tr0mbone-lake";
@@ -60,8 +61,11 @@ impl Nodes {
         });
     }
 
-    fn stored_keys(&self) -> usize {
-        self.database.texts("SELECT device AS text FROM api_keys").len()
+    /// Returns the number of keys that are not revoked.
+    fn valid_keys(&self) -> usize {
+        const VALID_KEYS: &str =
+            "SELECT device AS text FROM api_keys JOIN users ON users.id = user_id AND key_epoch = epoch";
+        self.database.texts(VALID_KEYS).len()
     }
 
     fn stored_password(&self) -> String {
@@ -78,6 +82,10 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
         pbkdf2_rounds: 1000,
         password_min_length: 8,
         login_throttle: false,
+        key_limits: KeyLimits {
+            max_per_user: 1000,
+            max_lifetime: Duration::from_secs(366 * 24 * 60 * 60),
+        },
         max_wait: MAX_WAIT,
     }
 }
@@ -139,7 +147,7 @@ fn a_login_with_the_old_password_gets_no_key_after_a_change(backend: Backend) {
     set_password(&nodes.two, NEW).unwrap();
     let rejected = key_for(&nodes.one, &credential);
     assert!(matches!(rejected, Err(LoginError::WrongCredentials)), "{rejected:?}");
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -149,7 +157,7 @@ fn a_login_with_the_old_password_gets_no_key_even_if_that_is_set_again(backend: 
     set_password(&nodes.two, NEW).unwrap();
     set_password(&nodes.two, OLD).unwrap();
     assert!(key_for(&nodes.one, &credential).is_err());
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -191,7 +199,7 @@ fn a_concurrent_rehash_does_not_disturb_a_login(backend: Backend) {
     log_in(&nodes.two, OLD).unwrap();
     assert!(nodes.stored_password().contains("i=2000,"), "the login has rehashed");
     assert!(key_for(&nodes.one, &credential).is_ok());
-    assert_eq!(nodes.stored_keys(), 1);
+    assert_eq!(nodes.valid_keys(), 1);
 }
 
 #[apply(both_databases!)]
@@ -204,11 +212,13 @@ fn a_password_change_waits_for_a_login_and_revokes_its_new_key(backend: Backend)
         let login = scope.spawn(|| {
             nodes.one.store.write(|tx| {
                 tx.lock_credential(credential.user_id)?;
-                let key = nodes.one.find_or_issue_key(tx, &credential, &device(), None)?;
+                let key = nodes
+                    .one
+                    .find_or_issue_key::<LoginError>(tx, &credential, &device(), None)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 about_to_commit.store(true, Ordering::SeqCst);
-                Ok::<_, ServiceError>(key)
+                Ok::<_, LoginError>(key)
             })
         });
         is_locked.recv().unwrap();
@@ -217,7 +227,7 @@ fn a_password_change_waits_for_a_login_and_revokes_its_new_key(backend: Backend)
         let key = login.join().unwrap().unwrap().key;
         assert!(verify(&nodes.one, &key).is_none());
     });
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -231,15 +241,15 @@ fn a_login_waits_for_a_running_password_change_and_is_rejected(backend: Backend)
                 tx.set_password(credential.user_id, &nodes.two.passwords.hash(NEW)?)?;
                 changed.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.one);
-                tx.delete_keys_of_user(credential.user_id)
+                tx.revoke_keys_of_user(credential.user_id)
             })
         });
         is_changed.recv().unwrap();
         let rejected = key_for(&nodes.one, &credential);
         assert!(matches!(rejected, Err(LoginError::WrongCredentials)), "{rejected:?}");
-        assert_eq!(change.join().unwrap().unwrap(), 0);
+        change.join().unwrap().unwrap();
     });
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -285,12 +295,14 @@ fn two_concurrent_logins_on_a_new_device_get_the_same_key(backend: Backend) {
                 tx.lock_credential(credential.user_id)?;
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
-                nodes.one.find_or_issue_key(tx, &credential, &device(), None)
+                nodes
+                    .one
+                    .find_or_issue_key::<LoginError>(tx, &credential, &device(), None)
             })
         });
         is_locked.recv().unwrap();
         let second = key_for(&nodes.two, &credential).unwrap();
         assert!(first.join().unwrap().unwrap().key == second);
     });
-    assert_eq!(nodes.stored_keys(), 1);
+    assert_eq!(nodes.valid_keys(), 1);
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, apply, both_databases};
 
-use super::{NEW, Nodes, OLD, admin, check_password, core_settings, log_in, revoke_all_keys, set_password, verify};
+use super::{
+    NEW, Nodes, OLD, admin, check_password, core_settings, key_for, log_in, revoke_all_keys, set_password, verify,
+};
 use crate::auth::{FeedState, KeysAfterChange};
-use crate::error::{KeyError, ManageError, ServiceError};
+use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
 use crate::secret::key::Key;
+use crate::store::Transaction;
 
 /// The longest delay before a revocation on one node takes effect on another. The tests sleep for this time instead of
 /// waiting for a condition, because the delay itself is what they test.
@@ -125,8 +128,9 @@ fn an_expired_key_is_rejected_before_it_is_deleted(backend: Backend) {
         matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
         "{rejected:?}"
     );
-    assert_eq!(nodes.one.delete_expired_keys().unwrap(), 1);
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.one.sweep_keys().unwrap(), 1);
+    assert_eq!(nodes.one.sweep_keys().unwrap(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -142,14 +146,14 @@ fn revoking_all_keys_waits_for_a_key_that_is_being_issued(backend: Backend) {
                 locked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 let other = Name::parse("other").unwrap();
-                nodes.one.find_or_issue_key(tx, &credential, &other, None)
+                nodes.one.find_or_issue_key::<LoginError>(tx, &credential, &other, None)
             })
         });
         is_locked.recv().unwrap();
         assert_eq!(revoke_all_keys(&nodes.two).unwrap(), 2);
         assert!(login.join().unwrap().is_ok());
     });
-    assert_eq!(nodes.stored_keys(), 0);
+    assert_eq!(nodes.valid_keys(), 0);
 }
 
 #[apply(both_databases!)]
@@ -162,7 +166,7 @@ fn revoking_a_key_waits_for_a_running_change_with_it(backend: Backend) {
     thread::scope(|scope| {
         let change = scope.spawn(|| {
             nodes.one.store.write(|tx| {
-                let found = tx.lock_key_holder(caller.holder.key_id, nodes.one.now())?;
+                let found = tx.lock_key_holder(&caller.holder, nodes.one.now())?;
                 checked.send(()).unwrap();
                 nodes.wait_until_blocked(&nodes.two);
                 about_to_commit.store(true, Ordering::SeqCst);
@@ -242,4 +246,60 @@ fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
         assert!(nodes.one.cached_caller(keys, &RequestContext::default()).is_none());
         assert!(verify(&nodes.one, &key).is_none());
     }
+}
+
+#[apply(both_databases!)]
+fn revoking_all_keys_waits_for_a_running_change_with_one_of_them(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let key = log_in(&nodes.one, OLD).unwrap();
+    let caller = verify(&nodes.one, &key).unwrap();
+    let (checked, is_checked) = mpsc::channel();
+    let about_to_commit = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let change = scope.spawn(|| {
+            nodes.one.store.write(|tx| {
+                let found = tx.lock_key_holder(&caller.holder, nodes.one.now())?;
+                checked.send(()).unwrap();
+                nodes.wait_until_blocked(&nodes.two);
+                about_to_commit.store(true, Ordering::SeqCst);
+                Ok::<_, ServiceError>(found.is_some())
+            })
+        });
+        is_checked.recv().unwrap();
+        assert_eq!(revoke_all_keys(&nodes.two).unwrap(), 1);
+        assert!(about_to_commit.load(Ordering::SeqCst), "the revocation has waited");
+        assert!(change.join().unwrap().unwrap());
+    });
+    assert_eq!(nodes.valid_keys(), 0);
+}
+
+#[apply(both_databases!)]
+fn a_login_overtaken_by_a_revocation_gets_a_key_that_the_sweep_keeps(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let revoked = log_in(&nodes.one, OLD).unwrap();
+    let credential = check_password(&nodes.one);
+    revoke_all_keys(&nodes.two).unwrap();
+    let key = key_for(&nodes.one, &credential).unwrap();
+    assert!(
+        key != revoked,
+        "the password is still right, but the device's key is gone"
+    );
+    while nodes.two.sweep_keys().unwrap() > 0 {}
+    assert!(verify(&nodes.two, &key).is_some() && verify(&nodes.two, &revoked).is_none());
+    assert_eq!(nodes.valid_keys(), 1);
+}
+
+#[apply(both_databases!)]
+fn a_revocation_between_two_batches_of_a_sweep_is_swept_too(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    log_in(&nodes.one, OLD).unwrap();
+    revoke_all_keys(&nodes.one).unwrap();
+    nodes.one.store.write(Transaction::sweep_revoked_keys).unwrap();
+    log_in(&nodes.one, OLD).unwrap();
+    revoke_all_keys(&nodes.two).unwrap();
+    let key = log_in(&nodes.one, OLD).unwrap();
+    while nodes.one.sweep_keys().unwrap() > 0 {}
+    let rows = nodes.database.texts("SELECT device AS text FROM api_keys");
+    assert_eq!(rows.len(), 1);
+    assert!(verify(&nodes.one, &key).is_some());
 }

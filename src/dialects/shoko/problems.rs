@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 
-use crate::error::{IssueError, LoginError, ManageError};
+use crate::error::{BadExpiry, IssueError, LoginError, ManageError};
 use crate::model::Attribute;
 use crate::web::problem::Problem;
 
@@ -11,14 +11,18 @@ pub fn bad_request(detail: &str) -> Problem {
     Problem::with_detail(StatusCode::BAD_REQUEST, detail)
 }
 
-fn bad_expiry() -> Problem {
-    Problem::invalid("Expires", "Invalid expires value")
+fn bad_expiry(error: BadExpiry) -> Problem {
+    match error {
+        BadExpiry::Invalid => Problem::invalid("Expires", "Invalid expires value"),
+        // Shoko has no limit, and so no text.
+        BadExpiry::TooLate { .. } => Problem::invalid("Expires", error.to_string()),
+    }
 }
 
 /// Describes a failed login on a route whose keys may expire.
 pub fn of_login(error: LoginError) -> Problem {
     match error {
-        LoginError::BadExpiry(_) => bad_expiry(),
+        LoginError::BadExpiry(error) => bad_expiry(error),
         other => other.into(),
     }
 }
@@ -26,11 +30,12 @@ pub fn of_login(error: LoginError) -> Problem {
 /// Describes why no key was issued to the caller.
 pub fn of_issue(error: IssueError) -> Problem {
     match error {
-        IssueError::BadExpiry(_) => bad_expiry(),
+        IssueError::BadExpiry(error) => bad_expiry(error),
         IssueError::WouldNeverExpire => bad_request("Cannot create a non-expiring token from an expiring session."),
         IssueError::WouldOutliveCaller => {
             bad_request("Requested expiration extends beyond the current session's expiration.")
         }
+        IssueError::TooManyKeys(error) => bad_request(&error.to_string()),
         IssueError::Key(error) => error.into(),
     }
 }

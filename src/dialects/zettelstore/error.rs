@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
-use crate::error::{Cause, KeyError, LoginError, ServiceError, whole_seconds};
+use crate::error::{Cause, KeyError, LoginError, RenewError, ServiceError, whole_seconds};
 use crate::web::body::BodyError;
 use crate::web::middleware::InternalCause;
 
@@ -97,7 +97,7 @@ impl From<LoginError> for ZettelstoreError {
                 let seconds = whole_seconds(&throttled.retry_after);
                 Self::retry_later(StatusCode::TOO_MANY_REQUESTS, text, seconds)
             }
-            LoginError::BadExpiry(_) => Self::new(StatusCode::BAD_REQUEST, text),
+            LoginError::BadExpiry(_) | LoginError::TooManyKeys(_) => Self::new(StatusCode::BAD_REQUEST, text),
             LoginError::Service(error) => error.into(),
         }
     }
@@ -108,6 +108,15 @@ impl From<KeyError> for ZettelstoreError {
         match error {
             KeyError::Required | KeyError::Invalid => Self::new(StatusCode::BAD_REQUEST, "Not authenticated"),
             KeyError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl From<RenewError> for ZettelstoreError {
+    fn from(error: RenewError) -> Self {
+        match error {
+            RenewError::TooManyKeys(error) => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+            RenewError::Key(error) => error.into(),
         }
     }
 }

@@ -157,6 +157,7 @@ impl From<LoginError> for ZulipError {
                 error.with_header(RETRY_AFTER, whole_seconds(&throttled.retry_after).into())
             }
             LoginError::BadExpiry(error) => Self::bad_request(&error.to_string()),
+            LoginError::TooManyKeys(error) => Self::bad_request(&error.to_string()),
             LoginError::Service(error) => error.into(),
         }
     }
@@ -175,9 +176,10 @@ impl From<KeyError> for ZulipError {
 impl From<IssueError> for ZulipError {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::BadExpiry(_) | IssueError::WouldNeverExpire | IssueError::WouldOutliveCaller => {
-                Self::bad_request(&error.to_string())
-            }
+            IssueError::BadExpiry(_)
+            | IssueError::WouldNeverExpire
+            | IssueError::WouldOutliveCaller
+            | IssueError::TooManyKeys(_) => Self::bad_request(&error.to_string()),
             IssueError::Key(error) => error.into(),
         }
     }

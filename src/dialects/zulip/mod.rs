@@ -214,7 +214,7 @@ async fn rate_limits(
     let wait = match outcome {
         Err(LoginError::Throttled(throttled)) => throttled.retry_after,
         Ok(_) | Err(LoginError::WrongCredentials | LoginError::Disabled) => Duration::ZERO,
-        Err(LoginError::BadExpiry(_) | LoginError::Service(_)) => return Vec::new(),
+        Err(LoginError::BadExpiry(_) | LoginError::TooManyKeys(_) | LoginError::Service(_)) => return Vec::new(),
     };
     // A client whose login succeeded gets its key even if the count is not available.
     let Ok(Some(left)) = call(auth, move |auth| auth.attempts_left(&user, &context)).await else {

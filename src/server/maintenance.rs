@@ -1,0 +1,56 @@
+//! Tasks that run once a minute. The server stops them with itself, which loses nothing: each step is one transaction,
+//! and the next start continues.
+
+use std::time::Duration;
+
+use actix_web::rt::time::sleep;
+use actix_web::web::Data;
+
+use crate::auth::Auth;
+use crate::web::call;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+/// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
+const BATCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Deletes keys that are no longer valid, and stale failures. They have no effect even before they are deleted.
+pub async fn sweep(auth: Data<Auth>) {
+    loop {
+        sweep_keys(&auth).await;
+        if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
+            log::debug!("deleting stale failures failed and will be retried: {error}");
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+/// Deletes keys in small batches until none is left.
+async fn sweep_keys(auth: &Data<Auth>) {
+    let mut deleted = 0;
+    loop {
+        match call(auth, Auth::sweep_keys).await {
+            Ok(0) => break,
+            Ok(batch) => deleted += batch,
+            Err(error) => {
+                log::debug!("deleting expired and revoked keys failed and will be retried: {error}");
+                break;
+            }
+        }
+        sleep(BATCH_PAUSE).await;
+    }
+    if deleted > 0 {
+        log::debug!("deleted {deleted} expired and revoked keys");
+    }
+}
+
+/// Writes last-used times, and the numbers of repeated events to the log.
+pub async fn flush(auth: Data<Auth>) {
+    loop {
+        sleep(INTERVAL).await;
+        if let Err(error) = call(&auth, Auth::flush_last_used).await {
+            log::debug!("writing last-used times failed and will be retried: {error}");
+        }
+        auth.flush_audit_log();
+        log::logger().flush();
+    }
+}
