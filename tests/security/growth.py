@@ -1,14 +1,29 @@
-"""Fills the server's log and its database with failed logins, and measures how much they grow."""
+"""Fills the server's log and its database, and measures how much they grow and what it takes to clean up."""
 
 import contextlib
+import json
 import os
 import sqlite3
+import statistics
 import subprocess
 import threading
 import time
 from collections import Counter
 
 from server import ATTACK, Client, fail, report
+
+def sql(statement):
+    """Runs an SQL statement on the server's database and returns the first value of its result."""
+    url = os.environ.get("DATABASE_URL")
+    if url is None:
+        database = sqlite3.connect(os.path.join(os.environ["SHOKO_AUTH_DATA_DIR"], "shoko-auth.db"), timeout=60)
+        with contextlib.closing(database), database:
+            row = database.execute(statement).fetchone()
+            return row and row[0]
+    psql = os.path.join(os.environ["POSTGRES_BIN"], "psql")
+    command = [psql, "-XqtA", "-v", "ON_ERROR_STOP=1", url, "-c", statement]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
 
 # A character that takes ten bytes in a log of text, and four in the database.
 LONG_NAME = "\U0010fffe" * 255
@@ -44,15 +59,16 @@ def log_flood():
 
 def database_bytes():
     """Returns the size of the pages in use by the counts on PostgreSQL, or by the whole database on SQLite."""
-    if url := os.environ.get("MEASURE_POSTGRES"):
-        query = "SELECT pg_total_relation_size('login_failures')"
-        return int(subprocess.check_output(["psql", "--no-psqlrc", "--tuples-only", "--command", query, url]))
-    with contextlib.closing(sqlite3.connect(os.environ["MEASURE_SQLITE"])) as database:
-        pages, free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in PAGE_FIGURES)
+    if "DATABASE_URL" in os.environ:
+        return int(sql("SELECT pg_total_relation_size('login_failures')"))
+    pages, free, size = (sql(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
+    return (pages - free) * size
+
+
+PAGE_FIGURES)
         return (pages - free) * size
 
 
-PAGE_FIGURES = ["page_count", "freelist_count", "page_size"]
 FAILURES = 1000
 
 
@@ -73,7 +89,65 @@ def failure_storage():
         fail("a failed login takes too much room")
 
 
+EXPIRED_KEYS = 1_000_000
+KEY_COLUMNS = "user_id, device, device_folded, hash, created_at, expires_at"
+
+
+def insert_expired_keys():
+    values = "1, 'old', 'old', {hash}, '2001-01-01 00:00:00', '2001-01-02 00:00:00'"
+    if "DATABASE_URL" in os.environ:
+        values = values.format(hash="decode(md5(n::text) || md5((-n)::text), 'hex')")
+        sql(f"INSERT INTO api_keys ({KEY_COLUMNS}) SELECT {values} FROM generate_series(1, {EXPIRED_KEYS}) AS n")
+    else:
+        values = values.format(hash="randomblob(32)")
+        numbers = f"SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {EXPIRED_KEYS}"
+        sql(
+            f"WITH RECURSIVE numbers (n) AS ({numbers}) INSERT INTO api_keys ({KEY_COLUMNS}) "
+            f"SELECT {values} FROM numbers"
+        )
+
+
+def sweep():
+    """Logs in on many devices, one login after the other, while the server deletes 1,000,000 expired keys."""
+    insert_expired_keys()
+
+    def left():
+        return int(sql("SELECT count(*) FROM api_keys WHERE expires_at < '2001-01-03 00:00:00'"))
+
+    # The server sweeps once a minute.
+    deadline = time.monotonic() + 90
+    while left() == EXPIRED_KEYS:
+        if time.monotonic() > deadline:
+            fail("the server does not sweep")
+        time.sleep(0.1)
+    client, times, statuses = Client(), [], Counter()
+    start = checked = time.monotonic()
+    while True:
+        # Counting the keys takes a while, so it must not happen too often.
+        if time.monotonic() - checked > 2:
+            if left() == 0:
+                break
+            checked = time.monotonic()
+        body = json.dumps({"user": "overload", "pass": "the right one", "device": f"device {len(times) % 1000}"})
+        before = time.monotonic()
+        status, _, _ = client.request("POST", "/api/auth", body, {"Content-Type": "application/json"})
+        times.append(time.monotonic() - before)
+        statuses[status] += 1
+    report(
+        seconds=f"{time.monotonic() - start:.0f}",
+        logins=len(times),
+        median=f"{statistics.median(times) * 1000:.0f} ms",
+        slowest=f"{max(times):.2f} s",
+        statuses=dict(statuses),
+    )
+    if set(statuses) != {200}:
+        fail("a login failed")
+    if max(times) > 1:
+        fail("a login took longer than a second")
+
+
 {
     "log-flood": log_flood,
     "failure-storage": failure_storage,
+    "sweep": sweep,
 }[ATTACK]()

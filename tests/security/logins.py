@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import random
 import re
-import sqlite3
 import statistics
 import threading
 import time
@@ -122,78 +121,6 @@ def timing():
         fail("the times reveal the reasons")
 
 
-# --- Sweeping expired keys --------------------------------------------------------------------------------------------
-
-EXPIRED_KEYS = 1_000_000
-KEY_COLUMNS = "user_id, device, device_folded, hash, created_at, expires_at"
-
-
-def sql(statement):
-    """Runs an SQL statement on the server's database and returns the first value of its result."""
-    url = os.environ.get("DATABASE_URL")
-    if url is None:
-        database = sqlite3.connect(os.path.join(os.environ["SHOKO_AUTH_DATA_DIR"], "shoko-auth.db"), timeout=60)
-        with contextlib.closing(database), database:
-            row = database.execute(statement).fetchone()
-            return row and row[0]
-    psql = os.path.join(os.environ["POSTGRES_BIN"], "psql")
-    command = [psql, "-XqtA", "-v", "ON_ERROR_STOP=1", url, "-c", statement]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def insert_expired_keys():
-    values = "1, 'old', 'old', {hash}, '2001-01-01 00:00:00', '2001-01-02 00:00:00'"
-    if "DATABASE_URL" in os.environ:
-        values = values.format(hash="decode(md5(n::text) || md5((-n)::text), 'hex')")
-        sql(f"INSERT INTO api_keys ({KEY_COLUMNS}) SELECT {values} FROM generate_series(1, {EXPIRED_KEYS}) AS n")
-    else:
-        values = values.format(hash="randomblob(32)")
-        numbers = f"SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {EXPIRED_KEYS}"
-        sql(
-            f"WITH RECURSIVE numbers (n) AS ({numbers}) INSERT INTO api_keys ({KEY_COLUMNS}) "
-            f"SELECT {values} FROM numbers"
-        )
-
-
-def sweep():
-    """Logs in on many devices, one login after the other, while the server deletes 1,000,000 expired keys."""
-    insert_expired_keys()
-
-    def left():
-        return int(sql("SELECT count(*) FROM api_keys WHERE expires_at < '2001-01-03 00:00:00'"))
-
-    # The server sweeps once a minute.
-    deadline = time.monotonic() + 90
-    while left() == EXPIRED_KEYS:
-        if time.monotonic() > deadline:
-            fail("the server does not sweep")
-        time.sleep(0.1)
-    client, times, statuses = Client(), [], Counter()
-    start = checked = time.monotonic()
-    while True:
-        # Counting the keys takes a while, so it must not happen too often.
-        if time.monotonic() - checked > 2:
-            if left() == 0:
-                break
-            checked = time.monotonic()
-        body = json.dumps({"user": "overload", "pass": "the right one", "device": f"device {len(times) % 1000}"})
-        before = time.monotonic()
-        status, _, _ = client.request("POST", "/api/auth", body, {"Content-Type": "application/json"})
-        times.append(time.monotonic() - before)
-        statuses[status] += 1
-    report(
-        seconds=f"{time.monotonic() - start:.0f}",
-        logins=len(times),
-        median=f"{statistics.median(times) * 1000:.0f} ms",
-        slowest=f"{max(times):.2f} s",
-        statuses=dict(statuses),
-    )
-    if set(statuses) != {200}:
-        fail("a login failed")
-    if max(times) > 1:
-        fail("a login took longer than a second")
-
-
 # --- Overload ---------------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +220,6 @@ def overload(polite):
     "guess-spoofed": guess_spoofed,
     "guess-distributed": guess_distributed,
     "timing": timing,
-    "sweep": sweep,
     "overload-polite": lambda: overload(True),
     "overload-rude": lambda: overload(False),
 }[ATTACK]()
