@@ -12,6 +12,7 @@ from collections import Counter
 
 from server import ATTACK, Client, fail, report
 
+
 def sql(statement):
     """Runs an SQL statement on the server's database and returns the first value of its result."""
     url = os.environ.get("DATABASE_URL")
@@ -63,10 +64,6 @@ def database_bytes():
         return int(sql("SELECT pg_total_relation_size('login_failures')"))
     pages, free, size = (sql(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
     return (pages - free) * size
-
-
-PAGE_FIGURES)
-        return (pages - free) * size
 
 
 FAILURES = 1000
