@@ -53,7 +53,7 @@ impl Event {
     /// Returns how many events of this kind get lines of their own.
     fn max_lines(self) -> u64 {
         match self {
-            // The same for each rejected request.
+            // Every rejected request would log an identical line.
             Self::LoginThrottled => 1,
             _ => MAX_LINES,
         }

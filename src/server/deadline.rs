@@ -9,7 +9,7 @@
 //! A client that does not read what the server sends cannot make the server read its next requests, so it cannot fill
 //! the memory with them either. A connection that is too slow is aborted, so the kernel drops its unsent bytes at once.
 //!
-//! This layer also tells `connections` whether the connection is idle, and closes the connection when it is told to. It
+//! This layer also reports to `connections` whether the connection is idle, and closes the connection on its request. It
 //! records that the client has disconnected or will send no more. The server can then skip work whose result no client
 //! would receive.
 
@@ -36,7 +36,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 /// After this many bytes, actix gets to parse them before it can read more. It parses all requests that it has read,
 /// but stops reading when many of them wait.
-const READ_BATCH: usize = 8 * 1024;
+const READ_BATCH: usize = 4 * 1024;
 
 /// A stream that fails when its deadline has passed or its connection must be closed.
 pub struct Deadline<S> {

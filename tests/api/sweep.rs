@@ -1,4 +1,4 @@
-//! Keys that are no longer valid: they work for nobody from then on, and the server deletes their rows later.
+//! Expired and revoked keys: they are rejected at once, and the server deletes their rows later.
 
 use serde_json::json;
 use test_support::shoko_database::{ShokoDatabase, ShokoVersion, key};
@@ -41,7 +41,7 @@ fn restart(app: TestApp) -> TestApp {
     }
 }
 
-/// Creates a Shoko database with the user `carol`, who has one key.
+/// Creates a Shoko database with the user `carol` and one of her keys.
 fn shoko_with_carol(database: &TestDatabase, id: i64) -> String {
     let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V5_3);
     shoko.user(id, Some("carol"), Some(""), false);
