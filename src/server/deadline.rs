@@ -13,6 +13,7 @@
 //! records that the client has disconnected or will send no more. The server can then skip work whose result no client
 //! would receive.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::mem::take;
@@ -170,6 +171,12 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
     }
 }
 
+thread_local! {
+    /// Where a worker reads a batch before copying it. A part of the caller's buffer would have to be zeroed for each
+    /// read, which costs more than the copy.
+    static BATCH: RefCell<[u8; READ_BATCH]> = const { RefCell::new([0; READ_BATCH]) };
+}
+
 /// Reads at most `READ_BATCH` bytes, and returns how many.
 fn poll_read_batch<S: AsyncRead>(
     stream: Pin<&mut S>,
@@ -180,10 +187,12 @@ fn poll_read_batch<S: AsyncRead>(
     if buffer.remaining() <= READ_BATCH {
         ready!(stream.poll_read(cx, buffer))?;
     } else {
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(READ_BATCH));
-        ready!(stream.poll_read(cx, &mut part))?;
-        let length = part.filled().len();
-        buffer.advance(length);
+        ready!(BATCH.with_borrow_mut(|batch| {
+            let mut batch = ReadBuf::new(batch);
+            ready!(stream.poll_read(cx, &mut batch))?;
+            buffer.put_slice(batch.filled());
+            Poll::Ready(io::Result::Ok(()))
+        }))?;
     }
     Poll::Ready(Ok(buffer.filled().len() - before))
 }
