@@ -146,6 +146,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The program's [`Settings::response_deadline`].
 pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
+
 /// The limits on the keys that are issued to users. Imported keys may exceed them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyLimits {

@@ -111,8 +111,8 @@ pub(super) fn log_renamed<'a>(from: &str, to: &str, source: impl Into<Source<'a>
     Line { user, ..line }.write();
 }
 
-/// Logs events that clients can repeat as often as they like. If a client repeats one for the same user, only the first
-/// of them get lines of their own. The others are counted, and one line a minute has their number.
+/// Logs events that clients can repeat as often as they like. If a client repeats an event for the same user, only the
+/// first ones get lines of their own. The others are counted, and one line a minute reports their number.
 pub(super) struct AuditLog {
     clock: Clock,
     repeats: Repeats,
@@ -167,7 +167,7 @@ pub(super) struct Line {
     device: String,
     by: String,
     trace: String,
-    /// How many events this line stands for, if it does not stand for a single one.
+    /// In a summary, the number of events that this line stands for. `None` for the line of a single event.
     count: Option<u64>,
 }
 
@@ -199,7 +199,8 @@ impl Line {
         }
     }
 
-    /// Returns a line for `count` further events like this one. They may concern other devices.
+    /// Returns a summary of `count` further events. Its device and trace id are empty, because the events may have
+    /// different ones.
     pub fn with_count(&self, count: u64) -> Self {
         Self {
             device: String::new(),
@@ -222,8 +223,8 @@ impl Line {
     }
 }
 
-/// Cuts a name to [`MAX_NAME_CHARS`] characters. A client chooses names, and in a line of text, each of their
-/// characters can take ten bytes.
+/// Cuts a name to [`MAX_NAME_CHARS`] characters. Clients choose names, and each character of a name can take ten bytes
+/// in a text log.
 fn cut(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(MAX_NAME_CHARS) {
         Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),

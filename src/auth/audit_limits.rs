@@ -1,7 +1,7 @@
 //! Bounds the audit lines of events that clients can repeat as often as they like.
 //!
-//! The first events of a kind get lines of their own, for each user and client network. After that, one line a minute
-//! has the number of the others, until there has been a minute without any.
+//! For each user and client network, the first events of a kind get lines of their own. After that, one line a minute
+//! reports the number of further events, until a minute passes without any.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,12 @@ use super::audit::{Event, Line};
 use crate::model::{NameDigest, Network};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// The maximum number of users and networks whose events are counted separately. Together, they take a few hundred
-/// kilobytes, and as much of the log each minute. All further ones share one count for each kind of event.
+/// The maximum number of combinations of event, user and network that are counted separately. Their counts take a few
+/// hundred kilobytes of memory, and their summaries at most as much of the log each minute. All further combinations
+/// share one count for each kind of event.
 const MAX_ENTRIES: usize = 256;
-/// The number of lines a minute for issued and revoked keys and for successful logins. More than any honest client of
-/// one user causes, because each line says which device the event concerns.
+/// The number of lines a minute for issued and revoked keys and for successful logins. No honest client of one user
+/// needs more. The limit is high because each line names a device, which a summary does not.
 const MAX_LINES: u64 = 60;
 
 /// Events that are counted together.
@@ -39,7 +40,7 @@ struct Counts {
 }
 
 struct Count {
-    /// When this minute began.
+    /// When the current minute of this count began.
     since: NaiveDateTime,
     /// How many events have had lines of their own.
     logged: u64,

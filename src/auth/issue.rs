@@ -94,7 +94,7 @@ impl Auth {
     /// key that the caller has presented. It stays valid until its own expiry.
     ///
     /// Returns `key` itself, and issues none, if more than three quarters of `lifetime` remain until `key` expires.
-    /// Does the same if `key` has an expiry and is not renewable, because no new key may outlive it.
+    /// Also returns `key` itself if it has an expiry and is not renewable, because no new key may outlive it.
     pub fn renew_key(
         &self,
         caller: &Caller,
@@ -154,9 +154,9 @@ impl Auth {
     }
 
     /// Returns the device's lasting key. Issues a new key if there is none or if `expiration` is given. If the user
-    /// then has too many keys, the new key replaces the expiring key that expires first, unless the new key is a
-    /// lasting key. `credential` must be locked: when a new device logs in twice at once, the second login must find
-    /// the key of the first.
+    /// has the maximum number of keys, a new expiring key replaces the expiring key that expires first. Fails if there
+    /// is no such key or if the new key would be a lasting key. `credential` must be locked: when a new device logs in
+    /// twice at once, the second login must find the key of the first.
     pub(super) fn find_or_issue_key<E: From<TooManyKeys> + From<ServiceError>>(
         &self,
         tx: &mut Transaction,
@@ -227,8 +227,8 @@ impl Auth {
         })
     }
 
-    /// Returns the key. Invalidates and logs a key that it has replaced, and logs that it was issued if it is new. Call
-    /// this method after the transaction has been committed.
+    /// Returns the key. If it is new, logs that it was issued. If it has replaced another key, removes that key from
+    /// the cache and logs its revocation. Call this method after the transaction has been committed.
     fn finish_issue<'a>(
         &self,
         issued: DeviceKey,

@@ -50,9 +50,9 @@ impl Auth {
         })
     }
 
-    /// Deletes a batch of keys that are no longer valid: expired keys, and keys that were revoked with all keys of their
-    /// user. Returns how many rows it has deleted, or 0 if no such key is left. These keys are invalid even before they
-    /// are deleted.
+    /// Deletes a batch of keys that are no longer valid: expired keys, and keys that were revoked with all keys of
+    /// their user. Returns how many rows it has deleted, or 0 if no such key is left. These keys are invalid even
+    /// before they are deleted.
     pub fn sweep_keys(&self) -> Result<usize> {
         match self.store.write(Transaction::sweep_revoked_keys)? {
             0 => self.store.write(|tx| tx.sweep_expired_keys(self.now())),
@@ -137,8 +137,8 @@ impl Auth {
                     (owner, usize::from(tx.delete_key_by_id(*key_id)?.is_some()))
                 }
                 KeySelection::User { user, device } => {
-                    // The table comes before the row, because revoking all keys changes the row: a transaction that
-                    // has locked the table could be waiting for this row.
+                    // Lock the table before the row, because revoking all keys changes the row. In the other order,
+                    // this transaction could deadlock with one that has locked the table and waits for the row.
                     tx.lock_users()?;
                     let user = tx.find_user(user)?.ok_or(ManageError::UnknownUser)?;
                     // If a login is issuing a key, the lock waits for it, so that the new key is revoked too.

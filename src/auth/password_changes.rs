@@ -1,5 +1,5 @@
-//! Limits concurrent password changes: each user's password changes one at a time. Otherwise a user could occupy the
-//! hashing pool by changing their password again and again on many connections.
+//! Limits concurrent password changes: only one request at a time can change a user's password. Otherwise a user could
+//! occupy the hashing pool by changing their password again and again on many connections.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Result, ServiceError};
 
-/// When a client may retry a change that was rejected because of another one.
+/// How long a client should wait before it retries a change that was rejected because of another one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The users whose passwords are being changed by this process.

@@ -16,9 +16,9 @@ use crate::secret::generated::readable_password;
 use crate::settings::FirstAdmin;
 use crate::store::{Reader, Transaction};
 
-/// How often [`Auth::change_user`] starts again because the user has changed in the meantime.
+/// How often [`Auth::change_user`] prepares a change before it gives up because the user has changed each time.
 const MAX_CHANGE_ATTEMPTS: usize = 3;
-/// When a client may retry a change that other changes have prevented.
+/// How long a client should wait before it retries a change that other changes have prevented.
 const CHANGE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The effect of a password change on the user's keys.
@@ -109,7 +109,7 @@ impl Auth {
 
     /// Changes a user. `change` receives the stored user and returns the changes to make, or a reason to make none. It
     /// runs outside the transaction, so its work does not delay others. If the user changes in the meantime, it runs
-    /// again.
+    /// again. Fails with [`ServiceError::Busy`] if the user has changed each time.
     pub fn change_user<R>(
         &self,
         actor: Actor<'_>,

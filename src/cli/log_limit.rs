@@ -1,8 +1,8 @@
 //! Bounds the lines of the log, so that clients cannot fill the disk.
 //!
-//! Each statement that logs at `info` or above may log some lines a minute. The others are counted, and one line has
-//! their number. Audit events have finer limits of their own, in `auth`. Lines below `info` are not limited: an operator
-//! who wants them has asked for all of them.
+//! Each statement that logs at `info` or above may log a limited number of lines a minute. Further lines are counted,
+//! and one line reports their number. Audit events have finer limits of their own, in `auth`. Lines below `info` are
+//! not limited, because an operator who enables them wants all of them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

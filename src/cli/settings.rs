@@ -76,7 +76,7 @@ pub struct Flags {
         value_parser = BoolishValueParser::new()
     )]
     v1_login: bool,
-    /// Serve Swagger UI at `/swagger/`. The OpenAPI documents below that path are served in any case
+    /// Serve Swagger UI at `/swagger/`. The OpenAPI documents below that path are always served
     #[arg(
         long,
         global = true,

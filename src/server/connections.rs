@@ -1,9 +1,9 @@
-//! Decides which connections the server keeps when there are not enough for everybody.
+//! Decides which connections the server keeps when connections are scarce.
 //!
-//! A single client could otherwise hold every connection and shut everybody else out. While at most half of the slots
-//! are taken, nothing is limited, because a container platform can make many clients look like one address. Beyond
-//! that, each network may hold a tenth of the slots. If it wants more, its longest-idle connection is closed for the
-//! new one; if none is idle, the new one is rejected. If all slots are taken, the longest-idle connections are closed,
+//! A single client could otherwise hold every connection and shut all other clients out. While at most half of the
+//! slots are taken, nothing is limited, because a container platform can make many clients look like one address.
+//! Beyond that, each network may hold a tenth of the slots. A further connection of the network replaces the network's
+//! longest-idle one, or is rejected if none is idle. If all slots are taken, the longest-idle connections are closed,
 //! first those of networks that hold more than their share, so a new client finds room. Loopback and trusted proxies
 //! have no share, because their connections belong to many clients.
 //!
@@ -59,7 +59,7 @@ struct Member {
     network: Option<Network>,
 }
 
-/// What a connection is doing, as far as other threads need to know.
+/// The state of a connection, which other threads can read and change.
 struct Activity {
     /// `BUSY`, `CLOSING`, or the time since which the connection is idle, in milliseconds after the start.
     state: AtomicU64,
@@ -78,7 +78,7 @@ struct Table {
     report: Report,
 }
 
-/// What has happened since the last log line.
+/// The numbers of closed and rejected connections since the last log line.
 #[derive(Default)]
 struct Report {
     closed: u64,
@@ -149,7 +149,8 @@ impl Connections {
         if table.taken < self.slots {
             return true;
         }
-        // Exempt connections are closed only for each other, and their search is not held up by strangers.
+        // Exempt connections are closed only to make room for other exempt ones. A failed search for a stranger does
+        // not delay the search for an exempt client.
         let is_exempt = network.is_none();
         if !is_exempt && table.next_search.is_some_and(|next| now < next) {
             return false;
@@ -266,7 +267,8 @@ impl Activity {
         (state < CLOSING).then_some(state)
     }
 
-    /// Tells the connection to close, unless it has become busy. A request that has begun is therefore not lost.
+    /// Tells the connection to close, unless it has become busy, so that no request that has begun is lost. Returns
+    /// whether the connection will close.
     fn close(&self, idle_since: u64) -> bool {
         let order = Ordering::Relaxed;
         let closes = self.state.compare_exchange(idle_since, CLOSING, order, order).is_ok();
@@ -290,7 +292,7 @@ impl Slot {
             .store(self.connections.milliseconds(now), Ordering::Relaxed);
     }
 
-    /// Is ready once the connection must be closed, and wakes the task at that time.
+    /// Returns `Ready` once the connection must be closed, and wakes the task at that time.
     pub fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
         // The waker is registered first, so that a change after the check wakes the task.
         self.activity.waker.register(cx.waker());

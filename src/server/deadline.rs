@@ -9,9 +9,9 @@
 //! A client that does not read what the server sends cannot make the server read its next requests, so it cannot fill
 //! the memory with them either. A connection that is too slow is aborted, so the kernel drops its unsent bytes at once.
 //!
-//! This layer also reports to `connections` whether the connection is idle, and closes the connection on its request. It
-//! records that the client has disconnected or will send no more. The server can then skip work whose result no client
-//! would receive.
+//! This layer also reports to `connections` whether the connection is idle, and closes the connection when
+//! `connections` requests it. It records that the client has disconnected or will send no more. The server can then
+//! skip work whose result no client would receive.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -35,8 +35,8 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest time from the last bytes of a response to the first byte of the next request. It is longer than the
 /// server's keep-alive timeout, which closes idle connections cleanly and should act first.
 const IDLE_DEADLINE: Duration = Duration::from_secs(90);
-/// After this many bytes, actix gets to parse them before it can read more. It parses all requests that it has read,
-/// but stops reading when many of them wait.
+/// The maximum number of bytes that actix can read before it must parse them. Actix parses all requests that it has
+/// read, but stops reading when many of them wait.
 const READ_BATCH: usize = 4 * 1024;
 
 /// A stream that fails when its deadline has passed or its connection must be closed.
@@ -92,7 +92,7 @@ impl<S: Abort> Deadline<S> {
         self.client_disconnected.clone()
     }
 
-    /// Returns a flag to be set while a large body is being sent. The response counts as unfinished until then.
+    /// Returns a flag to be set while a large body is being sent. The response counts as unfinished while it is set.
     pub fn body_in_progress(&self) -> BodyInProgress {
         self.body_in_progress.clone()
     }
@@ -172,8 +172,8 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
 }
 
 thread_local! {
-    /// Where a worker reads a batch before copying it. A part of the caller's buffer would have to be zeroed for each
-    /// read, which costs more than the copy.
+    /// The buffer into which a worker reads a batch before it copies the batch to the caller's buffer. Without it, a
+    /// part of the caller's buffer would have to be zeroed for each read, which costs more than the copy.
     static BATCH: RefCell<[u8; READ_BATCH]> = const { RefCell::new([0; READ_BATCH]) };
 }
 

@@ -1,7 +1,7 @@
 //! HTTP for the connections of one worker.
 //!
-//! As long as an HTTP service of actix exists, it updates its clock twice a second. It is therefore created for the first
-//! connection and dropped with the last, so that a server without connections does not wake up.
+//! As long as an HTTP service of actix exists, it updates its clock twice a second. The service is therefore created
+//! for the first connection and dropped with the last, so that a server without connections does not wake up.
 
 use std::cell::RefCell;
 use std::future::Future;

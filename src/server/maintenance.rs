@@ -1,5 +1,5 @@
-//! Tasks that run once a minute. The server stops them with itself, which loses nothing: each step is one transaction,
-//! and the next start continues.
+//! Tasks that run once a minute. They end when the server stops. Nothing is lost, because each step is one transaction,
+//! and the tasks continue after the next start.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub async fn sweep(auth: Data<Auth>) {
     }
 }
 
-/// Deletes keys in small batches until none is left.
+/// Deletes keys that are no longer valid, in small batches, until none is left.
 async fn sweep_keys(auth: &Data<Auth>) {
     let mut deleted = 0;
     loop {
@@ -43,7 +43,7 @@ async fn sweep_keys(auth: &Data<Auth>) {
     }
 }
 
-/// Writes last-used times, and the numbers of repeated events to the log.
+/// Writes last-used times to the database, and the numbers of repeated events to the log.
 pub async fn flush(auth: Data<Auth>) {
     loop {
         sleep(INTERVAL).await;

@@ -65,7 +65,7 @@ const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
 const MAX_WORKERS: usize = 512;
 /// The maximum number of connections, if the system allows that many open files.
 const MAX_CONNECTIONS: u64 = 20_000;
-/// The maximum number of connections that are accepted beyond that, until `Connections` has decided which ones to keep.
+/// The maximum number of further connections that are accepted until `Connections` has decided which ones to keep.
 const MAX_SPARE_CONNECTIONS: u64 = 256;
 /// The number of open files to reserve for everything but connections, such as the database and the log.
 const OTHER_FILES: u64 = 100;
@@ -193,7 +193,7 @@ fn keep(
 struct ConnectionLimits {
     /// The connections that are kept.
     slots: usize,
-    /// The connections that are accepted. Actix accepts none while there are that many.
+    /// The connections that are accepted. Actix accepts no further ones while this many are open.
     accepted: usize,
 }
 

@@ -7,8 +7,8 @@ use actix_web::rt::net::TcpStream;
 use rustix::io::Result;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-/// How much of a response the kernel may hold. Linux doubles this for its own data. Larger responses wait in the memory
-/// that all connections share.
+/// How many bytes of a response the kernel may hold. Linux doubles this for its own data. Larger responses wait in the
+/// memory that all connections share.
 const SEND_BUFFER_SIZE: usize = 64 * 1024;
 /// How long sent bytes may stay unacknowledged, or a client may accept none, before the kernel drops the connection.
 /// The kernel also applies this after the server has closed the connection.

@@ -100,8 +100,8 @@ impl Transaction {
         }
     }
 
-    /// Deletes those of the keys that were revoked with all keys of their user. Otherwise, their hashes could not be
-    /// inserted again until a sweep has deleted them.
+    /// Deletes the keys with these hashes that were revoked with all keys of their user. Otherwise, the hashes could
+    /// not be inserted again until a sweep has deleted the keys.
     pub fn delete_revoked_keys(&mut self, hashes: &[KeyHash]) -> Result<()> {
         for batch in hashes.chunks(MAX_BATCH) {
             let batch = batch.iter().map(KeyHash::as_slice);

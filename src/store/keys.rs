@@ -252,7 +252,7 @@ impl Transaction {
         let hash = api_keys::table.find(holder.key_id).select(api_keys::hash);
         let hash: Option<Vec<u8>> = match self.connection() {
             DbConnection::Postgres(c) => {
-                // The user comes before the key, as in all transactions that lock both. Otherwise, they could deadlock.
+                // Lock the user before the key, as all transactions that lock both do. Otherwise, they could deadlock.
                 user.for_share().first::<i32>(c).optional()?;
                 hash.for_share().first(c)
             }
@@ -264,7 +264,7 @@ impl Transaction {
             Some(hash) => self.key_holder(hash, now)?,
             None => None,
         };
-        // If SQL by hand has given the key to another user, that user is not locked.
+        // If SQL by hand has given the key to another user, that user is not locked, so the key is rejected.
         Ok(current.filter(|current| current.user_id == holder.user_id))
     }
 
@@ -279,8 +279,8 @@ impl Transaction {
         }
     }
 
-    /// Deletes the unexpired keys of a user's device and returns how many there were. Their number is limited, because
-    /// the number of keys of a user is. A sweep deletes the expired keys.
+    /// Deletes the unexpired keys of a user's device and returns how many there were. The limit on a user's keys bounds
+    /// their number. A sweep deletes the expired keys.
     pub fn delete_keys_of_device(
         &mut self,
         credential: &Credential,

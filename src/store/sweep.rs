@@ -26,8 +26,8 @@ impl Transaction {
         self.delete_keys(&ids)
     }
 
-    /// Deletes up to 200 keys that were revoked with all keys of their user. Returns how many rows it has deleted: keys,
-    /// and the entry of the queue if no keys of that user are left.
+    /// Deletes up to 200 keys that were revoked with all keys of their user. If none of the user's revoked keys are
+    /// left, also deletes the user's entry in the queue. Returns the number of deleted rows, including the entry.
     pub fn sweep_revoked_keys(&mut self) -> Result<usize> {
         let next = revoked_keys::table.order(revoked_keys::user_id);
         let next: Option<(i32, i32)> = next.first(self.connection()).optional()?;
@@ -46,12 +46,12 @@ impl Transaction {
         if ids.len() == usize::from(MAX_BATCH) {
             return Ok(deleted);
         }
-        // A locked key remains, and so does the entry until there is none.
+        // Locked keys were skipped. The entry stays until all of its keys are deleted.
         let left: Option<i64> = revoked.select(api_keys::id).first(self.connection()).optional()?;
         if left.is_some() {
             return Ok(deleted);
         }
-        // The user's keys may just have been revoked again, which raises the epoch of the entry.
+        // The user's keys may just have been revoked again. The entry then has a later epoch and must stay.
         let done = revoked_keys::table.find(user_id).filter(revoked_keys::epoch.eq(epoch));
         Ok(deleted + diesel::delete(done).execute(self.connection())?)
     }

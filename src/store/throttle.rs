@@ -16,7 +16,7 @@ const MAX_BATCH: usize = 1000;
 /// The maximum number of accounts in one query. SQLite limits the parameters of a query.
 const MAX_ACCOUNTS: usize = 500;
 
-/// Deletes stale rows on PostgreSQL. Skips rows that an attempt has locked: the attempt makes its rows matter again,
+/// Deletes stale rows on PostgreSQL. Skips rows that an attempt has locked: they are no longer stale after the attempt,
 /// and waiting for it could deadlock.
 const DELETE_STALE: &str = "\
     WITH stale AS (SELECT account, network FROM login_failures WHERE stale_minute <= $1 LIMIT $2
@@ -73,8 +73,7 @@ impl CountKey {
 pub struct Failures {
     pub key: CountKey,
     pub failures: i32,
-    /// The time of the first of these failures if the count is that of a network, or of the last one if it is that of
-    /// an account.
+    /// For a network, the time of the first of these failures. For an account, the time of the last one.
     pub failed_at: NaiveDateTime,
     /// How many attempts have been recorded but not settled.
     pub pending: i32,
@@ -143,7 +142,7 @@ impl Reader {
         let accounts: Vec<&[u8]> = keys.iter().map(|key| key.account.as_slice()).collect();
         let networks: Vec<&[u8]> = keys.iter().map(|key| key.network.as_slice()).collect();
         // Two lists find all rows by the primary key in one query. They also match an account of one key with a network
-        // of another.
+        // of another, so such rows are removed below.
         let query = login_failures::table
             .filter(login_failures::account.eq_any(accounts))
             .filter(login_failures::network.eq_any(networks));
@@ -188,9 +187,9 @@ impl Reader {
 }
 
 impl Transaction {
-    /// Locks counts until the transaction ends. Inserts those that do not exist as they are in `new`, and returns the
-    /// others as they are in the database. Counts are locked in the order of `new`, which must be the same for all
-    /// transactions. Otherwise two of them could deadlock.
+    /// Locks counts until the transaction ends. Inserts the counts of `new` that do not exist in the database, and
+    /// returns the stored values of those that do. Counts are locked in the order of `new`, which must be the same for
+    /// all transactions. Otherwise two of them could deadlock.
     pub fn lock_failures(&mut self, new: &[Failures]) -> Result<Vec<Failures>> {
         let mut existing = Vec::new();
         for count in new {

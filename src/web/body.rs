@@ -76,8 +76,8 @@ impl FromRequest for Body {
 }
 
 impl Body {
-    /// Raises the limit to 2 MiB. If the body may be larger than [`MAX_BYTES`], first waits until few such requests are
-    /// in progress. Call it only after the caller has been authenticated.
+    /// Raises the limit to 2 MiB. If the body may be larger than [`MAX_BYTES`], first waits until fewer than four such
+    /// requests are in progress. Call it only after the caller has been authenticated.
     pub async fn large(self) -> Result<Self> {
         if self.content_length().is_none_or(|length| length > MAX_BYTES) {
             LargeBodies::admit(&self.request).await?;

@@ -13,7 +13,8 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 
-/// The size of a slice. Actix fills its write buffer up to 32 KiB, so a connection buffers at most 48 KiB of a body.
+/// The size of a slice, in bytes. Actix fills its write buffer up to 32 KiB, so a connection buffers at most 48 KiB of
+/// a body.
 const SLICE_SIZE: usize = 16 * 1024;
 
 /// A connection's flag that is set while the body of a response is being sent. Only large bodies set it, because actix

@@ -1,4 +1,4 @@
-//! Files in memory, which are compressed for clients that accept it.
+//! Files in memory, which are compressed for clients that accept gzip.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -49,7 +49,7 @@ impl StaticFile {
             return gzip.clone();
         }
         let compressed = block(move || self.gzip.get_or_init(|| compress(&self.bytes)).clone()).await;
-        // Without a thread, the file is sent uncompressed.
+        // If the compression could not run on a thread, the file is sent uncompressed.
         compressed.ok().flatten()
     }
 }

@@ -154,7 +154,7 @@ fn an_idle_feed_wakes_up_with_the_first_verification(backend: Backend) {
     let (key, other) = (app.admin_key(), app.key("bob", "Bassoon-hill", DEVICE));
     wait_until_feed_is(&app, "up");
     assert!(app.accepts(&key) && app.accepts(&other));
-    // Each poll of the state is a probe, so probes do not wake the feed.
+    // This polls a health route, so the test also shows that health checks do not wake the feed.
     wait_until("the change feed is idle", || feed_state(&app) == "idle");
     app.database.execute("DELETE FROM api_keys WHERE user_id = 1");
     assert!(!app.accepts(&key), "a key that was revoked while the feed was idle");

@@ -115,7 +115,7 @@ fn one_of_several_concurrent_changes_succeeds(backend: Backend) {
         1,
         "{statuses:?}"
     );
-    // The others come while another change runs, or after the caller's key has been revoked.
+    // The others arrive while another change runs, or after the caller's key has been revoked.
     let rejected = statuses.iter().filter(|status| [401, 503].contains(status));
     assert_eq!(rejected.count(), 3, "{statuses:?}");
     let working = (0..4).filter(|n| app.log_in(ADMIN, &format!("{NEW} {n}"), "d").status == 200);

@@ -27,7 +27,7 @@ fn log_in_from(app: &TestApp, address: &str, user: &str, password: &str) -> Resp
     login.json(&body).send()
 }
 
-/// Several times, sends logins from [`BUSY_NETWORK`] until one is rejected for lack of room, and then runs `test`.
+/// Three times, sends logins from [`BUSY_NETWORK`] until one is rejected for lack of room, and then runs `test`.
 /// `name` returns the user name of each login.
 fn while_logins_flood(app: &TestApp, name: impl Fn(usize) -> String, test: impl Fn()) {
     for _ in 0..3 {

@@ -1,5 +1,3 @@
-//! Limits on the number and the lifetime of keys.
-
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};

@@ -103,7 +103,7 @@ fn a_client_that_does_not_read_is_aborted_at_the_response_deadline(backend: Back
             found.is_some()
         });
         assert_eq!(found, Some(ErrorKind::ConnectionReset), "{path}");
-        // What the client has received before is far from complete.
+        // The client has received only a small part of the response.
         let mut received = Vec::new();
         let _ = stream.read_to_end(&mut received);
         assert!(received.len() < 200_000, "{path}: {}", received.len());

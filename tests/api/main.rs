@@ -65,7 +65,7 @@ mod shutdown;
 /// The first start, several nodes, and the health check command.
 mod start;
 mod support;
-/// Keys that are no longer valid, and their deletion.
+/// Expired and revoked keys, which are rejected at once and whose rows are deleted later.
 mod sweep;
 mod terminal;
 /// Limits on failed logins.

@@ -38,8 +38,9 @@ fn logins_without_room_in_the_queue_are_rejected_and_abandoned_ones_are_not_hash
         limit_waits(settings);
         settings.core.pbkdf2_rounds = SLOW;
     });
-    // Counts the accounts whose attempts meet a condition, without that of the administrator. The throttle records an attempt before its password is checked
-    // and settles it afterward, so `pending > 0` means that a login is still waiting.
+    // Counts the accounts other than the administrator's whose attempts meet a condition. The throttle records an
+    // attempt before its password is checked and settles it afterward, so `pending > 0` means that a login is still
+    // waiting.
     let of_admin = name_digest(ADMIN)
         .iter()
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));

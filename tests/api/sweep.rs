@@ -1,5 +1,3 @@
-//! Expired and revoked keys: they are rejected at once, and the server deletes their rows later.
-
 use serde_json::json;
 use test_support::shoko_database::{ShokoDatabase, ShokoVersion, key};
 use test_support::wait::wait_until;

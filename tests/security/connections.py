@@ -4,7 +4,8 @@
         Opens connections one after the other, from each source address in turn, and requests something on each. Prints
         how many are still open, keeps them open, and exits when its standard input is closed.
     connections.py log-in HOST PORT PASSWORD
-        Checks the server's health and logs in, on a connection each. Prints how many seconds the slower one took.
+        Checks the server's health and logs in, each on its own connection. Prints how many seconds the slower request
+        took.
 """
 
 import http.client

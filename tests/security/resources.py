@@ -41,8 +41,8 @@ def unread():
 
 
 def others_log_in(attackers, seconds, attack):
-    """Runs `attack` on as many connections as there are `attackers`, and logs in as the administrator meanwhile. Returns
-    the statuses and times of these logins, and the server's peak memory in MiB."""
+    """Runs `attack` in a thread for each of the `attackers`, and logs in as the administrator meanwhile. Returns the
+    statuses and the times in seconds of these logins, and the server's peak memory in MiB."""
     until = time.monotonic() + seconds
     statuses = Counter()
 

@@ -8,18 +8,18 @@ ALTER TABLE api_keys DROP CONSTRAINT api_keys_user_id_fkey;
 -- At most one sealed key for each device of a user. Keys of earlier epochs are revoked and do not count.
 DROP INDEX api_keys_of_device;
 CREATE UNIQUE INDEX api_keys_of_device ON api_keys (user_id, epoch, device_folded) WHERE sealed IS NOT NULL;
--- Also for counting the keys of a user that have not expired.
+-- This index is also used to count a user's unexpired keys.
 DROP INDEX api_keys_of_user;
 CREATE INDEX api_keys_of_user ON api_keys (user_id, epoch, expires_at);
 CREATE INDEX api_keys_by_expiry ON api_keys (expires_at) WHERE expires_at IS NOT NULL;
 
--- The keys to delete: those of the user whose epoch is not later than this one.
+-- The queue of keys to delete: for each row, all keys of the user with this epoch or an earlier one.
 CREATE TABLE revoked_keys (
     user_id INTEGER PRIMARY KEY NOT NULL,
     epoch INTEGER NOT NULL
 );
 
--- Triggers fill the queue, so that it also has the keys that SQL by hand revokes.
+-- Triggers fill the queue, so that it also contains keys that are revoked with SQL by hand.
 CREATE FUNCTION shoko_auth_queue_revoked_keys() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO revoked_keys (user_id, epoch)

@@ -1,4 +1,4 @@
--- The throttle's counts, with keys of a fixed size. A stranger chooses the names, and a name can have a kilobyte. The
+-- The throttle's counts, with keys of a fixed size. A stranger chooses the names, and a name can take a kilobyte. The
 -- old counts are dropped: they live at most a day. A network has one row, with an empty account. An account has one row
 -- for each network from which it has logged in, and one row with an empty network for all other networks.
 DROP TABLE login_failures;
@@ -10,8 +10,8 @@ CREATE TABLE login_failures (
     failures INTEGER NOT NULL,
     -- The number of attempts that are not settled yet.
     pending INTEGER NOT NULL,
-    -- The row no longer matters from this minute since the Unix epoch on. Minutes, because an index on a column that
-    -- changes with each attempt would grow much faster.
+    -- The minute since the Unix epoch from which the row no longer matters. An index on a more precise time would grow
+    -- much faster, because that time would change with each attempt.
     stale_minute INTEGER NOT NULL,
     -- The SHA-256 of a normalized name, which may belong to no user.
     account BLOB NOT NULL,

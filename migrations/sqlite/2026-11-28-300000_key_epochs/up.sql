@@ -33,17 +33,17 @@ ALTER TABLE rebuilt_keys RENAME TO api_keys;
 
 -- At most one sealed key for each device of a user. Keys of earlier epochs are revoked and do not count.
 CREATE UNIQUE INDEX api_keys_of_device ON api_keys (user_id, epoch, device_folded) WHERE sealed IS NOT NULL;
--- Also for counting the keys of a user that have not expired.
+-- This index is also used to count a user's unexpired keys.
 CREATE INDEX api_keys_of_user ON api_keys (user_id, epoch, expires_at);
 CREATE INDEX api_keys_by_expiry ON api_keys (expires_at) WHERE expires_at IS NOT NULL;
 
--- The keys to delete: those of the user whose epoch is not later than this one.
+-- The queue of keys to delete: for each row, all keys of the user with this epoch or an earlier one.
 CREATE TABLE revoked_keys (
     user_id INTEGER PRIMARY KEY NOT NULL,
     epoch INTEGER NOT NULL
 );
 
--- Triggers fill the queue, so that it also has the keys that SQL by hand revokes.
+-- Triggers fill the queue, so that it also contains keys that are revoked with SQL by hand.
 CREATE TRIGGER keys_of_deleted_user_queued AFTER DELETE ON users BEGIN
     INSERT INTO revoked_keys (user_id, epoch) VALUES (OLD.id, OLD.key_epoch)
     ON CONFLICT (user_id) DO UPDATE SET epoch = max(epoch, excluded.epoch);
@@ -55,8 +55,8 @@ CREATE TRIGGER revoked_keys_queued AFTER UPDATE OF key_epoch ON users BEGIN
 END;
 
 -- An import may reuse the id of a deleted user whose keys are not deleted yet. The new user must not own them, and the
--- queue must not contain the new user's own keys. REPLACE revokes the keys of the replaced user in the
--- same way.
+-- queue must not contain the new user's own keys. If REPLACE replaces a user, this trigger revokes the keys of
+-- the replaced user.
 CREATE TRIGGER epoch_chosen AFTER INSERT ON users
 WHEN EXISTS (SELECT 1 FROM api_keys WHERE user_id = NEW.id AND epoch >= NEW.key_epoch)
 OR EXISTS (SELECT 1 FROM revoked_keys WHERE user_id = NEW.id AND epoch >= NEW.key_epoch) BEGIN

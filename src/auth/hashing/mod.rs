@@ -110,8 +110,8 @@ impl HashingPool {
         Self { shared }
     }
 
-    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the client's share or the queue is full, or if
-    /// the wait would be too long.
+    /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the queue is full, if the client has used up
+    /// its share of the slots, or if the wait would be too long.
     pub fn reserve(&self, client: Client) -> Result<QueueSlot> {
         let shared = self.shared.clone();
         let mut queue = shared.queue();

@@ -14,7 +14,7 @@ const MAX_SLOTS_OF_NETWORK: usize = MAX_SLOTS / 4 * 3;
 /// The maximum number of slots of one account within a network.
 const MAX_SLOTS_OF_ACCOUNT: usize = MAX_SLOTS / 2;
 
-/// The network and the account that a request counts for.
+/// The network and the account whose turns and slots a request uses.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// `None` for the command line.
@@ -57,7 +57,7 @@ struct Waiting<J> {
     job: J,
 }
 
-/// The slots of a network or account, and when it was last served. It exists while it has slots.
+/// The slots of a network or account, and when it was last served. The entry exists while it has slots.
 #[derive(Default)]
 struct Usage {
     slots: usize,

@@ -186,7 +186,7 @@ impl Auth {
 /// Returns the epochs of their keys, by user id.
 fn lock_owners(tx: &mut Transaction, owners: &Owners) -> Result<HashMap<i32, i32>> {
     let mut epochs = HashMap::new();
-    // The order is that of the ids, so that two imports cannot deadlock.
+    // Lock the users in the order of their ids, so that two imports cannot deadlock.
     for user_id in owners.values().map(|user| user.id).collect::<BTreeSet<_>>() {
         let user = tx.lock_credential(user_id)?;
         let user = user.ok_or_else(|| ServiceError::internal("the owner of an imported key is missing"))?;
@@ -195,7 +195,8 @@ fn lock_owners(tx: &mut Transaction, owners: &Owners) -> Result<HashMap<i32, i32
     Ok(epochs)
 }
 
-/// Assigns device names to the keys that are new and never expire. The owners must be locked. Returns the names by `AuthID`.
+/// Assigns device names to the keys that are new and never expire. Returns the names by `AuthID`. The owners must be
+/// locked.
 fn name_devices(
     tx: &mut Transaction,
     keys: &[CandidateKey],

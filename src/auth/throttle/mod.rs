@@ -54,7 +54,7 @@ impl Throttle {
 pub(super) struct Attempt {
     /// The keys of the counts that include this attempt: first the account's, then those of its networks from narrow to
     /// wide. Every transaction locks them in this order. Each attempt has at most one key of each kind, so two attempts
-    /// cannot deadlock. The network that most others share is locked last, and so for the shortest time.
+    /// cannot deadlock. The widest network, which most attempts share, is locked last and so for the shortest time.
     counts: Vec<CountKey>,
     user_id: Option<i32>,
     network: Network,
@@ -178,8 +178,8 @@ impl Auth {
         }))
     }
 
-    /// Returns until when each of these users has to wait, in the order of `users`. A user with several counts has to
-    /// wait for the longest in the worst case. `None` means that the user does not have to wait.
+    /// Returns until when each of these users has to wait, in the order of `users`. If several counts make a user wait,
+    /// returns the latest time. `None` means that the user does not have to wait.
     pub fn throttled_until(&self, users: &[User]) -> Result<Vec<Option<NaiveDateTime>>> {
         let accounts: Vec<_> = users.iter().map(|user| name_digest(&user.name)).collect();
         let counts = self.store.read(|db| db.failures_of_accounts(&accounts))?;
@@ -222,7 +222,7 @@ fn record(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result
 
 /// Settles an attempt and returns its counts.
 fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveDateTime) -> Result<Vec<Failures>> {
-    // An operator may have deleted counts since the attempt was recorded.
+    // An operator may have deleted counts since the attempt was recorded. They are then inserted again.
     let new = attempt
         .counts
         .iter()

@@ -63,10 +63,10 @@ pub enum Verdict {
     Reject(ThrottleScope, NaiveDateTime),
 }
 
-/// What a count allows.
+/// How many further attempts a count allows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Room {
-    /// As many further attempts may be recorded. If it is zero, they wait until earlier ones are settled.
+    /// This many further attempts may be recorded. If the number is zero, attempts wait until earlier ones are settled.
     Free(usize),
     /// Attempts are rejected until this time.
     Blocked(NaiveDateTime),
@@ -145,13 +145,13 @@ pub fn blocked_until(count: &Failures) -> Option<NaiveDateTime> {
     Some(count.failed_at + wait)
 }
 
-/// Returns what a count allows as of `now`.
+/// Returns how many further attempts a count allows as of `now`.
 pub fn room(count: &Failures, now: NaiveDateTime) -> Room {
     let count = current(count.clone(), now);
     if let Some(until) = blocked_until(&count).filter(|until| *until > now) {
         return Room::Blocked(until);
     }
-    // At the limit it is one: after each backoff, a single attempt is allowed.
+    // At the limit, one attempt may be unsettled: after each backoff, a single attempt is allowed.
     let unsettled = (max_failures(count.key.scope()) - count.failures).max(1);
     Room::Free(usize::try_from(unsettled - count.pending).unwrap_or(0))
 }

@@ -2,7 +2,7 @@
 //!
 //! Hundreds of attempts can wait for one count. Only the first of them polls the database, because other nodes settle
 //! attempts, too. The others wait in memory. When an attempt of this node is settled, or when the first one has found
-//! room, as many are woken as there is room for. When the count has reached its limit, all are rejected without a
+//! room, only as many are woken as there is room for. When the count has reached its limit, all are rejected without a
 //! query.
 
 use std::collections::{BTreeMap, HashMap};

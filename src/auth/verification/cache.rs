@@ -93,8 +93,8 @@ impl KeyCache {
         }
     }
 
-    /// Returns the holder of the key with this hash, if the cache has a valid entry for it. Also records that the change
-    /// feed is needed.
+    /// Returns the holder of the key with this hash, if the cache has a valid entry for it. Also records that a key is
+    /// being verified, so that the change feed does not become idle.
     pub fn get(&self, hash: &KeyHash, now: NaiveDateTime) -> Option<Arc<KeyHolder>> {
         self.demand.record();
         let entry = self.entries.get(hash)?;
@@ -137,7 +137,7 @@ impl KeyCache {
         self.micros(Instant::now()) < self.valid_until.load(Ordering::SeqCst)
     }
 
-    /// Returns what tells the change feed whether this cache is used.
+    /// Returns the demand for this cache, from which the change feed learns whether keys are being verified.
     pub fn demand(&self) -> Arc<Demand> {
         self.demand.clone()
     }

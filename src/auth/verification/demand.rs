@@ -1,5 +1,5 @@
-//! Tells the change feed whether keys are being verified. The feed follows changes closely only then, so an idle server
-//! stays idle.
+//! Tells the change feed whether keys are being verified. The feed polls often only during that time, so an idle server
+//! uses almost no processor time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};

@@ -86,7 +86,8 @@ fn parse(text: &str) -> Result<Option<&RawValue>, Problem> {
     }
 }
 
-/// Fails if a large body has too many values. Its large members are texts, so no client needs many values.
+/// Fails if a large body has too many values. Only long texts, such as an avatar, make the body of an honest client
+/// large.
 fn check_value_count(text: &str) -> Result<(), Problem> {
     if count_values(text).map_err(|e| not_json(&e))? > MAX_VALUES {
         let detail = format!("A body of more than {MAX_BYTES} bytes may have at most {MAX_VALUES} values.");

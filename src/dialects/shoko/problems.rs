@@ -14,7 +14,7 @@ pub fn bad_request(detail: &str) -> Problem {
 fn bad_expiry(error: BadExpiry) -> Problem {
     match error {
         BadExpiry::Invalid => Problem::invalid("Expires", "Invalid expires value"),
-        // Shoko has no limit, and so no text.
+        // Shoko has no such limit, so there is no text of Shoko to return.
         BadExpiry::TooLate { .. } => Problem::invalid("Expires", error.to_string()),
     }
 }
