@@ -29,6 +29,7 @@ const SHARES: usize = 10;
 const BATCHES: usize = 100;
 /// How long the server waits before it searches again if no connection was idle.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// The shortest time between two log lines about scarce connections.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state of a connection whose request is in progress.
@@ -184,6 +185,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
+        // No code that holds the lock can panic and leave the table in an inconsistent state.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,8 +6,9 @@
 //! response, the next request must begin within [`IDLE_DEADLINE`]. This layer does not know where a request ends. It
 //! sees only when bytes are received and sent, and whether a large body is still being sent.
 //!
-//! A client that does not read what the server sends cannot make the server read its next requests, so it cannot fill
-//! the memory with them either. A connection that is too slow is aborted, so the kernel drops its unsent bytes at once.
+//! While a handler runs, or while the client does not read, at most one batch of the client's next requests is read.
+//! More of them would only occupy memory, and actix polls a connection without pause while 128 KiB wait. A connection
+//! that is too slow is aborted, so the kernel drops its unsent bytes at once.
 //!
 //! This layer also reports to `connections` whether the connection is idle, and closes the connection when
 //! `connections` requests it. It records that the client has disconnected or will send no more. The server can then
@@ -28,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connections::Slot;
 use super::socket::Abort;
-use crate::web::response_body::BodyInProgress;
+use crate::web::progress::Progress;
 
 /// The longest time from the first byte of a request to the first byte of its response.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -49,13 +50,13 @@ pub struct Deadline<S> {
     /// most requests do not touch it.
     timer: Pin<Box<Sleep>>,
     max_response_time: Duration,
-    body_in_progress: BodyInProgress,
+    progress: Progress,
     client_disconnected: Arc<AtomicBool>,
     /// Whether the last write is waiting for the client to read.
     write_blocked: bool,
-    /// Whether a read has been postponed until the client reads.
+    /// Whether a read has been postponed until the next write.
     read_postponed: bool,
-    /// The number of bytes that have been read without a wait.
+    /// The number of bytes that have been read without a wait, or since a handler began to run.
     batch: usize,
 }
 
@@ -79,7 +80,7 @@ impl<S: Abort> Deadline<S> {
             phase_end,
             timer: Box::pin(sleep_until(phase_end)),
             max_response_time,
-            body_in_progress: BodyInProgress::default(),
+            progress: Progress::default(),
             client_disconnected: Arc::default(),
             write_blocked: false,
             read_postponed: false,
@@ -92,9 +93,9 @@ impl<S: Abort> Deadline<S> {
         self.client_disconnected.clone()
     }
 
-    /// Returns a flag to be set while a large body is being sent. The response counts as unfinished while it is set.
-    pub fn body_in_progress(&self) -> BodyInProgress {
-        self.body_in_progress.clone()
+    /// Returns the flags that the requests and responses of this connection set.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     fn enter(&mut self, phase: Phase) -> io::Result<()> {
@@ -145,13 +146,20 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
             return self.poll_end(cx).map(Err);
         }
         if self.batch >= READ_BATCH {
-            self.batch = 0;
-            cx.waker().wake_by_ref();
+            if self.progress.is_client_waiting() {
+                // A handler that begins to wait for its body wakes the task, and so does the response.
+                self.read_postponed = true;
+            } else {
+                self.batch = 0;
+                cx.waker().wake_by_ref();
+            }
             return self.poll_end(cx).map(Err);
         }
         match poll_read_batch(Pin::new(&mut self.stream), cx, buffer) {
             Poll::Pending => {
-                self.batch = 0;
+                if !self.progress.is_client_waiting() {
+                    self.batch = 0;
+                }
                 self.poll_end(cx).map(Err)
             }
             Poll::Ready(Ok(length)) => {
@@ -216,7 +224,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Deadline<S> {
     /// Actix calls this whenever its write buffer is empty: after each response, but also during a large body.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if self.phase == Phase::Response && !self.body_in_progress.get() {
+        if self.phase == Phase::Response && !self.progress.is_sending_body() {
             self.enter(Phase::Idle)?;
         }
         Poll::Ready(Ok(()))

@@ -85,7 +85,7 @@ async fn read_until_error(server: &mut Deadline<Memory>) -> ErrorKind {
 async fn begin_large_response(server: &mut Deadline<Memory>, client: &mut DuplexStream) {
     client.write_all(b"request").await.unwrap();
     server.read_exact(&mut [0; 7]).await.unwrap();
-    server.body_in_progress().set(true);
+    server.progress().set_sending_body(true);
     server.write_all(b"head").await.unwrap();
     client.read_exact(&mut [0; 4]).await.unwrap();
 }
@@ -148,7 +148,7 @@ fn the_idle_deadline_starts_when_a_response_has_been_sent() {
     in_paused_time(async |mut server, mut client| {
         begin_large_response(&mut server, &mut client).await;
         sleep(RESPONSE_DEADLINE / 2).await;
-        server.body_in_progress().set(false);
+        server.progress().set_sending_body(false);
         server.flush().await.unwrap();
         let start = Instant::now();
         assert_eq!(read_until_error(&mut server).await, ErrorKind::TimedOut);
@@ -175,7 +175,7 @@ fn neither_slow_reading_nor_further_requests_extend_the_response_deadline() {
         let (mut reader, mut writer) = tokio::io::split(client);
         writer.write_all(b"request").await.unwrap();
         server.read_exact(&mut [0; 7]).await.unwrap();
-        server.body_in_progress().set(true);
+        server.progress().set_sending_body(true);
         let start = Instant::now();
         actix_web::rt::spawn(async move {
             while reader.read_exact(&mut [0; 100]).await.is_ok() {
@@ -221,6 +221,35 @@ fn nothing_is_read_while_the_client_does_not_read() {
 }
 
 #[test]
+fn at_most_a_batch_is_read_while_a_handler_runs() {
+    in_paused_time(async |mut server, _| {
+        let (stream, mut client) = duplex(4 * READ_BATCH);
+        server.stream.stream = stream;
+        client.write_all(b"request").await.unwrap();
+        server.read_exact(&mut [0; 7]).await.unwrap();
+        let progress = server.progress();
+        let handling = progress.handle();
+        client.write_all(&[0; 3 * READ_BATCH]).await.unwrap();
+        let mut received = vec![0; 3 * READ_BATCH];
+        let mut read = 0;
+        while let Ok(length) = timeout(Duration::from_secs(1), server.read(&mut received)).await {
+            read += length.unwrap();
+        }
+        assert_eq!(read, READ_BATCH);
+
+        let reading = progress.read_body();
+        server.read_exact(&mut received[..READ_BATCH]).await.unwrap();
+        drop(reading);
+        let blocked = timeout(Duration::from_secs(1), server.read(&mut received));
+        assert!(blocked.await.is_err(), "the body has been read");
+
+        drop(handling);
+        server.write_all(b"response").await.unwrap();
+        server.read_exact(&mut received[..READ_BATCH]).await.unwrap();
+    });
+}
+
+#[test]
 fn a_long_row_of_requests_is_read_in_batches() {
     in_paused_time(async |mut server, _| {
         let (stream, mut client) = duplex(3 * READ_BATCH);
@@ -254,7 +283,7 @@ fn an_idle_connection_is_aborted_when_it_must_close() {
         begin_large_response(&mut server, &mut client).await;
         let now = || Instant::now().into_std();
         assert!(connections.open([192, 0, 2, 2].into(), now()).is_none(), "it is busy");
-        server.body_in_progress().set(false);
+        server.progress().set_sending_body(false);
         server.flush().await.unwrap();
         let start = Instant::now();
         let opener = actix_web::rt::spawn(async move {

@@ -142,7 +142,7 @@ pub fn run(
                         })
                         .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
                             data.insert(ClientDisconnected(stream.client_disconnected()));
-                            data.insert(stream.body_in_progress());
+                            data.insert(stream.progress());
                         })
                         .client_request_timeout(HEAD_TIMEOUT)
                         .client_disconnect_timeout(MAX_DISCONNECT_TIME)

@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
+use super::progress::Progress;
 use crate::error::{Result, ServiceError};
 
 /// The longest body, in bytes. Only bodies that may hold an avatar or the web UI's settings may be larger.
@@ -115,6 +116,8 @@ impl Body {
         if self.content_length().is_some_and(|length| length > self.limit) {
             return Err(too_large);
         }
+        let progress = self.request.conn_data::<Progress>().cloned().unwrap_or_default();
+        let _reading = progress.read_body();
         while let Some(chunk) = self.payload.next().await {
             let chunk = chunk.map_err(|_| BodyError::Incomplete)?;
             if bytes.len() + chunk.len() > self.limit {

@@ -15,7 +15,8 @@ use log::Level;
 use super::path::normalize_path;
 use super::problem::Problem;
 use super::process::Process;
-use super::response_body::{BodyInProgress, in_slices, is_large};
+use super::progress::Progress;
+use super::response_body::{in_slices, is_large};
 use super::trace::trace_id;
 use crate::error::Cause;
 use crate::model::TraceId;
@@ -34,7 +35,10 @@ pub async fn request_middleware(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let start = Instant::now();
     normalize_path(&mut request);
+    let progress = request.conn_data::<Progress>().cloned().unwrap_or_default();
+    let handling = progress.handle();
     let mut response = next.call(request).await?.map_into_boxed_body();
+    drop(handling);
     if response.status().is_client_error() || response.status().is_server_error() {
         let trace = trace_id(response.request());
         log_request(&response, start, trace);
@@ -56,8 +60,7 @@ pub async fn request_middleware(
             .set_connection_type(ConnectionType::Close);
     }
     if is_large(response.response().body()) {
-        let in_progress = response.request().conn_data::<BodyInProgress>().cloned();
-        response = response.map_body(|_, body| in_slices(body, in_progress.unwrap_or_default()));
+        response = response.map_body(|_, body| in_slices(body, progress));
     }
     Ok(response)
 }

@@ -11,6 +11,7 @@ pub mod middleware;
 pub mod path;
 pub mod problem;
 pub mod process;
+pub mod progress;
 pub mod query;
 pub mod response_body;
 pub mod responses;

@@ -4,34 +4,18 @@
 //! requests a large body and does not read it would occupy that much memory. In slices, the body stays in the memory
 //! that all connections share, and a connection buffers only a small part of it.
 
-use std::cell::Cell;
 use std::error::Error;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 
+use super::progress::Progress;
+
 /// The size of a slice, in bytes. Actix fills its write buffer up to 32 KiB, so a connection buffers at most 48 KiB of
 /// a body.
 const SLICE_SIZE: usize = 16 * 1024;
-
-/// A connection's flag that is set while the body of a response is being sent. Only large bodies set it, because actix
-/// passes a small one to the connection in one piece.
-#[derive(Clone, Default)]
-pub struct BodyInProgress(Rc<Cell<bool>>);
-
-impl BodyInProgress {
-    #[must_use]
-    pub fn get(&self) -> bool {
-        self.0.get()
-    }
-
-    pub fn set(&self, in_progress: bool) {
-        self.0.set(in_progress);
-    }
-}
 
 /// Returns whether the body is larger than a slice or of unknown size.
 #[must_use]
@@ -43,20 +27,19 @@ pub fn is_large(body: &BoxBody) -> bool {
     }
 }
 
-/// Returns a body that sends the same bytes in slices. The flag of the connection is set until the body has been sent.
+/// Returns a body that sends the same bytes in slices. The connection counts as sending until the body is dropped.
 #[must_use]
-pub fn in_slices(body: BoxBody, in_progress: BodyInProgress) -> BoxBody {
-    in_progress.set(true);
+pub fn in_slices(body: BoxBody, progress: Progress) -> BoxBody {
+    progress.set_sending_body(true);
     BoxBody::new(LargeBody {
         source: body.try_into_bytes().map_or_else(Source::Stream, Source::Memory),
-        in_progress,
+        progress,
     })
 }
 
-/// A body that resets the flag of its connection when it is dropped.
 struct LargeBody {
     source: Source,
-    in_progress: BodyInProgress,
+    progress: Progress,
 }
 
 enum Source {
@@ -90,7 +73,7 @@ impl MessageBody for LargeBody {
 
 impl Drop for LargeBody {
     fn drop(&mut self) {
-        self.in_progress.set(false);
+        self.progress.set_sending_body(false);
     }
 }
 
@@ -102,32 +85,32 @@ mod tests {
 
     use super::*;
 
-    /// Returns the chunks of a body, and whether the flag was set before each of them.
-    fn chunks(mut body: BoxBody, flag: &BodyInProgress) -> Vec<(Bytes, bool)> {
+    /// Returns the chunks of a body, and whether the connection counted as sending when each arrived.
+    fn chunks(mut body: BoxBody, progress: &Progress) -> Vec<(Bytes, bool)> {
         System::new().block_on(async {
             let mut chunks = Vec::new();
             while let Some(chunk) = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await {
-                chunks.push((chunk.unwrap(), flag.get()));
+                chunks.push((chunk.unwrap(), progress.is_sending_body()));
             }
             chunks
         })
     }
 
     #[test]
-    fn a_large_body_is_sent_in_slices_and_sets_the_flag_until_it_is_dropped() {
+    fn a_large_body_is_sent_in_slices_and_counts_as_being_sent_until_it_is_dropped() {
         let bytes: Vec<u8> = (0..=255).cycle().take(2 * SLICE_SIZE + 1).collect();
-        let flag = BodyInProgress::default();
-        let body = in_slices(BoxBody::new(bytes.clone()), flag.clone());
+        let progress = Progress::default();
+        let body = in_slices(BoxBody::new(bytes.clone()), progress.clone());
         assert_eq!(body.size(), BodySize::Sized(bytes.len() as u64));
-        let chunks = chunks(body, &flag);
+        let chunks = chunks(body, &progress);
         assert_eq!(
             chunks.iter().map(|(chunk, _)| chunk.len()).collect::<Vec<_>>(),
             [SLICE_SIZE, SLICE_SIZE, 1]
         );
-        assert!(chunks.iter().all(|(_, in_progress)| *in_progress));
+        assert!(chunks.iter().all(|(_, sending)| *sending));
         let sent: Vec<u8> = chunks.into_iter().flat_map(|(chunk, _)| chunk).collect();
         assert_eq!(sent, bytes);
-        assert!(!flag.get());
+        assert!(!progress.is_sending_body());
     }
 
     #[test]

@@ -1,0 +1,62 @@
+//! What a connection is doing. Requests and responses set these flags, and the connection reads them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// The flags of one connection, shared by all requests on it.
+#[derive(Clone, Default)]
+pub struct Progress(Rc<Flags>);
+
+#[derive(Default)]
+struct Flags {
+    handling: Cell<bool>,
+    reading_body: Cell<bool>,
+    sending_body: Cell<bool>,
+}
+
+impl Progress {
+    /// Sets a flag while a request is being handled, from its head to the head of its response.
+    pub fn handle(&self) -> While<'_> {
+        While::set(&self.0.handling)
+    }
+
+    /// Sets a flag while a handler waits for the body of its request.
+    pub fn read_body(&self) -> While<'_> {
+        While::set(&self.0.reading_body)
+    }
+
+    /// Marks the large body of a response as being sent, or as sent. Small bodies need no mark, because actix passes
+    /// them to the connection in one piece.
+    pub fn set_sending_body(&self, sending: bool) {
+        self.0.sending_body.set(sending);
+    }
+
+    /// Returns whether a handler is running that does not wait for bytes of the client.
+    #[must_use]
+    pub fn is_client_waiting(&self) -> bool {
+        self.0.handling.get() && !self.0.reading_body.get()
+    }
+
+    /// Returns whether a large body is being sent.
+    #[must_use]
+    pub fn is_sending_body(&self) -> bool {
+        self.0.sending_body.get()
+    }
+}
+
+/// A flag that is reset when this value is dropped.
+#[must_use]
+pub struct While<'a>(&'a Cell<bool>);
+
+impl<'a> While<'a> {
+    fn set(flag: &'a Cell<bool>) -> Self {
+        flag.set(true);
+        Self(flag)
+    }
+}
+
+impl Drop for While<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
