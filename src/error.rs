@@ -111,10 +111,10 @@ pub enum LoginError {
 /// The reason why a requested expiry is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadExpiry {
-    /// It cannot be parsed or is less than a minute ahead.
+    /// It cannot be parsed or is less than a minute in the future.
     #[error("The expiry must be a valid time at least one minute in the future.")]
     Invalid,
-    #[error("The expiry may be at most {max} ahead.")]
+    #[error("The expiry may be at most {max} in the future.")]
     TooLate { max: Lifetime },
 }
 

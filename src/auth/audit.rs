@@ -12,6 +12,8 @@ use super::audit_limits::{EventKey, Repeats};
 use crate::clock::Clock;
 use crate::model::{Actor, Caller, Network, RequestContext, name_digest};
 
+/// The log target of audit events. It must not change, because operators' filters rely on it.
+pub const LOG_TARGET: &str = "shoko_auth::audit";
 /// The maximum number of characters of a name in a line. A longer name is cut and ends with an ellipsis.
 const MAX_NAME_CHARS: usize = 64;
 
@@ -145,7 +147,7 @@ impl AuditLog {
 impl Auth {
     /// Logs the numbers of repeated events whose minute is over. Call it once a minute.
     pub fn flush_audit_log(&self) {
-        for line in self.audit.repeats.take_over(self.now()) {
+        for line in self.audit.repeats.take_due(self.now()) {
             line.write();
         }
     }
@@ -216,9 +218,9 @@ impl Line {
         let (by, trace) = (self.by.as_str(), self.trace.as_str());
         match self.count {
             Some(count) => {
-                log::info!(target: "shoko_auth::audit", event, address, user, device, by, trace, count; "audit");
+                log::info!(target: LOG_TARGET, event, address, user, device, by, trace, count; "audit");
             }
-            None => log::info!(target: "shoko_auth::audit", event, address, user, device, by, trace; "audit"),
+            None => log::info!(target: LOG_TARGET, event, address, user, device, by, trace; "audit"),
         }
     }
 }

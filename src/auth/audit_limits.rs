@@ -82,7 +82,7 @@ impl Repeats {
 
     /// Returns lines with the numbers of repeats whose minute is over. Frees the memory of events that have not been
     /// repeated.
-    pub fn take_over(&self, now: NaiveDateTime) -> Vec<Line> {
+    pub fn take_due(&self, now: NaiveDateTime) -> Vec<Line> {
         self.take(|count| count.is_over(now), now)
     }
 
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!((reject(1), reject(59)), (None, None));
         assert_eq!(reject(60), Some(throttled().with_count(3)));
         assert_eq!(reject(61), None);
-        let minute = |minutes| repeats.take_over(now + TimeDelta::minutes(minutes));
+        let minute = |minutes| repeats.take_due(now + TimeDelta::minutes(minutes));
         assert!(minute(1).is_empty());
         assert_eq!(minute(2), [throttled().with_count(1)]);
         assert!(minute(3).is_empty());
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn issued_keys_have_60_lines_a_minute() {
+    fn the_first_60_issued_keys_are_logged_one_by_one_and_the_others_counted() {
         let (repeats, now) = (Repeats::default(), Clock::system().now());
         let line = || Line::of_several(Event::KeyIssued);
         let issue = |_| repeats.count(key(Event::KeyIssued, "bob"), now, line);

@@ -17,7 +17,7 @@ use crate::settings::FirstAdmin;
 use crate::store::{Reader, Transaction};
 
 /// How often [`Auth::change_user`] prepares a change before it gives up because the user has changed each time.
-const MAX_CHANGE_ATTEMPTS: usize = 3;
+const MAX_CHANGE_RUNS: usize = 3;
 /// How long a client should wait before it retries a change that other changes have prevented.
 const CHANGE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -117,13 +117,13 @@ impl Auth {
         change: impl Fn(&User) -> Result<UserChange, R>,
     ) -> Result<Result<User, R>, ManageError> {
         may_change(actor, &UserRef::Id(user_id))?;
-        for _ in 0..MAX_CHANGE_ATTEMPTS {
+        for _ in 0..MAX_CHANGE_RUNS {
             let before = self.user(&UserRef::Id(user_id))?;
             let change = match change(&before) {
                 Ok(change) => change,
                 Err(reason) => return Ok(Err(reason)),
             };
-            if let Some(after) = self.change_unchanged(actor, &before, &change)? {
+            if let Some(after) = self.write_change_if_unchanged(actor, &before, &change)? {
                 self.key_cache.invalidate_user(user_id);
                 log_changed(&before, &after, actor);
                 return Ok(Ok(after));
@@ -135,7 +135,7 @@ impl Auth {
 
     /// Changes a user and returns the changed user. Changes nothing and returns `None` if the stored user differs from
     /// `before`.
-    fn change_unchanged(
+    fn write_change_if_unchanged(
         &self,
         actor: Actor<'_>,
         before: &User,

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use log::{Level, Log, Metadata, Record};
 
-/// The target of audit events.
-const AUDIT: &str = "shoko_auth::audit";
+use crate::auth::AUDIT_LOG_TARGET;
+
 const MINUTE: Duration = Duration::from_secs(60);
 /// The number of lines that one statement may log in a minute.
 const MAX_LINES: u64 = 60;
@@ -86,7 +86,7 @@ impl<L: Log> Log for Limited<L> {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if record.level() > Level::Info || record.target() == AUDIT {
+        if record.level() > Level::Info || record.target() == AUDIT_LOG_TARGET {
             return self.logger.log(record);
         }
         if !self.logger.enabled(record.metadata()) {
@@ -176,7 +176,7 @@ mod tests {
     fn audit_events_and_debug_lines_are_not_limited_here() {
         let logger = Limited::new(Lines::default());
         for _ in 0..100 {
-            log_at(&logger, 1, Level::Info, AUDIT);
+            log_at(&logger, 1, Level::Info, AUDIT_LOG_TARGET);
             log_at(&logger, 2, Level::Debug, "a");
         }
         assert_eq!(logger.logger.0.lock().unwrap().len(), 200);

@@ -61,8 +61,14 @@ pub struct Named {
 }
 
 impl Named {
-    fn reference(&self) -> UserRef {
-        UserRef::Name(self.name.clone())
+    /// Changes the user. Returns a sentence that ends with `new_state`, or explains the error.
+    fn change(
+        &self,
+        new_state: &str,
+        change: impl FnOnce(&UserRef) -> Result<(), ManageError>,
+    ) -> Result<String, CliError> {
+        change(&UserRef::Name(self.name.clone())).map_err(|error| explain(error, &self.name))?;
+        Ok(format!("{} {new_state}.\n", self.name.as_typed()))
     }
 }
 
@@ -104,46 +110,21 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
         }
         Command::SetPassword { user, password } => {
             let password = password::read(password.password_stdin)?;
-            let target = user.reference();
-            let result = auth.change_password(Actor::Operator, &target, password.expose(), KeysAfterChange::Revoked);
-            report(&user.name, result, "has a new password, and all keys are revoked")
+            user.change("has a new password, and all keys are revoked", |user| {
+                auth.change_password(Actor::Operator, user, password.expose(), KeysAfterChange::Revoked)
+            })
         }
-        Command::Disable(user) => report(
-            &user.name,
-            auth.set_disabled(Actor::Operator, &user.reference(), true),
-            "is disabled",
-        ),
-        Command::Enable(user) => report(
-            &user.name,
-            auth.set_disabled(Actor::Operator, &user.reference(), false),
-            "is enabled",
-        ),
-        Command::Delete(user) => report(
-            &user.name,
-            auth.delete_user(Actor::Operator, &user.reference()),
-            "is deleted",
-        ),
-        Command::Unlock(user) => {
-            let result = auth.unlock(Actor::Operator, &user.reference());
-            report(&user.name, result, "can log in at once")
-        }
-        Command::GrantAdmin(user) => report(
-            &user.name,
-            auth.set_admin(Actor::Operator, &user.reference(), true),
-            "is an administrator",
-        ),
-        Command::RevokeAdmin(user) => report(
-            &user.name,
-            auth.set_admin(Actor::Operator, &user.reference(), false),
-            "is not an administrator",
-        ),
+        Command::Disable(user) => user.change("is disabled", |user| auth.set_disabled(Actor::Operator, user, true)),
+        Command::Enable(user) => user.change("is enabled", |user| auth.set_disabled(Actor::Operator, user, false)),
+        Command::Delete(user) => user.change("is deleted", |user| auth.delete_user(Actor::Operator, user)),
+        Command::Unlock(user) => user.change("can log in at once", |user| auth.unlock(Actor::Operator, user)),
+        Command::GrantAdmin(user) => user.change("is an administrator", |user| {
+            auth.set_admin(Actor::Operator, user, true)
+        }),
+        Command::RevokeAdmin(user) => user.change("is not an administrator", |user| {
+            auth.set_admin(Actor::Operator, user, false)
+        }),
     }
-}
-
-/// Reports the user's new state, or explains the error.
-fn report(name: &Name, result: Result<(), ManageError>, now: &str) -> Result<String, CliError> {
-    result.map_err(|error| explain(error, name))?;
-    Ok(format!("{} {now}.\n", name.as_typed()))
 }
 
 /// Explains an error about the user `name` and says what to do about it.

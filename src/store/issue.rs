@@ -4,15 +4,13 @@ use chrono::NaiveDateTime;
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
+use super::keys::MAX_KEYS_PER_STATEMENT;
 use super::schema::{api_keys, users};
 use super::users::Credential;
 use super::{DbConnection, KeyOwner, Reader, Transaction};
 use crate::error::Result;
 use crate::model::{Expiration, Name};
 use crate::secret::key::KeyHash;
-
-/// The maximum number of rows in one statement.
-const MAX_BATCH: usize = 500;
 
 /// A key to store, with its owner and its device.
 #[derive(Debug)]
@@ -103,7 +101,7 @@ impl Transaction {
     /// Deletes the keys with these hashes that were revoked with all keys of their user. Otherwise, the hashes could
     /// not be inserted again until a sweep has deleted the keys.
     pub fn delete_revoked_keys(&mut self, hashes: &[KeyHash]) -> Result<()> {
-        for batch in hashes.chunks(MAX_BATCH) {
+        for batch in hashes.chunks(MAX_KEYS_PER_STATEMENT) {
             let batch = batch.iter().map(KeyHash::as_slice);
             let owner = users::table
                 .filter(users::id.eq(api_keys::user_id))
@@ -124,7 +122,7 @@ impl Transaction {
     }
 
     pub fn insert_keys(&mut self, keys: &[StoredKey<'_>], now: NaiveDateTime) -> Result<()> {
-        for batch in keys.chunks(MAX_BATCH) {
+        for batch in keys.chunks(MAX_KEYS_PER_STATEMENT) {
             let rows: Vec<NewKeyRow<'_>> = batch.iter().map(|key| NewKeyRow::new(key, now)).collect();
             let insert = diesel::insert_into(api_keys::table).values(&rows);
             match self.connection() {

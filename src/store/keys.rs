@@ -18,7 +18,7 @@ use crate::model::{Expiration, KeyHolder, KeyInfo, Name};
 use crate::secret::key::KeyHash;
 
 /// The maximum number of keys in one statement.
-const MAX_BATCH: usize = 500;
+pub(super) const MAX_KEYS_PER_STATEMENT: usize = 500;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_keys)]
@@ -162,7 +162,7 @@ impl Reader {
     /// result.
     pub fn owners_of_keys(&mut self, hashes: &[KeyHash]) -> Result<HashMap<KeyHash, i32>> {
         let mut owners = HashMap::new();
-        for batch in hashes.chunks(MAX_BATCH) {
+        for batch in hashes.chunks(MAX_KEYS_PER_STATEMENT) {
             let batch = batch.iter().map(KeyHash::as_slice);
             let found = api_keys::table
                 .inner_join(users::table)

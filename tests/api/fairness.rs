@@ -72,7 +72,7 @@ fn many_logins_as_one_user_do_not_keep_other_users_of_the_network_out(backend: B
 }
 
 #[apply(both_databases!)]
-fn a_users_password_changes_one_at_a_time(backend: Backend) {
+fn a_user_can_change_their_password_only_once_at_a_time(backend: Backend) {
     let app = slow_app(backend);
     let key = app.admin_key();
     let change = || {
@@ -109,7 +109,7 @@ fn begin_large_request(app: &TestApp, key: &str) -> TcpStream {
 }
 
 #[apply(both_databases!)]
-fn few_requests_with_a_large_body_are_in_progress_at_the_same_time(backend: Backend) {
+fn a_fifth_concurrent_request_with_a_large_body_is_rejected(backend: Backend) {
     let app = TestApp::on(backend);
     let key = app.admin_key();
     let put = |avatar: &str| {

@@ -98,7 +98,7 @@ fn an_expiry_beyond_the_maximum_lifetime_is_rejected(backend: Backend) {
     let app = TestApp::with(backend, |settings| {
         settings.core.key_limits.max_lifetime = Duration::from_secs(2 * 24 * 60 * 60);
     });
-    let limit = json!(["The expiry may be at most 2 days ahead."]);
+    let limit = json!(["The expiry may be at most 2 days in the future."]);
     for expires in ["3d", "P3D", "2099-01-01", "9999-12-30"] {
         let problem = sign_in(&app, DEVICE, Some(expires)).problem(400);
         assert_eq!(problem["errors"]["Expires"], limit, "{expires}");

@@ -22,7 +22,7 @@ fn admin_digest() -> String {
 }
 
 #[apply(both_databases!)]
-fn a_56_and_a_48_are_rejected_after_60_and_200_failures(backend: Backend) {
+fn an_ipv6_56_is_throttled_after_60_failures_and_a_48_after_200(backend: Backend) {
     let mut clock = None;
     let app = TestApp::with(backend, |settings| clock = Some(throttling(settings)));
     let clock = clock.unwrap();
@@ -104,7 +104,7 @@ fn occupy(app: &TestApp, now: i64) {
 }
 
 #[apply(both_databases!)]
-fn attempts_that_wait_follow_what_another_node_settles(backend: Backend) {
+fn waiting_attempts_continue_when_another_node_settles_its_attempts(backend: Backend) {
     for (settled, expected) in [("pending = 0", 200), ("pending = 0, failures = 20", 429)] {
         let mut clock = None;
         let app = TestApp::with(backend, |settings| clock = Some(throttling(settings)));
