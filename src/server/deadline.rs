@@ -17,7 +17,6 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,8 +53,6 @@ pub struct Deadline<S> {
     client_disconnected: Arc<AtomicBool>,
     /// Whether the last write is waiting for the client to read.
     write_blocked: bool,
-    /// Whether a read has been postponed until the next write.
-    read_postponed: bool,
     /// The number of bytes that have been read without a wait, or since a handler began to run.
     batch: usize,
 }
@@ -83,7 +80,6 @@ impl<S: Abort> Deadline<S> {
             progress: Progress::default(),
             client_disconnected: Arc::default(),
             write_blocked: false,
-            read_postponed: false,
             batch: 0,
         }
     }
@@ -142,13 +138,13 @@ impl<S: Abort> Deadline<S> {
 impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.write_blocked {
-            self.read_postponed = true;
+            self.progress.postpone_reading(cx.waker());
             return self.poll_end(cx).map(Err);
         }
         if self.batch >= READ_BATCH {
             if self.progress.is_client_waiting() {
-                // A handler that begins to wait for its body wakes the task, and so does the response.
-                self.read_postponed = true;
+                // The read continues when the handler begins to read its body, or with the response.
+                self.progress.postpone_reading(cx.waker());
             } else {
                 self.batch = 0;
                 cx.waker().wake_by_ref();
@@ -215,9 +211,7 @@ impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for Deadline<S> {
         if self.write_blocked {
             return self.poll_end(cx).map(Err);
         }
-        if take(&mut self.read_postponed) {
-            cx.waker().wake_by_ref();
-        }
+        self.progress.resume_reading();
         written
     }
 

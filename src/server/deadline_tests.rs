@@ -237,8 +237,11 @@ fn at_most_a_batch_is_read_while_a_handler_runs() {
         }
         assert_eq!(read, READ_BATCH);
 
-        let reading = progress.read_body();
-        server.read_exact(&mut received[..READ_BATCH]).await.unwrap();
+        let (read, reading) = tokio::join!(server.read_exact(&mut received[..READ_BATCH]), async {
+            sleep(Duration::from_secs(1)).await;
+            progress.read_body()
+        });
+        assert_eq!(read.unwrap(), READ_BATCH);
         drop(reading);
         let blocked = timeout(Duration::from_secs(1), server.read(&mut received));
         assert!(blocked.await.is_err(), "the body has been read");

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Waker;
 
 /// The flags of one connection, shared by all requests on it.
 #[derive(Clone, Default)]
@@ -12,6 +13,8 @@ struct Flags {
     handling: Cell<bool>,
     reading_body: Cell<bool>,
     sending_body: Cell<bool>,
+    /// Wakes the task of the connection to read. `None` if no read has been postponed.
+    postponed: Cell<Option<Waker>>,
 }
 
 impl Progress {
@@ -20,8 +23,9 @@ impl Progress {
         While::set(&self.0.handling)
     }
 
-    /// Sets a flag while a handler waits for the body of its request.
+    /// Sets a flag while a handler waits for the body of its request, and resumes a postponed read.
     pub fn read_body(&self) -> While<'_> {
+        self.resume_reading();
         While::set(&self.0.reading_body)
     }
 
@@ -35,6 +39,18 @@ impl Progress {
     #[must_use]
     pub fn is_client_waiting(&self) -> bool {
         self.0.handling.get() && !self.0.reading_body.get()
+    }
+
+    /// Postpones a read until the next call of [`Self::resume_reading`], which wakes `task`.
+    pub fn postpone_reading(&self, task: &Waker) {
+        self.0.postponed.set(Some(task.clone()));
+    }
+
+    /// Wakes the task whose read has been postponed, if any.
+    pub fn resume_reading(&self) {
+        if let Some(task) = self.0.postponed.take() {
+            task.wake();
+        }
     }
 
     /// Returns whether a large body is being sent.
