@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 
-from server import ADMIN, ATTACK, HOST, PASSWORD, PORT, Client, cpu_seconds, fail, memory, report
+from server import ADMIN, ATTACK, FULL, HOST, PASSWORD, PORT, Client, cpu_seconds, fail, memory, report
 
 # --- Guessing ---------------------------------------------------------------------------------------------------------
 
@@ -175,11 +175,11 @@ def verify_until(until, key, times):
 
 
 def overload(polite):
-    """Logs in on 500 connections for 30 seconds and measures verifications meanwhile."""
+    """Logs in on 500 connections for 30 or 120 seconds and measures verifications meanwhile."""
     _, _, body = Client().log_in(ADMIN, PASSWORD)
     key = json.loads(body)["apikey"]
     results, times = multiprocessing.Queue(), multiprocessing.Queue()
-    until = time.monotonic() + 30
+    until = time.monotonic() + (120 if FULL else 30)
     storm = [multiprocessing.Process(target=run_logins, args=(polite, until, results)) for _ in range(2)]
     prober = multiprocessing.Process(target=verify_until, args=(until, key, times))
     for process in [prober, *storm]:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 ATTACK, URL, PASSWORD, PID = sys.argv[1:5]
 HOST, PORT = urlsplit(URL).hostname, urlsplit(URL).port
 ADMIN = "Default"
+# Whether storms have their full length and size.
+FULL = "MEASURE_FULL" in os.environ
 
 
 class Client:
