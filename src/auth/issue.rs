@@ -129,7 +129,7 @@ impl Auth {
 
     /// Returns a key for the device after the password check. With an `expiration`, the key is new. Otherwise it is the
     /// device's lasting key, which is created if there is none. Fails if the password has changed or the user has been
-    /// disabled since `credential` was read.
+    /// disabled or deleted since `credential` was read.
     pub(super) fn key_for(
         &self,
         credential: &Credential,
@@ -147,6 +147,7 @@ impl Auth {
         let device_key = self.store.write(|tx| -> Result<_, LoginError> {
             let current = tx.lock_credential(user_id)?.filter(|now| !now.is_disabled);
             let current = current.filter(|now| now.password_version == credential.password_version);
+            let current = current.filter(|now| now.created_at == credential.created_at);
             let current = current.ok_or(LoginError::WrongCredentials)?;
             self.find_or_issue_key(tx, &current, device, expiration)
         })?;
