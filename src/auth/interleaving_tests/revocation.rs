@@ -3,6 +3,7 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, apply, both_databases};
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::auth::{FeedState, KeysAfterChange};
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
-use crate::model::{Actor, Caller, Name, NewUser, RequestContext, UserRef};
+use crate::model::{Actor, Caller, Expiration, Name, NewUser, RequestContext, UserRef};
 use crate::secret::key::Key;
 use crate::store::Transaction;
 
@@ -335,4 +336,33 @@ fn two_administrators_change_the_passwords_of_each_other_at_once(backend: Backen
             }
         });
     }
+}
+
+#[apply(both_databases!)]
+fn a_login_at_the_limit_finds_room_that_a_running_revocation_makes(backend: Backend) {
+    let mut nodes = Nodes::on(backend);
+    nodes.one.key_limits.max_per_user = 1;
+    let credential = check_password(&nodes.one);
+    let expiration = Some(Expiration {
+        at: nodes.one.now() + TimeDelta::hours(1),
+        is_renewable: false,
+    });
+    let context = RequestContext::default();
+    let issue = || nodes.one.key_for(&credential, &device(), expiration, &context);
+    let key = issue().unwrap();
+    let (deleted, is_deleted) = mpsc::channel();
+    thread::scope(|scope| {
+        let revocation = scope.spawn(|| {
+            nodes.two.store.write(|tx| {
+                let owner = tx.delete_key(&key.hash())?;
+                deleted.send(()).unwrap();
+                nodes.wait_until_blocked(&nodes.one);
+                Ok::<_, ServiceError>(owner.is_some())
+            })
+        });
+        is_deleted.recv().unwrap();
+        assert!(issue().is_ok());
+        assert!(revocation.join().unwrap().unwrap());
+    });
+    assert_eq!(nodes.valid_keys(), 1);
 }
