@@ -8,6 +8,7 @@ CREATE TRIGGER key_changed AFTER UPDATE OF id, user_id, device, hash, expires_at
 DROP TRIGGER users_truncated ON users;
 DROP TRIGGER all_keys_queued ON users;
 DROP FUNCTION shoko_auth_queue_all_keys;
+DROP TRIGGER epoch_chosen_for_new_id ON users;
 DROP TRIGGER epoch_chosen ON users;
 DROP FUNCTION shoko_auth_choose_epoch;
 DROP TRIGGER revoked_keys_queued ON users;

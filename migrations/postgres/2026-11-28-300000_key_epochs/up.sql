@@ -52,6 +52,9 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER epoch_chosen BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION shoko_auth_choose_epoch();
+-- SQL by hand may also change the id of a user to that of a deleted user.
+CREATE TRIGGER epoch_chosen_for_new_id BEFORE UPDATE OF id ON users
+    FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION shoko_auth_choose_epoch();
 
 -- The change feed also reports changes of epochs.
 DROP TRIGGER key_changed ON api_keys;
