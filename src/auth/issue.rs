@@ -129,7 +129,7 @@ impl Auth {
 
     /// Returns a key for the device after the password check. With an `expiration`, the key is new. Otherwise it is the
     /// device's lasting key, which is created if there is none. Fails if the password has changed or the user has been
-    /// disabled since `credential` was read.
+    /// disabled or deleted since `credential` was read.
     pub(super) fn key_for(
         &self,
         credential: &Credential,
@@ -147,6 +147,7 @@ impl Auth {
         let device_key = self.store.write(|tx| -> Result<_, LoginError> {
             let current = tx.lock_credential(user_id)?.filter(|now| !now.is_disabled);
             let current = current.filter(|now| now.password_version == credential.password_version);
+            let current = current.filter(|now| now.created_at == credential.created_at);
             let current = current.ok_or(LoginError::WrongCredentials)?;
             self.find_or_issue_key(tx, &current, device, expiration)
         })?;
@@ -183,18 +184,33 @@ impl Auth {
             // A known device can always log in.
             return Ok(self.insert_key(tx, credential, device, expiration)?);
         }
-        let max = self.key_limits.max_per_user;
-        let replaced = if tx.count_keys(credential, self.now())? < max {
-            None
-        } else {
-            let first = match expiration {
-                Some(_) => tx.delete_first_key_to_expire(credential, self.now())?,
-                None => None,
-            };
-            Some(first.ok_or(TooManyKeys { max })?.device)
-        };
+        let replaced = self.make_room::<E>(tx, credential, expiration)?;
         let issued = self.insert_key(tx, credential, device, expiration)?;
         Ok(DeviceKey { replaced, ..issued })
+    }
+
+    /// Makes room for a key that expires at `expiration`. If the user has the maximum number of keys, revokes the
+    /// expiring key that expires first and returns its device. Fails if there is no such key or if the new key would be
+    /// a lasting key.
+    fn make_room<E: From<TooManyKeys> + From<ServiceError>>(
+        &self,
+        tx: &mut Transaction,
+        credential: &Credential,
+        expiration: Option<Expiration>,
+    ) -> Result<Option<String>, E> {
+        let max = self.key_limits.max_per_user;
+        if tx.count_keys(credential, self.now())? < max {
+            return Ok(None);
+        }
+        if expiration.is_none() {
+            return Err(TooManyKeys { max }.into());
+        }
+        match tx.delete_first_key_to_expire(credential, self.now())? {
+            Some(owner) => Ok(Some(owner.device)),
+            // Another transaction may have just revoked that key, because revoking one key does not lock the user.
+            None if tx.count_keys(credential, self.now())? < max => Ok(None),
+            None => Err(TooManyKeys { max }.into()),
+        }
     }
 
     /// Issues a new key, whatever the number of the user's keys.

@@ -170,8 +170,11 @@ impl Auth {
         self.passwords.check_new(password, &user.name)?;
         let hash = self.hash(password, Client::of_actor(actor), &actor.context())?;
         self.store.write(|tx| {
-            // The update comes first, because it locks the user's row. A login that issues a key therefore does so
-            // entirely before or entirely after this change.
+            // This transaction locks the rows of two users if an administrator changes another user's password. Without
+            // the lock, two administrators who change each other's passwords could deadlock.
+            tx.lock_users()?;
+            // The update comes before the check, because it locks the user's row. A login that issues a key therefore
+            // does so entirely before or entirely after this change.
             if !tx.set_password(user.id, &hash)? {
                 return Err(ManageError::UnknownUser);
             }

@@ -142,9 +142,9 @@ impl Reader {
     }
 
     /// Returns the sealed key of this device. Returns `None` if there is none, or if the password has changed or the
-    /// user has been disabled since `credential` was read.
+    /// user has been disabled or deleted since `credential` was read.
     pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
-        let sealed: Option<Option<Vec<u8>>> = api_keys::table
+        let found: Option<(Option<Vec<u8>>, NaiveDateTime)> = api_keys::table
             .inner_join(users::table)
             .filter(users::id.eq(credential.user_id))
             .filter(users::password_version.eq(credential.password_version))
@@ -152,10 +152,11 @@ impl Reader {
             .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::device_folded.eq(device.normalized()))
             .filter(api_keys::sealed.is_not_null())
-            .select(api_keys::sealed)
+            .select((api_keys::sealed, users::created_at))
             .first(self.connection())
             .optional()?;
-        Ok(sealed.flatten())
+        let found = found.filter(|(_, created_at)| *created_at == credential.created_at);
+        Ok(found.and_then(|(sealed, _)| sealed))
     }
 
     /// Returns the ids of the keys' owners, by key hash. Keys that do not exist or are revoked are missing from the

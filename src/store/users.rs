@@ -28,6 +28,8 @@ pub struct Credential {
     pub is_automatic: bool,
     /// The epoch of the user's keys. A key with another epoch is revoked.
     pub key_epoch: i32,
+    /// Distinguishes the user from a deleted user with the same id, because an import may reuse the id.
+    pub created_at: NaiveDateTime,
 }
 
 #[derive(Queryable, Selectable)]

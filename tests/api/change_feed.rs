@@ -87,6 +87,27 @@ fn a_replace_statement_on_sqlite_invalidates_cached_keys() {
     }
 }
 
+/// Only PostgreSQL has `TRUNCATE`. It does not run delete triggers.
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn a_truncate_statement_on_postgres_invalidates_cached_keys() {
+    let app = TestApp::on(Backend::Postgres);
+    wait_until_feed_is(&app, "up");
+    for table in ["api_keys", "users"] {
+        let key = app.admin_key();
+        assert!(owner_of(&app, &key).is_some());
+        app.database.execute(&format!("TRUNCATE {table} CASCADE"));
+        wait_for_change_feed();
+        assert!(owner_of(&app, &key).is_none(), "{table}");
+    }
+    let queued = "SELECT CAST(user_id AS TEXT) AS text FROM revoked_keys";
+    assert_eq!(
+        app.database.texts(queued),
+        ["1"],
+        "a sweep will delete the rows of the keys"
+    );
+}
+
 #[apply(both_databases!)]
 fn sql_statements_by_hand_invalidate_cached_keys(backend: Backend) {
     let app = TestApp::on(backend);

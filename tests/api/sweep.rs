@@ -104,6 +104,20 @@ fn a_user_with_the_id_of_a_deleted_user_does_not_get_their_keys(backend: Backend
 }
 
 #[apply(both_databases!)]
+fn a_user_whose_id_is_changed_to_that_of_a_deleted_user_does_not_get_their_keys(backend: Backend) {
+    let app = TestApp::on(backend);
+    app.add_user("bob", "Bassoon-hill");
+    let bobs = app.key("bob", "Bassoon-hill", "tv");
+    app.add_user("carol", "Bassoon-hill");
+    let delete = app.database.run(&["user", "delete", "bob"], "");
+    assert!(delete.status.success() && !app.accepts(&bobs));
+    app.database.execute("UPDATE users SET id = 2 WHERE name = 'carol'");
+    assert!(!app.accepts(&bobs));
+    let carols = app.key("carol", "Bassoon-hill", "tv");
+    assert!(app.accepts(&carols) && carols != bobs);
+}
+
+#[apply(both_databases!)]
 fn a_revoked_key_can_be_imported_again(backend: Backend) {
     let app = TestApp::on(backend);
     let file = shoko_with_carol(&app.database, 2);

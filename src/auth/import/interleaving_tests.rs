@@ -6,8 +6,11 @@ use test_support::shoko_database::{self, ShokoVersion, key, sha512};
 use test_support::{Backend, apply, both_databases};
 
 use super::{ImportMode, ShokoDatabase};
-use crate::auth::interleaving_tests::{Nodes, OLD, check_password, key_for, log_in, log_in_on};
+use crate::auth::interleaving_tests::{
+    Nodes, OLD, check_password, check_password_of, device, key_for, log_in, log_in_on, new_user,
+};
 use crate::error::LoginError;
+use crate::model::{Actor, Name, RequestContext, UserRef};
 
 /// Creates a Shoko database with these users and reads it. The first user is an administrator and has a key.
 fn shoko_with(nodes: &Nodes, users: &[(&str, &str)]) -> ShokoDatabase {
@@ -60,4 +63,22 @@ fn users_log_in_while_an_import_hashes_passwords(backend: Backend) {
         logins.set(logins.get() + 1);
     });
     assert_eq!((report.unwrap().users.added, logins.get()), (3, 4));
+}
+
+#[apply(both_databases!)]
+fn a_login_of_a_deleted_user_gets_no_key_of_an_imported_user_with_the_same_id(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let bob = nodes.one.create_user(Actor::Operator, &new_user("bob"), OLD).unwrap();
+    let credential = check_password_of(&nodes.one, "bob");
+    nodes.two.delete_user(Actor::Operator, &UserRef::Id(bob.id)).unwrap();
+    let shoko = shoko_with(&nodes, &[("admin", ""), ("carol", "")]);
+    nodes.two.import_shoko(&shoko, ImportMode::Write, |_, _| ()).unwrap();
+    let carol = Name::parse("carol").unwrap();
+    assert_eq!(nodes.one.user(&UserRef::Name(carol.clone())).unwrap().id, bob.id);
+    let rejected = key_for(&nodes.one, &credential);
+    assert!(matches!(rejected, Err(LoginError::WrongCredentials)), "no new key");
+    let context = RequestContext::default();
+    nodes.two.log_in_without_password(&carol, &device(), &context).unwrap();
+    let rejected = key_for(&nodes.one, &credential);
+    assert!(matches!(rejected, Err(LoginError::WrongCredentials)), "no existing key");
 }

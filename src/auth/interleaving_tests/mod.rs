@@ -17,7 +17,7 @@ use super::{Auth, KeySelection, KeysAfterChange, LogIn};
 use crate::clock::Clock;
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{
-    Actor, Caller, Name, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
+    Actor, Caller, Name, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
 };
 use crate::secret::key::Key;
 use crate::settings::{CoreSettings, FirstAdmin, KeyLimits, MAX_WAIT};
@@ -94,7 +94,17 @@ fn admin() -> Name {
     Name::parse("Default").unwrap()
 }
 
-fn device() -> Name {
+/// Returns a new user who is not an administrator.
+pub(super) fn new_user(name: &str) -> NewUser {
+    NewUser {
+        name: Name::parse(name).unwrap(),
+        email: None,
+        is_admin: false,
+        profile: ProfileChange::default(),
+    }
+}
+
+pub(super) fn device() -> Name {
     Name::parse("web-ui").unwrap()
 }
 
@@ -115,8 +125,13 @@ pub(super) fn log_in_on(auth: &Auth, password: &str, device: &str) -> Result<Key
 
 /// Checks the administrator's old password, the first half of a login.
 pub(super) fn check_password(auth: &Auth) -> Credential {
-    let password = SecretText::new(OLD.to_owned());
-    auth.check_password(&admin(), &password, &RequestContext::default())
+    check_password_of(auth, admin().as_typed())
+}
+
+/// Checks the password [`OLD`] of a user.
+pub(super) fn check_password_of(auth: &Auth, user: &str) -> Credential {
+    let (user, password) = (Name::parse(user).unwrap(), SecretText::new(OLD.to_owned()));
+    auth.check_password(&user, &password, &RequestContext::default())
         .unwrap()
 }
 

@@ -3,15 +3,17 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, apply, both_databases};
 
 use super::{
-    NEW, Nodes, OLD, admin, check_password, core_settings, key_for, log_in, revoke_all_keys, set_password, verify,
+    NEW, Nodes, OLD, admin, check_password, core_settings, device, key_for, log_in, new_user, revoke_all_keys,
+    set_password, verify,
 };
 use crate::auth::{FeedState, KeysAfterChange};
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
-use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
+use crate::model::{Actor, Caller, Expiration, Name, NewUser, RequestContext, UserRef};
 use crate::secret::key::Key;
 use crate::store::Transaction;
 
@@ -21,10 +23,8 @@ const MAX_REVOCATION_DELAY: Duration = Duration::from_millis(100);
 
 fn administrator(name: &str) -> NewUser {
     NewUser {
-        name: Name::parse(name).unwrap(),
-        email: None,
         is_admin: true,
-        profile: ProfileChange::default(),
+        ..new_user(name)
     }
 }
 
@@ -302,4 +302,67 @@ fn a_revocation_between_two_batches_of_a_sweep_is_swept_too(backend: Backend) {
     let rows = nodes.database.texts("SELECT device AS text FROM api_keys");
     assert_eq!(rows.len(), 1);
     assert!(verify(&nodes.one, &key).is_some());
+}
+
+#[apply(both_databases!)]
+fn two_administrators_change_the_passwords_of_each_other_at_once(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    nodes
+        .one
+        .create_user(Actor::Operator, &administrator("second"), OLD)
+        .unwrap();
+    let callers = ["Default", "second"].map(|name| {
+        let name = Name::parse(name).unwrap();
+        let login = nodes
+            .one
+            .log_in_without_password(&name, &device(), &RequestContext::default());
+        verify(&nodes.one, &login.unwrap().key).unwrap()
+    });
+    let [first, second] = &callers;
+    for _ in 0..20 {
+        let barrier = Barrier::new(2);
+        let change = |caller: &Caller, other: &Caller| {
+            barrier.wait();
+            let other = UserRef::Id(other.holder.user_id);
+            nodes
+                .one
+                .change_password(caller.into(), &other, OLD, KeysAfterChange::Kept)
+        };
+        thread::scope(|scope| {
+            let changes =
+                [(first, second), (second, first)].map(|(caller, other)| scope.spawn(move || change(caller, other)));
+            for change in changes {
+                change.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
+#[apply(both_databases!)]
+fn a_login_at_the_limit_finds_room_that_a_running_revocation_makes(backend: Backend) {
+    let mut nodes = Nodes::on(backend);
+    nodes.one.key_limits.max_per_user = 1;
+    let credential = check_password(&nodes.one);
+    let expiration = Some(Expiration {
+        at: nodes.one.now() + TimeDelta::hours(1),
+        is_renewable: false,
+    });
+    let context = RequestContext::default();
+    let issue = || nodes.one.key_for(&credential, &device(), expiration, &context);
+    let key = issue().unwrap();
+    let (deleted, is_deleted) = mpsc::channel();
+    thread::scope(|scope| {
+        let revocation = scope.spawn(|| {
+            nodes.two.store.write(|tx| {
+                let owner = tx.delete_key(&key.hash())?;
+                deleted.send(()).unwrap();
+                nodes.wait_until_blocked(&nodes.one);
+                Ok::<_, ServiceError>(owner.is_some())
+            })
+        });
+        is_deleted.recv().unwrap();
+        assert!(issue().is_ok());
+        assert!(revocation.join().unwrap().unwrap());
+    });
+    assert_eq!(nodes.valid_keys(), 1);
 }
