@@ -5,10 +5,6 @@ CREATE TRIGGER user_changed AFTER UPDATE OF id, name, is_admin, is_disabled ON u
 DROP TRIGGER key_changed ON api_keys;
 CREATE TRIGGER key_changed AFTER UPDATE OF id, user_id, device, hash, expires_at, is_renewable ON api_keys
     FOR EACH ROW EXECUTE FUNCTION shoko_auth_key_changed();
-DROP TRIGGER users_truncated ON users;
-DROP TRIGGER all_keys_queued ON users;
-DROP FUNCTION shoko_auth_queue_all_keys;
-DROP TRIGGER epoch_chosen_for_new_id ON users;
 DROP TRIGGER epoch_chosen ON users;
 DROP FUNCTION shoko_auth_choose_epoch;
 DROP TRIGGER revoked_keys_queued ON users;

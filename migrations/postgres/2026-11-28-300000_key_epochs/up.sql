@@ -30,16 +30,6 @@ END $$;
 CREATE TRIGGER revoked_keys_queued AFTER DELETE OR UPDATE OF key_epoch ON users
     FOR EACH ROW EXECUTE FUNCTION shoko_auth_queue_revoked_keys();
 
--- TRUNCATE fires no trigger for each row. Without the foreign key, it no longer truncates the keys too.
-CREATE FUNCTION shoko_auth_queue_all_keys() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO revoked_keys (user_id, epoch) SELECT user_id, max(epoch) FROM api_keys GROUP BY user_id
-    ON CONFLICT (user_id) DO UPDATE SET epoch = greatest(revoked_keys.epoch, excluded.epoch);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER all_keys_queued AFTER TRUNCATE ON users
-    FOR EACH STATEMENT EXECUTE FUNCTION shoko_auth_queue_all_keys();
-
 -- An import may reuse the id of a deleted user whose keys are not deleted yet. The new user must not own them, and the
 -- queue must not contain the new user's own keys.
 CREATE FUNCTION shoko_auth_choose_epoch() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -52,9 +42,6 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER epoch_chosen BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION shoko_auth_choose_epoch();
--- SQL by hand may also change the id of a user to that of a deleted user.
-CREATE TRIGGER epoch_chosen_for_new_id BEFORE UPDATE OF id ON users
-    FOR EACH ROW WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION shoko_auth_choose_epoch();
 
 -- The change feed also reports changes of epochs.
 DROP TRIGGER key_changed ON api_keys;
@@ -63,4 +50,3 @@ CREATE TRIGGER key_changed AFTER UPDATE OF id, user_id, device, hash, expires_at
 DROP TRIGGER user_changed ON users;
 CREATE TRIGGER user_changed AFTER UPDATE OF id, name, is_admin, is_disabled, key_epoch ON users
     FOR EACH ROW EXECUTE FUNCTION shoko_auth_user_changed();
-CREATE TRIGGER users_truncated AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION shoko_auth_all_changed();

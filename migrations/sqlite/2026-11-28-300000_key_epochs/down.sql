@@ -4,7 +4,6 @@ CREATE TRIGGER user_changed AFTER UPDATE OF id, name, is_admin, is_disabled ON u
     ON CONFLICT (user_id) DO UPDATE SET number = excluded.number;
 END;
 
-DROP TRIGGER epoch_chosen_for_new_id;
 DROP TRIGGER epoch_chosen;
 DROP TRIGGER revoked_keys_queued;
 DROP TRIGGER keys_of_deleted_user_queued;

@@ -1,0 +1,1 @@
+DROP TRIGGER epoch_chosen_for_new_id;
