@@ -197,6 +197,12 @@ pub enum ManageError {
     /// The actor may change the user, but not this attribute.
     #[error("Only an administrator may change this.")]
     AdminOnly(Attribute),
+    /// The actor's key expires, so it must not be used to gain lasting access.
+    #[error(
+        "A key that expires cannot be used to change passwords, names or rights. Log in again with the password, without \
+         requesting an expiry."
+    )]
+    ExpiringKey,
     #[error("There is no such user.")]
     UnknownUser,
     #[error("There is no such key or device.")]
@@ -204,7 +210,7 @@ pub enum ManageError {
     /// Another user has this name or e-mail address.
     #[error("The name or e-mail address is taken.")]
     NameTaken,
-    #[error("There must be at least one administrator who is not disabled.")]
+    #[error("There must be at least one administrator who can log in.")]
     LastAdmin,
     #[error(transparent)]
     BadPassword(#[from] PasswordError),

@@ -23,6 +23,9 @@ pub(super) enum Event {
     LoginFailed,
     LoginThrottled,
     KeyIssued,
+    KeyShown,
+    KeyRejected,
+    AccessDenied,
     KeyRevoked,
     PasswordChanged,
     UserCreated,
@@ -45,6 +48,9 @@ impl Event {
             Self::LoginFailed => "login_failed",
             Self::LoginThrottled => "login_throttled",
             Self::KeyIssued => "key_made",
+            Self::KeyShown => "key_shown",
+            Self::KeyRejected => "key_rejected",
+            Self::AccessDenied => "access_denied",
             Self::KeyRevoked => "key_revoked",
             Self::PasswordChanged => "password_changed",
             Self::UserCreated => "user_made",
@@ -145,6 +151,11 @@ impl AuditLog {
 }
 
 impl Auth {
+    /// Logs that a request has presented only invalid keys.
+    pub fn log_rejected_key(&self, context: &RequestContext) {
+        self.audit.log(Event::KeyRejected, "", "", context);
+    }
+
     /// Logs the numbers of repeated events whose minute is over. Call it once a minute.
     pub fn flush_audit_log(&self) {
         for line in self.audit.repeats.take_due(self.now()) {

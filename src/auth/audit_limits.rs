@@ -55,7 +55,7 @@ impl Event {
     fn max_lines(self) -> u64 {
         match self {
             // Every rejected request would log an identical line.
-            Self::LoginThrottled => 1,
+            Self::LoginThrottled | Self::KeyRejected | Self::AccessDenied => 1,
             _ => MAX_LINES,
         }
     }

@@ -81,6 +81,10 @@ impl Auth {
         for device in &revoked {
             self.audit.log(Event::KeyRevoked, &holder.user, device, caller);
         }
+        let own_device = Name::parse(&holder.device).ok();
+        if !device_key.is_new && own_device.is_none_or(|own| own.normalized() != device.normalized()) {
+            self.audit.log(Event::KeyShown, &holder.user, device.as_typed(), caller);
+        }
         Ok(IssuedKey {
             key: self.finish_issue(device_key, holder.user_id, &holder.user, device, caller),
             user_id: holder.user_id,

@@ -2,7 +2,7 @@
 
 use super::Auth;
 use super::audit::{self, Event};
-use super::permission::{Permission, may_change};
+use super::permission::Permission;
 use crate::error::{ManageError, Result};
 use crate::model::{Actor, Caller, KeyInfo, Name, RequestContext, UserRef};
 use crate::secret::key::Key;
@@ -38,7 +38,7 @@ impl Auth {
             (KeyFilter::All, _) => None,
         };
         if let Some(user) = &user {
-            may_change(actor, user)?;
+            self.may_change(actor, user)?;
         }
         self.store.read(|db| -> Result<_, ManageError> {
             let user_id = match &user {
@@ -60,8 +60,9 @@ impl Auth {
         }
     }
 
-    /// Revokes the key `text`. Knowing a key is sufficient proof of the right to revoke it.
-    pub fn revoke_key(&self, text: &str, context: &RequestContext) -> Result<(), ManageError> {
+    /// Revokes the key `text`. Knowing a key is sufficient proof of the right to revoke it. `caller` is the holder of
+    /// the key that the request presents, if any, for the audit log.
+    pub fn revoke_key(&self, caller: Option<&Caller>, text: &str, context: &RequestContext) -> Result<(), ManageError> {
         let hash = Key::parse(text).ok_or(ManageError::UnknownKey)?.hash();
         // Check by reading first, so that requests with guessed keys do not take SQLite's only write lock.
         let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
@@ -73,7 +74,7 @@ impl Auth {
         // Invalidate even an unknown key: another process may have just revoked it while it is still in this node's
         // cache. Once this call has reported the key as unknown, the key must not work here.
         self.key_cache.invalidate_key(&hash);
-        self.finish_revocation(&revoked.ok_or(ManageError::UnknownKey)?, context);
+        self.finish_revocation(&revoked.ok_or(ManageError::UnknownKey)?, source(caller, context));
         Ok(())
     }
 
@@ -113,7 +114,7 @@ impl Auth {
         if let Some(key) = &key {
             self.key_cache.invalidate_key(&key.hash());
         }
-        self.finish_revocation(&revoked?, context);
+        self.finish_revocation(&revoked?, source(caller, context));
         Ok(())
     }
 
@@ -169,4 +170,9 @@ impl Auth {
         self.key_cache.invalidate_user(owner.user_id);
         self.audit.log(Event::KeyRevoked, &owner.user, &owner.device, source);
     }
+}
+
+/// Returns the source of an event that a request has caused, with or without a valid key.
+fn source<'a>(caller: Option<&'a Caller>, context: &'a RequestContext) -> audit::Source<'a> {
+    caller.map_or_else(|| context.into(), audit::Source::from)
 }

@@ -1,8 +1,9 @@
 //! Permissions: checks whether an actor may perform an operation.
 
 use super::Auth;
+use super::audit::Event;
 use crate::error::{KeyError, ManageError, Result};
-use crate::model::{Actor, UserRef};
+use crate::model::{Actor, Caller, UserRef};
 use crate::store::Transaction;
 
 /// An operation that not every actor may perform.
@@ -42,19 +43,43 @@ impl Auth {
         match permission {
             _ if holder.is_admin => Ok(Authority::Administrator),
             Permission::ChangeUser(user_id) if user_id == holder.user_id => Ok(Authority::OwnUser),
-            Permission::ChangeUser(_) | Permission::Administer => Err(ManageError::Forbidden),
+            Permission::ChangeUser(_) | Permission::Administer => Err(self.deny(caller, ManageError::Forbidden)),
         }
     }
-}
 
-/// Rejects early what [`Auth::authorize`] would forbid, judging only by the authenticated caller and without looking up
-/// `user`. A rejection therefore costs no hash and does not reveal which users exist. A caller who is not an
-/// administrator passes only if `user` is their own id; their own name is rejected too.
-pub(super) fn may_change(actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
-    match actor {
-        Actor::Caller(caller) if !caller.holder.is_admin && *user != UserRef::Id(caller.holder.user_id) => {
-            Err(ManageError::Forbidden)
+    /// Rejects early what [`Self::authorize`] would forbid, judging only by the authenticated caller and without
+    /// looking up `user`. A rejection therefore costs no hash and does not reveal which users exist. A caller who is
+    /// not an administrator passes only if `user` is their own id; their own name is rejected too.
+    pub(super) fn may_change(&self, actor: Actor<'_>, user: &UserRef) -> Result<(), ManageError> {
+        match actor {
+            Actor::Caller(caller) if *user != UserRef::Id(caller.holder.user_id) => self.require_admin(caller),
+            Actor::Operator | Actor::Caller(_) => Ok(()),
         }
-        Actor::Operator | Actor::Caller(_) => Ok(()),
+    }
+
+    /// Fails if the caller is not an administrator.
+    pub fn require_admin(&self, caller: &Caller) -> Result<(), ManageError> {
+        if caller.holder.is_admin {
+            Ok(())
+        } else {
+            Err(self.deny(caller, ManageError::Forbidden))
+        }
+    }
+
+    /// Fails if the actor's key expires. The holder of such a key must not gain lasting access with it: not by a new
+    /// password, by a new user or by new rights.
+    pub(super) fn require_lasting_key(&self, actor: Actor<'_>) -> Result<(), ManageError> {
+        match actor {
+            Actor::Caller(caller) if caller.holder.expiration.is_some() => {
+                Err(self.deny(caller, ManageError::ExpiringKey))
+            }
+            Actor::Operator | Actor::Caller(_) => Ok(()),
+        }
+    }
+
+    /// Logs that an operation was denied to the caller, and returns the reason.
+    fn deny(&self, caller: &Caller, reason: ManageError) -> ManageError {
+        self.audit.log(Event::AccessDenied, &caller.holder.user, "", caller);
+        reason
     }
 }

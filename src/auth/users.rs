@@ -7,7 +7,7 @@ use chrono::NaiveDateTime;
 use super::Auth;
 use super::audit::{self, Event};
 use super::hashing::Client;
-use super::permission::{Authority, Permission, may_change};
+use super::permission::{Authority, Permission};
 use crate::error::{KeyError, ManageError, Result, ServiceError};
 use crate::model::{
     Actor, Attribute, Caller, NewUser, ProfileChange, SecretText, User, UserChange, UserRef, UserSummary, name_digest,
@@ -72,6 +72,7 @@ impl Auth {
     }
 
     pub fn create_user(&self, actor: Actor<'_>, user: &NewUser, password: &str) -> Result<User, ManageError> {
+        self.require_lasting_key(actor)?;
         self.passwords.check_new(password, user.name.as_typed())?;
         let hash = self.hash(password, Client::of_actor(actor), &actor.context())?;
         let created = self.store.write(|tx| {
@@ -116,7 +117,7 @@ impl Auth {
         user_id: i32,
         change: impl Fn(&User) -> Result<UserChange, R>,
     ) -> Result<Result<User, R>, ManageError> {
-        may_change(actor, &UserRef::Id(user_id))?;
+        self.may_change(actor, &UserRef::Id(user_id))?;
         for _ in 0..MAX_CHANGE_RUNS {
             let before = self.user(&UserRef::Id(user_id))?;
             let change = match change(&before) {
@@ -151,6 +152,9 @@ impl Auth {
             if authority == Authority::OwnUser {
                 reject_admin_only_changes(before, change)?;
             }
+            if changes_name(before, change) || changes_rights(before, change) {
+                self.require_lasting_key(actor)?;
+            }
             apply(tx, before, change).map(Some)
         })
     }
@@ -164,7 +168,8 @@ impl Auth {
         password: &str,
         keys: KeysAfterChange,
     ) -> Result<(), ManageError> {
-        may_change(actor, user)?;
+        self.may_change(actor, user)?;
+        self.require_lasting_key(actor)?;
         let user = self.user(user)?;
         let _change = self.password_changes.begin(user.id)?;
         self.passwords.check_new(password, &user.name)?;
@@ -198,6 +203,7 @@ impl Auth {
         } else {
             Event::UserEnabled
         };
+        self.require_lasting_key(actor)?;
         self.administer_user(actor, event, user, |tx, user| {
             if is_disabled {
                 keep_an_admin(tx, user)?;
@@ -213,6 +219,7 @@ impl Auth {
         } else {
             Event::AdminRevoked
         };
+        self.require_lasting_key(actor)?;
         self.administer_user(actor, event, user, |tx, user| {
             if !is_admin {
                 keep_an_admin(tx, user)?;
@@ -300,17 +307,23 @@ fn apply(tx: &mut Transaction, user: &User, change: &UserChange) -> Result<User,
     tx.user(user.id)?.ok_or(ManageError::UnknownUser)
 }
 
+fn changes_name(user: &User, change: &UserChange) -> bool {
+    change.name.as_ref().is_some_and(|name| name.as_typed() != user.name)
+}
+
+fn changes_rights(user: &User, change: &UserChange) -> bool {
+    change.is_admin.is_some_and(|is_admin| is_admin != user.is_admin)
+}
+
 /// Fails if `change` alters an attribute that only administrators may change.
 fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<(), ManageError> {
     let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
     let profile = &change.profile;
-    let name_differs = change.name.as_ref().is_some_and(|name| name.as_typed() != user.name);
-    let admin_differs = change.is_admin.is_some_and(|is_admin| is_admin != user.is_admin);
     let sites_differ = differs(&profile.community_sites, &user.profile.community_sites);
     let tags_differ = differs(&profile.restricted_tags, &user.profile.restricted_tags);
     let changed = [
-        (name_differs, Attribute::Name),
-        (admin_differs, Attribute::Admin),
+        (changes_name(user, change), Attribute::Name),
+        (changes_rights(user, change), Attribute::Admin),
         (sites_differ, Attribute::CommunitySites),
         (tags_differ, Attribute::RestrictedTags),
     ];

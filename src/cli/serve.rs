@@ -34,7 +34,9 @@ const MAX_BACKLOG: i32 = 4096;
 /// Runs the server until the process receives SIGTERM or SIGINT.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
     check_web_ui(settings)?;
-    warn_about(settings);
+    for warning in settings.warnings() {
+        log::warn!("{warning}");
+    }
     if let Err(error) = raise_open_files_limit() {
         log::warn!("raising the limit on open files failed: {error}");
     }
@@ -80,16 +82,6 @@ fn raise_open_files_limit() -> io::Result<()> {
     let limits = getrlimit(Resource::Nofile);
     let current = limits.maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current, ..limits })?)
-}
-
-/// Warns about settings whose consequences may not be intended.
-fn warn_about(settings: &Settings) {
-    if !settings.core.login_throttle {
-        log::warn!("SHOKO_AUTH_LOGIN_THROTTLE is off: passwords can be guessed as fast as they can be checked");
-    }
-    if settings.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
-        log::warn!("SHOKO_AUTH_TRUSTED_PROXIES contains every address: any client can claim any address");
-    }
 }
 
 /// Checks that the configured web UI can be served.
@@ -203,6 +195,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
             cors_origins: CorsOrigins::None,
+            hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             v1_login: false,
             swagger_ui: true,

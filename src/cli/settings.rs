@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
+use url::Host;
 
 use super::CliError;
 use super::log::LogFormat;
@@ -112,6 +113,17 @@ pub struct Flags {
         value_parser = parse_network
     )]
     trusted_proxies: Vec<IpNet>,
+    /// Host names under which browsers may log in, separated by commas [default: any name; only `localhost` if the
+    /// server listens on a loopback address and neither a proxy nor a public URL is set]
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_HOSTS",
+        value_delimiter = ',',
+        value_name = "NAMES",
+        value_parser = parse_host
+    )]
+    hosts: Vec<Host>,
     /// URL of this server as clients know it, for responses that contain it [default: taken from the request]
     #[arg(long, global = true, env = "SHOKO_AUTH_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -247,6 +259,7 @@ impl Flags {
             listen: self.listen,
             base_path: self.base_path,
             cors_origins: self.cors_origins,
+            hosts: self.hosts,
             trusted_proxies: self.trusted_proxies,
             v1_login: self.v1_login,
             swagger_ui: self.swagger_ui,
@@ -341,6 +354,11 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());
     network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
+}
+
+/// Parses a host name or an address for clap.
+fn parse_host(text: &str) -> Result<Host, String> {
+    Host::parse(text.trim()).map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ use crate::web::body::LargeBodies;
 use crate::web::cors::cors;
 use crate::web::health;
 use crate::web::middleware::request_middleware;
+use crate::web::origin::OriginPolicy;
 use crate::web::problem::Problem;
 use crate::web::process::Process;
 use connections::Connections;
@@ -89,6 +90,7 @@ pub fn run(
         auth: Data::from(auth),
         process: process.clone(),
         proxies,
+        origins: Data::new(OriginPolicy::new(settings)),
         large_bodies: LargeBodies::default(),
         swagger: Data::new(Swagger::new(
             &settings.base_path,
@@ -222,6 +224,7 @@ struct Routes {
     auth: Data<Auth>,
     process: Data<Process>,
     proxies: Data<TrustedProxies>,
+    origins: Data<OriginPolicy>,
     large_bodies: LargeBodies,
     swagger: Data<Swagger>,
     swagger_ui: bool,
@@ -249,6 +252,7 @@ impl Routes {
             .app_data(self.auth.clone())
             .app_data(self.process.clone())
             .app_data(self.proxies.clone())
+            .app_data(self.origins.clone())
             .app_data(self.large_bodies.clone())
             .app_data(self.swagger.clone())
             .wrap(cors(&self.cors_origins))

@@ -1,10 +1,11 @@
 //! Queries on `users`.
 
 use chrono::NaiveDateTime;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::schema::users;
+use super::schema::{api_keys, users};
 use super::{DbConnection, Reader, Transaction};
 use crate::error::{Result, ServiceError};
 use crate::model::{Name, NewUser, Profile, ProfileChange, User, UserRef, UserSummary};
@@ -147,12 +148,18 @@ impl Reader {
         Ok(admins > 0)
     }
 
-    /// Returns whether another user is an administrator and is not disabled.
+    /// Returns whether another administrator can authenticate: one who is not disabled and has a password or a lasting
+    /// key.
     pub fn has_other_admin(&mut self, user_id: i32) -> Result<bool> {
+        let lasting_key = api_keys::table
+            .filter(api_keys::user_id.eq(users::id))
+            .filter(api_keys::epoch.eq(users::key_epoch))
+            .filter(api_keys::expires_at.is_null());
         let others: i64 = users::table
             .filter(users::is_admin.eq(true))
             .filter(users::is_disabled.eq(false))
             .filter(users::id.ne(user_id))
+            .filter(users::password.ne(NO_PASSWORD).or(exists(lasting_key)))
             .count()
             .get_result(self.connection())?;
         Ok(others > 0)

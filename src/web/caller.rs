@@ -130,13 +130,17 @@ impl<D: Dialect> FromRequest for Caller<D> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         async move {
-            let keys = D::presented_keys(&request)?;
+            let log_rejected_key = || auth(&request).log_rejected_key(&request_context(&request));
+            let keys = D::presented_keys(&request).inspect_err(|_| log_rejected_key())?;
             if keys.is_empty() {
                 return Err(KeyError::Required.into());
             }
             match find_caller(&request, &keys).await {
                 Ok(Some(caller)) => Ok(Self(caller, PhantomData)),
-                Ok(None) => Err(D::rejection(auth(&request), keys).await),
+                Ok(None) => {
+                    log_rejected_key();
+                    Err(D::rejection(auth(&request), keys).await)
+                }
                 Err(error) => Err(KeyError::from(error).into()),
             }
         }
@@ -166,13 +170,11 @@ impl<D: Dialect<Error: From<ManageError>>> FromRequest for Admin<D> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let caller = Caller::<D>::from_request(request, payload);
-        async {
+        let auth = auth(request).clone();
+        async move {
             let caller = caller.await?;
-            if caller.holder.is_admin {
-                Ok(Self(caller))
-            } else {
-                Err(ManageError::Forbidden.into())
-            }
+            auth.require_admin(&caller)?;
+            Ok(Self(caller))
         }
         .boxed_local()
     }

@@ -8,6 +8,7 @@ pub mod caller;
 pub mod cors;
 pub mod health;
 pub mod middleware;
+pub mod origin;
 pub mod path;
 pub mod problem;
 pub mod process;

@@ -169,7 +169,8 @@ fn only_the_lists_of_dialects_name_a_dialect() {
         "dialects/mod.rs",
         "openapi.rs",
         "server/mod.rs",
-        "settings.rs",
+        "settings/mod.rs",
+        "settings/warnings.rs",
         "cli/settings.rs",
     ];
     let folders = [("Zulip", "dialects/zulip/"), ("Zettelstore", "dialects/zettelstore/")];

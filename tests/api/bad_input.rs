@@ -15,7 +15,7 @@ use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
 const MAX_SILENCE: Duration = Duration::from_secs(20);
 
 /// Sends `bytes` on a new connection, closes the sending side, and returns everything that the server sends.
-fn exchange(app: &TestApp, bytes: &[u8]) -> String {
+pub fn exchange(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address()).unwrap();
     stream.set_read_timeout(Some(MAX_SILENCE)).unwrap();
     // The server may close the connection before it has read everything. That is not an error.

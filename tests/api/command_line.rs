@@ -168,6 +168,29 @@ fn the_last_administrator_cannot_be_removed(backend: Backend) {
 }
 
 #[apply(both_databases!)]
+fn an_administrator_who_cannot_log_in_does_not_count_as_one(backend: Backend) {
+    let app = TestApp::on(backend);
+    app.add_user("bob", "Bassoon-hill");
+    printed(&app.database.run(&["user", "grant-admin", "bob"], ""));
+    let demote = || app.database.run(&["user", "revoke-admin", ADMIN], "");
+    app.database
+        .execute("UPDATE users SET password = '!' WHERE name = 'bob'");
+    assert!(
+        error(&demote(), 1).contains("last administrator"),
+        "no password and no key"
+    );
+    app.database.execute(
+        "INSERT INTO api_keys (user_id, device, device_folded, hash, created_at, expires_at) SELECT id, 'd', 'd', name_folded, \
+         '2026-01-01 00:00:00', '2126-01-01 00:00:00' FROM users WHERE name = 'bob'"
+            .replace("name_folded,", if backend == Backend::Postgres { "convert_to(name_folded, 'UTF8')," } else { "name_folded," })
+            .as_str(),
+    );
+    assert!(error(&demote(), 1).contains("last administrator"), "an expiring key");
+    app.database.execute("UPDATE api_keys SET expires_at = NULL");
+    printed(&demote());
+}
+
+#[apply(both_databases!)]
 fn keys_are_revoked_by_user_by_device_and_by_id(backend: Backend) {
     let app = TestApp::on(backend);
     app.add_user("bob", "Bassoon-hill");

@@ -21,10 +21,31 @@ fn the_version_is_one_that_every_client_accepts(backend: Backend) {
         version["Server"],
         json!({"Version": "6.0.0", "ReleaseChannel": "Stable"})
     );
-    assert_eq!(version["ShokoAuth"]["Version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
         get(&app, "/api/version", None)[0],
         json!({"name": "server", "version": "6.0.0"})
+    );
+}
+
+#[apply(both_databases!)]
+fn strangers_learn_neither_the_version_of_this_program_nor_its_uptime(backend: Backend) {
+    let app = TestApp::on(backend);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for path in [
+        "/api/v3/Init/Version",
+        "/api/version",
+        "/api/v3/Init/Status",
+        "/health/ready",
+        "/health/live",
+    ] {
+        let response = get(&app, path, None).to_string();
+        assert!(!response.contains(env!("CARGO_PKG_VERSION")), "{path}: {response}");
+    }
+    assert_eq!(get(&app, "/api/init/status", None)["server_uptime"], "00:00:00");
+    assert!(get(&app, "/api/v3/Init/Status", None).get("Uptime").is_none());
+    assert_ne!(
+        get(&app, "/api/v3/Init/Status", Some(&app.admin_key()))["Uptime"],
+        "00:00:00"
     );
 }
 

@@ -26,8 +26,12 @@ mod dialect_cases;
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
+/// Keys that expire, and what they must not be used for.
+mod expiring_sessions;
 /// The shares of clients and users, and the limits of large requests.
 mod fairness;
+/// Logins that a foreign web page makes a browser send.
+mod foreign_pages;
 /// The health routes.
 mod health;
 /// Paths, methods, media types and sizes: rules for every route.

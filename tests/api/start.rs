@@ -98,6 +98,46 @@ fn two_nodes_share_users_and_keys(backend: Backend) {
     assert!(!one.accepts(&key));
 }
 
+/// Starts the program with these variables, and returns its warnings.
+fn warnings(backend: Backend, variables: &[(&str, &str)]) -> String {
+    let database = TestDatabase::create(backend);
+    let mut command = database.program(&["serve"]);
+    command.env("SHOKO_AUTH_PBKDF2_ROUNDS", "100000");
+    let mut server = ServerProcess::start({
+        command.envs(variables.iter().copied());
+        command
+    });
+    server.signal("TERM");
+    let (_, log) = server.wait_until_exit();
+    let warnings = log.lines().filter(|line| line.contains(" WARN "));
+    warnings.map(|line| format!("{line}\n")).collect()
+}
+
+#[apply(both_databases!)]
+fn risky_settings_cause_a_warning_at_every_start(backend: Backend) {
+    assert_eq!(warnings(backend, &[]), "");
+    for (name, value) in [
+        ("SHOKO_AUTH_LOGIN_THROTTLE", "off"),
+        ("SHOKO_AUTH_PBKDF2_ROUNDS", "99999"),
+        ("SHOKO_AUTH_PASSWORD_MIN_LENGTH", "7"),
+        ("SHOKO_AUTH_V1_LOGIN", "on"),
+        ("SHOKO_AUTH_ZULIP_DEV_LOGIN", "on"),
+        ("SHOKO_AUTH_TRUSTED_PROXIES", "0.0.0.0/0"),
+    ] {
+        let mut variables = vec![(name, value)];
+        if name == "SHOKO_AUTH_ZULIP_DEV_LOGIN" {
+            variables.push(("SHOKO_AUTH_DIALECTS", "zulip"));
+        }
+        let warnings = warnings(backend, &variables);
+        assert!(
+            warnings.lines().count() == 1 && warnings.contains(name),
+            "{name}: {warnings}"
+        );
+    }
+    let zulip = [("SHOKO_AUTH_LISTEN", "0.0.0.0:0"), ("SHOKO_AUTH_DIALECTS", "zulip")];
+    assert!(warnings(backend, &zulip).contains("SHOKO_AUTH_PUBLIC_URL"));
+}
+
 #[apply(both_databases!)]
 fn an_invalid_administrator_password_fails_the_start(backend: Backend) {
     let database = TestDatabase::create(backend);

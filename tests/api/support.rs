@@ -57,6 +57,7 @@ impl UseDatabase for TestDatabase {
             listen: ([127, 0, 0, 1], 0).into(),
             base_path: "/".parse().unwrap(),
             cors_origins: CorsOrigins::None,
+            hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             v1_login: false,
             swagger_ui: true,

@@ -5,6 +5,7 @@ use shoko_auth::settings::ZulipSettings;
 use test_support::process::run_with_input;
 use test_support::{Backend, apply, both_databases};
 
+use crate::bad_input::exchange;
 use crate::dialects::{AllDialects, basic, zulip_error};
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase, program};
 
@@ -154,6 +155,8 @@ fn zulips_server_settings_contain_the_url_of_the_server(backend: Backend) {
         "{}",
         strange.text()
     );
+    let rebound = app.get("/api/v1/server_settings").header("Host", "evil.example");
+    assert_eq!(rebound.send().json()["realm_url"], "http://localhost");
     let app = AllDialects::with(backend, |settings| settings.base_path = "/login".parse().unwrap());
     let response = app.get("/login/api/v1/server_settings").send();
     assert_eq!(response.json()["realm_uri"], format!("{}/login", app.url));
@@ -189,10 +192,24 @@ fn the_development_login_works_only_if_enabled_and_only_locally(backend: Backend
         "X-Real-IP",
         "X-Forwarded-Proto",
         "Via",
-        "Origin",
+        "CF-Connecting-IP",
+        "X-Client-IP",
     ] {
         zulip_error(&log_in(&app, &[(header, "for=192.0.2.1")]), 400, "BAD_REQUEST");
     }
+    zulip_error(&log_in(&app, &[("Origin", &app.url)]), 400, "BAD_REQUEST");
+    for (site, status) in [
+        ("none", 200),
+        ("same-origin", 200),
+        ("same-site", 400),
+        ("cross-site", 403),
+    ] {
+        assert_eq!(log_in(&app, &[("Sec-Fetch-Site", site)]).status, status, "{site}");
+    }
+    let old = "POST /api/v1/dev_fetch_api_key HTTP/1.0\r\nHost: 127.0.0.1\r\n\
+               Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 16\r\n\r\nusername=default";
+    let response = exchange(&app, old.as_bytes());
+    assert!(response.contains("Endpoint not available in production."), "{response}");
     zulip_error(&log_in(&app, &[("Host", "rebound.example.org")]), 400, "BAD_REQUEST");
     assert_eq!(log_in(&app, &[("Host", "localhost:1")]).status, 200);
     let unknown = app.post_form("/api/v1/dev_fetch_api_key", "username=nobody");

@@ -174,7 +174,10 @@ fn revoking_a_key_waits_for_a_running_change_with_it(backend: Backend) {
             })
         });
         is_checked.recv().unwrap();
-        nodes.two.revoke_key(&key.expose(), &RequestContext::default()).unwrap();
+        nodes
+            .two
+            .revoke_key(None, &key.expose(), &RequestContext::default())
+            .unwrap();
         assert!(about_to_commit.load(Ordering::SeqCst), "the revocation has waited");
         assert!(change.join().unwrap().unwrap());
     });
@@ -213,15 +216,15 @@ fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
         .unwrap();
     wait_until("the change feed is up", || nodes.one.feed_state() == FeedState::Up);
     for revoke in [
-        &(|key: &Key| nodes.one.revoke_key(&key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
+        &(|key: &Key| nodes.one.revoke_key(None, &key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
         &|key| {
-            nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
+            nodes.two.revoke_key(None, &key.expose(), &RequestContext::default())?;
             thread::sleep(MAX_REVOCATION_DELAY);
             Ok(())
         },
         &|key| {
-            nodes.two.revoke_key(&key.expose(), &RequestContext::default())?;
-            let again = nodes.one.revoke_key(&key.expose(), &RequestContext::default());
+            nodes.two.revoke_key(None, &key.expose(), &RequestContext::default())?;
+            let again = nodes.one.revoke_key(None, &key.expose(), &RequestContext::default());
             assert!(
                 matches!(again, Err(ManageError::UnknownKey)),
                 "the key must be revoked everywhere once it is unknown"

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, Responder};
 use super::problems::{bad_request, of_issue, of_password_change, of_revocation};
 use super::response::{Json, PlainText, no_store};
 use super::types::{ApikeyResult, CoreAuthUser, ListedToken};
-use super::{Caller, MaybeCaller, json};
+use super::{Caller, LoginContext, MaybeCaller, json};
 use crate::auth::{Auth, KeyFilter, KeysAfterChange};
 use crate::error::ManageError;
 use crate::model::{Name, NameError, RequestContext, RequestedExpiry, SecretText, UserRef};
@@ -23,10 +23,11 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
     request_body(content = CoreAuthUser, description = "The user, the password and the device.", example = json!(CoreAuthUser::example())),
     responses(
         (status = 200, description = "The device's key.", body = ApikeyResult, example = json!(ApikeyResult::example())),
-        (status = 401, response = Unauthorized), (status = 429, response = TooManyFailures)))]
-pub async fn log_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
+        (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
+        (status = 429, response = TooManyFailures)))]
+pub async fn log_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
     let login = json::object::<CoreAuthUser>(body).await?.check()?;
-    let issued = call(&auth, move |auth| auth.log_in(&login, &context)).await?;
+    let issued = call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await?;
     Ok(no_store(Json(ApikeyResult::from(&issued))))
 }
 
@@ -60,7 +61,7 @@ pub async fn revoke(
             .await
         }
         // The response does not reveal whether there was such a key.
-        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(&key, &context)).await {
+        (None, Some(key)) => match call(&auth, move |auth| auth.revoke_key(caller.0.as_ref(), &key, &context)).await {
             Err(ManageError::UnknownKey) => Ok(()),
             revoked => revoked,
         },

@@ -102,9 +102,9 @@ pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<May
     })
 }
 
-/// Get the version of Shoko that this server stands in for, and the version of this server.
+/// Get the version of Shoko that this server stands in for.
 #[utoipa::path(get, path = "/api/v3/Init/Version", tag = "Init",
-    responses((status = 200, description = "The versions.", body = Value, example = json!(versions()))), security(()))]
+    responses((status = 200, description = "The version.", body = Value, example = json!(versions()))), security(()))]
 pub async fn version() -> impl Responder {
     Json(versions())
 }
@@ -112,7 +112,6 @@ pub async fn version() -> impl Responder {
 fn versions() -> Value {
     json!({
         "Server": {"Version": SHOKO_VERSION, "ReleaseChannel": "Stable"},
-        "ShokoAuth": {"Version": env!("CARGO_PKG_VERSION")},
     })
 }
 
@@ -126,16 +125,17 @@ pub async fn in_use() -> impl Responder {
 /// Get the state of the server, in the form that Kodi's client expects.
 #[utoipa::path(get, path = "/api/init/status", tag = "Init",
     responses((status = 200, description = "The state.", body = Value,
-        example = json!(old_status(true, "00:01:00")))), security(()))]
-pub async fn status_v2(auth: Data<Auth>, process: Data<Process>) -> impl Responder {
-    Json(old_status(ping(&auth).await.is_ok(), &uptime(&process)))
+        example = json!(old_status(true)))), security(()))]
+pub async fn status_v2(auth: Data<Auth>) -> impl Responder {
+    Json(old_status(ping(&auth).await.is_ok()))
 }
 
-fn old_status(started: bool, uptime: &str) -> Value {
+fn old_status(started: bool) -> Value {
     json!({
         "startup_state": if started { "Complete!" } else { "Starting" },
         "server_started": started,
-        "server_uptime": uptime,
+        // This route needs no key, and the uptime would tell strangers how long ago the server was last updated.
+        "server_uptime": "00:00:00",
         "first_run": false,
         "startup_failed": false,
         "startup_failed_error_message": "",
@@ -156,7 +156,6 @@ fn old_versions() -> Value {
         {"name": "commons", "version": SHOKO_VERSION},
         {"name": "models", "version": SHOKO_VERSION},
         {"name": "MediaInfo", "version": null},
-        {"name": "shoko-auth", "version": env!("CARGO_PKG_VERSION")},
     ])
 }
 

@@ -27,6 +27,7 @@ use actix_web::{Error, HttpRequest};
 use utoipa::OpenApi;
 
 use crate::web::caller::{self, Dialect, Keys, standard_keys};
+use crate::web::origin;
 use crate::web::problem::Problem;
 use crate::web::routes::routes;
 
@@ -44,6 +45,7 @@ impl Dialect for Shoko {
 type Caller = caller::Caller<Shoko>;
 type Admin = caller::Admin<Shoko>;
 type MaybeCaller = caller::MaybeCaller<Shoko>;
+type LoginContext = origin::LoginContext<Problem>;
 
 /// Registers all routes except those of `v1` and `web_ui`.
 pub fn routes(config: &mut ServiceConfig) {

@@ -7,7 +7,7 @@ use super::auth::change_queried_password;
 use super::problems::{bad_request, of_issue, of_login, of_revocation};
 use super::response::{Json, no_store};
 use super::types::{AuthToken, GenerateTokenRequest, ListedToken, SignInRequest};
-use super::{Caller, MaybeCaller, json};
+use super::{Caller, LoginContext, MaybeCaller, json};
 use crate::auth::{Auth, KeyFilter};
 use crate::model::{RequestContext, UserRef};
 use crate::web::body::Body;
@@ -23,10 +23,11 @@ use crate::web::responses::{BadRequest, Forbidden, TooManyFailures, Unauthorized
     request_body(content = SignInRequest, description = "The user, the password, the device and the expiry.",
         example = json!(SignInRequest::example())),
     responses((status = 200, description = "The key.", body = AuthToken, example = json!(AuthToken::example())),
-        (status = 401, response = Unauthorized), (status = 429, response = TooManyFailures)))]
-pub async fn sign_in(auth: Data<Auth>, context: RequestContext, body: Body) -> Result<impl Responder, Problem> {
+        (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
+        (status = 429, response = TooManyFailures)))]
+pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
     let login = json::object::<SignInRequest>(body).await?.check()?;
-    let issued = call(&auth, move |auth| auth.log_in(&login, &context)).await;
+    let issued = call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await;
     Ok(no_store(Json(AuthToken::from(issued.map_err(of_login)?))))
 }
 
@@ -69,7 +70,7 @@ pub async fn invalidate(
     query: Query,
 ) -> Result<impl Responder, Problem> {
     match (query.one("token")?.map(str::to_owned), caller.0) {
-        (Some(token), _) => call(&auth, move |auth| auth.revoke_key(&token, &context))
+        (Some(token), caller) => call(&auth, move |auth| auth.revoke_key(caller.as_ref(), &token, &context))
             .await
             .map_err(|error| of_revocation(error, "Unable to invalidate token."))?,
         (None, Some(caller)) => call(&auth, move |auth| auth.revoke_own_key(&caller)).await?,

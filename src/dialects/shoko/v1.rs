@@ -7,15 +7,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::LoginContext;
 use super::response::Json;
 use crate::auth::Auth;
 use crate::error::LoginError;
-use crate::model::{Name, RequestContext, SecretText, UserSummary};
+use crate::model::{Name, SecretText, UserSummary};
 use crate::web::body::{Body, is_form};
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{NotFound, TooManyFailures};
+use crate::web::responses::{Forbidden, NotFound, TooManyFailures};
 use crate::web::routes::routes;
 
 routes! {
@@ -91,11 +92,11 @@ pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
     params(("name" = String, Path, description = "The user's name, with `+` for a blank.", example = "Default")),
     request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "The password is correct.", body = JMMUser, example = json!(JMMUser::example())),
-        (status = 204, description = "The password or the user name is wrong."),
+        (status = 204, description = "The password or the user name is wrong."), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)), security(()))]
 pub async fn log_in(
     auth: Data<Auth>,
-    context: RequestContext,
+    context: LoginContext,
     name: Path<String>,
     body: Body,
 ) -> Result<impl Responder, Problem> {
@@ -106,7 +107,11 @@ pub async fn log_in(
     let Ok(name) = Name::parse(&name.replace('+', " ")) else {
         return Ok(rejected());
     };
-    match call(&auth, move |auth| auth.check_login(&name, &password, &context)).await {
+    match call(&auth, move |auth| {
+        auth.check_login(&name, &password, &context.into_inner())
+    })
+    .await
+    {
         Ok(user) => Ok(Either::Left(Json(JMMUser::from(user)))),
         Err(LoginError::WrongCredentials | LoginError::Disabled) => Ok(rejected()),
         Err(other) => Err(other.into()),

@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, ResponseError};
 use crate::error::{Cause, KeyError, LoginError, RenewError, ServiceError, whole_seconds};
 use crate::web::body::BodyError;
 use crate::web::middleware::InternalCause;
+use crate::web::origin::OriginError;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
@@ -100,6 +101,12 @@ impl From<LoginError> for ZettelstoreError {
             LoginError::BadExpiry(_) | LoginError::TooManyKeys(_) => Self::new(StatusCode::BAD_REQUEST, text),
             LoginError::Service(error) => error.into(),
         }
+    }
+}
+
+impl From<OriginError> for ZettelstoreError {
+    fn from(error: OriginError) -> Self {
+        Self::new(StatusCode::FORBIDDEN, error.to_string())
     }
 }
 

@@ -16,12 +16,13 @@ use utoipa::OpenApi;
 
 use crate::auth::{Auth, LogIn};
 use crate::error::{KeyError, LoginError};
-use crate::model::{Name, RequestContext, RequestedExpiry};
+use crate::model::{Name, RequestedExpiry};
 use crate::secret::random;
 use crate::settings::{ZettelstoreAuth, ZettelstoreSettings};
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::{Caller, Dialect, Keys, MaybeCaller};
+use crate::web::origin::LoginContext;
 use crate::web::query::Query;
 use error::ZettelstoreError;
 use types::Token;
@@ -83,14 +84,14 @@ pub struct Document;
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
         (status = 400, description = "The form cannot be parsed."),
         (status = 401, description = "The user name or the password is missing or wrong."),
-        (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`)."),
+        (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`), or the request comes from a foreign web page."),
         (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many failed logins."),
         (status = 503, description = "The service is unavailable.")))]
 async fn log_in(
     auth: Data<Auth>,
     settings: Data<ZettelstoreSettings>,
-    context: RequestContext,
+    context: LoginContext<ZettelstoreError>,
     request: HttpRequest,
     body: Body,
 ) -> Result<impl Responder, ZettelstoreError> {
@@ -110,7 +111,7 @@ async fn log_in(
                 device: device(),
                 expiry: RequestedExpiry::Renewable(lifetime),
             };
-            call(&auth, move |auth| auth.log_in(&login, &context)).await
+            call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await
         }
         Err(_) => Err(LoginError::WrongCredentials),
     };

@@ -14,6 +14,7 @@ use crate::secret::key::Key;
 use crate::web::basic::Basic;
 use crate::web::call;
 use crate::web::caller::{Caller, Dialect, Keys};
+use crate::web::origin::check_origin;
 
 /// Zulip's wire protocol.
 pub struct Zulip;
@@ -22,8 +23,10 @@ impl Dialect for Zulip {
     type Error = ZulipError;
 
     fn presented_keys(request: &HttpRequest) -> Result<Keys, ZulipError> {
-        let (_, key) = credentials(request)?;
-        Ok(Keys::from_iter([key]))
+        match credentials(request)? {
+            Some((_, key)) => Ok(Keys::from_iter([key])),
+            None => Ok(Keys::new()),
+        }
     }
 
     /// If the key belongs to a disabled user, reports that the user is disabled, as Zulip does.
@@ -51,11 +54,15 @@ impl FromRequest for ZulipCaller {
     type Future = LocalBoxFuture<'static, Result<Self, ZulipError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        // Browsers remember HTTP Basic credentials and add them to the requests of foreign pages.
+        let checked = check_origin(request);
         let caller = Caller::<Zulip>::from_request(request, payload);
         let auth = Data::<Auth>::from_request(request, payload);
-        let name = credentials(request).map(|(name, _)| name);
+        let name = credentials(request);
         async move {
-            let (caller, name) = (caller.await?.into_inner(), name?);
+            checked?;
+            let caller = caller.await?.into_inner();
+            let (name, _) = name?.ok_or(KeyError::Required)?;
             let auth = auth.await.expect("the server registers the service for every route");
             let own_user = move |auth: &Auth| auth.own_user(&caller).map(|user| Self { caller, user });
             let found = call(&auth, own_user).await?;
@@ -70,12 +77,12 @@ impl FromRequest for ZulipCaller {
     }
 }
 
-/// Returns the normalized name and the key that a request presents.
-fn credentials(request: &HttpRequest) -> Result<(String, Key), ZulipError> {
+/// Returns the normalized name and the key that a request presents, or `None` if it presents nothing.
+fn credentials(request: &HttpRequest) -> Result<Option<(String, Key)>, ZulipError> {
     let malformed = || ZulipError::unauthorized("Invalid authorization header for basic auth");
     let text = match Basic::of(request.headers()) {
         Basic::Decoded(text) => text,
-        Basic::Missing => return Err(KeyError::Required.into()),
+        Basic::Missing => return Ok(None),
         Basic::Malformed => return Err(malformed()),
         Basic::OtherScheme => {
             return Err(ZulipError::bad_request(
@@ -91,5 +98,5 @@ fn credentials(request: &HttpRequest) -> Result<(String, Key), ZulipError> {
     if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(ZulipError::unauthorized("Malformed API key"));
     }
-    Ok((normalize(name), Key::parse(key).ok_or(KeyError::Invalid)?))
+    Ok(Some((normalize(name), Key::parse(key).ok_or(KeyError::Invalid)?)))
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Cause, IssueError, KeyError, LoginError, ManageError, ServiceError, whole_seconds};
 use crate::web::body::BodyError;
 use crate::web::middleware::InternalCause;
+use crate::web::origin::OriginError;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{msg}")]
@@ -163,6 +164,12 @@ impl From<LoginError> for ZulipError {
     }
 }
 
+impl From<OriginError> for ZulipError {
+    fn from(error: OriginError) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "CSRF_FAILED", error.to_string())
+    }
+}
+
 impl From<KeyError> for ZulipError {
     fn from(error: KeyError) -> Self {
         match error {
@@ -191,6 +198,7 @@ impl From<ManageError> for ZulipError {
             ManageError::Key(error) => error.into(),
             rejected @ (ManageError::Forbidden
             | ManageError::AdminOnly(_)
+            | ManageError::ExpiringKey
             | ManageError::UnknownUser
             | ManageError::UnknownKey
             | ManageError::NameTaken

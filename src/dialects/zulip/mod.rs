@@ -8,10 +8,10 @@ mod types;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::http::header::{FORWARDED, HOST, HeaderName, HeaderValue, ORIGIN, VIA};
+use actix_web::http::Version;
+use actix_web::http::header::{FORWARDED, HeaderName, HeaderValue, ORIGIN, VIA};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder};
-use url::{Host, Url};
 use utoipa::OpenApi;
 
 use crate::auth::{ACCOUNT_FAILURES, Auth, IssuedKey, LogIn};
@@ -20,6 +20,7 @@ use crate::model::{Name, RequestContext, RequestedExpiry, UserRef};
 use crate::settings::{PublicUrl, ZulipSettings};
 use crate::web::body::Body;
 use crate::web::call;
+use crate::web::origin::{LoginContext, OriginPolicy, base_url, is_loopback};
 use caller::ZulipCaller;
 use error::ZulipError;
 use types::{FetchedKey, NewKey, OwnUser, Parameters, ServerSettings, Success, email_of};
@@ -88,12 +89,13 @@ pub struct Document;
         (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
         (status = 400, description = "A parameter is missing."),
         (status = 401, description = "The user name or the password is wrong, or the user is disabled."),
+        (status = 403, description = "The request comes from a foreign web page."),
         (status = 413, description = "The form is too long."),
         (status = 429, description = "Too many failed logins."),
         (status = 503, description = "The service is unavailable.")))]
 async fn fetch_api_key(
     auth: Data<Auth>,
-    context: RequestContext,
+    context: LoginContext<ZulipError>,
     request: HttpRequest,
     body: Body,
 ) -> Result<impl Responder, ZulipError> {
@@ -106,6 +108,7 @@ async fn fetch_api_key(
         device: device(),
         expiry: RequestedExpiry::Never,
     };
+    let context = context.into_inner();
     let login_context = context.clone();
     let issued = call(&auth, move |auth| auth.log_in(&login, &login_context)).await;
     let limits = rate_limits(&auth, user, context, &issued).await;
@@ -128,12 +131,13 @@ async fn fetch_api_key(
         (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
         (status = 400, description = "A parameter is missing, or the route is not available here."),
         (status = 401, description = "There is no such user, or the user is disabled."),
+        (status = 403, description = "The request comes from a foreign web page."),
         (status = 413, description = "The form is too long."),
         (status = 503, description = "The service is unavailable.")))]
 async fn dev_fetch_api_key(
     auth: Data<Auth>,
     state: Data<ZulipState>,
-    context: RequestContext,
+    context: LoginContext<ZulipError>,
     request: HttpRequest,
     body: Body,
 ) -> Result<impl Responder, ZulipError> {
@@ -144,7 +148,7 @@ async fn dev_fetch_api_key(
     }
     let user = Name::parse(user).map_err(|_| LoginError::WrongCredentials)?;
     let issued = call(&auth, move |auth| {
-        auth.log_in_without_password(&user, &device(), &context)
+        auth.log_in_without_password(&user, &device(), &context.into_inner())
     });
     let key = fetched(&auth, issued.await?).await?;
     Ok(key.ignoring(parameters.except(&["username"])))
@@ -154,9 +158,10 @@ async fn dev_fetch_api_key(
 #[utoipa::path(get, path = "/api/v1/server_settings", operation_id = "serverSettings", tag = "Zulip", security(()),
     responses((status = 200, description = "The settings.", body = Success<ServerSettings>,
         content_type = "application/json")))]
-async fn server_settings(state: Data<ZulipState>, request: HttpRequest) -> impl Responder {
+async fn server_settings(state: Data<ZulipState>, policy: Data<OriginPolicy>, request: HttpRequest) -> impl Responder {
     let from_request = || {
-        let base = request_base_url(&request).map(String::from);
+        let base = base_url(request.headers()).filter(|_| policy.accepts_host(request.headers()));
+        let base = base.map(String::from);
         let base = base
             .as_deref()
             .map_or("http://localhost", |url| url.trim_end_matches('/'));
@@ -173,6 +178,7 @@ async fn server_settings(state: Data<ZulipState>, request: HttpRequest) -> impl 
         (status = 200, description = "The user.", body = Success<OwnUser>, content_type = "application/json"),
         (status = 400, description = "The scheme is not HTTP Basic."),
         (status = 401, description = "The key is missing or invalid."),
+        (status = 403, description = "The request comes from a foreign web page."),
         (status = 503, description = "The service is unavailable.")))]
 async fn own_user(caller: ZulipCaller) -> impl Responder {
     Success::of(OwnUser::from(caller.user))
@@ -185,6 +191,7 @@ async fn own_user(caller: ZulipCaller) -> impl Responder {
         (status = 200, description = "The new key.", body = Success<NewKey>, content_type = "application/json"),
         (status = 400, description = "The scheme is not HTTP Basic, or the presented key has an expiry."),
         (status = 401, description = "The key is missing or invalid."),
+        (status = 403, description = "The request comes from a foreign web page."),
         (status = 503, description = "The service is unavailable.")))]
 async fn regenerate(auth: Data<Auth>, caller: ZulipCaller) -> Result<impl Responder, ZulipError> {
     let issued = call(&auth, move |auth| auth.replace_key(&caller.caller, &device())).await?;
@@ -234,29 +241,21 @@ async fn rate_limits(
 }
 
 /// Returns whether the request comes straight from a program on this machine, not from a proxy or a page in a browser.
-/// `Host` must be `localhost` or a loopback address, because the name of a website may resolve to this machine.
+/// `Host` must be `localhost` or a loopback address, because the name of a website may resolve to this machine. A proxy
+/// that is not set up to say so sends such a `Host` too, but nginx then uses HTTP/1.0, which no other client uses.
 fn is_local_request(request: &HttpRequest) -> bool {
     let is_sent_by_proxies_or_browsers = |name: &HeaderName| {
         [FORWARDED, VIA, ORIGIN].contains(name)
-            || name.as_str() == "x-real-ip"
+            || name.as_str().ends_with("-ip")
             || name.as_str().starts_with("x-forwarded")
     };
-    let is_local = request_base_url(request).is_some_and(|url| match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    });
-    is_local && !request.headers().keys().any(is_sent_by_proxies_or_browsers)
-}
-
-/// Returns the URL of this server as the client knows it, from the `Host` header. The scheme is always http. A
-/// server behind a proxy that terminates TLS therefore needs `SHOKO_AUTH_PUBLIC_URL`.
-fn request_base_url(request: &HttpRequest) -> Option<Url> {
-    let host = request.headers().get(HOST)?.to_str().ok()?;
-    let url = Url::parse(&format!("http://{host}")).ok()?;
-    let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    Some(url).filter(|url| is_plain && url.username().is_empty() && url.password().is_none())
+    let headers = request.headers();
+    let is_local = base_url(headers).is_some_and(|url| url.host().as_ref().is_some_and(is_loopback));
+    let site = headers.get("sec-fetch-site");
+    is_local
+        && request.version() >= Version::HTTP_11
+        && site.is_none_or(|site| site == "none" || site == "same-origin")
+        && !headers.keys().any(is_sent_by_proxies_or_browsers)
 }
 
 fn device() -> Name {

@@ -1,6 +1,9 @@
 //! The settings as plain data. Only `cli` creates them, from flags and the environment.
 
-use std::fmt;
+mod database;
+mod origins;
+mod warnings;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,10 +11,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use ipnet::IpNet;
-use url::Url;
+use url::{Host, Url};
 
 use crate::clock::Clock;
 use crate::model::{Name, SecretText};
+pub use database::Database;
+pub use origins::CorsOrigins;
 
 /// The settings of `serve`.
 #[derive(Clone, Debug)]
@@ -19,6 +24,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub base_path: BasePath,
     pub cors_origins: CorsOrigins,
+    /// The host names under which browsers may log in, besides those of loopback and `public_url`. If empty, they may log
+    /// in under any name, unless only this machine can reach the server.
+    pub hosts: Vec<Host>,
     /// The proxies whose headers about the client's address are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether Shoko Desktop can log in. Its login shows the names of all users to every client.
@@ -176,71 +184,6 @@ pub struct FirstAdmin {
     pub password: Option<SecretText>,
 }
 
-/// The database, selected by the scheme of its URL.
-#[derive(Clone)]
-pub enum Database {
-    /// A libpq URL, which may contain a password.
-    Postgres(String),
-    Sqlite(PathBuf),
-}
-
-impl FromStr for Database {
-    type Err = &'static str;
-
-    /// Parses the URL of a database. The URL may contain a password, so no error contains the URL. For the same reason,
-    /// rejects URLs that libpq would partly quote in its own errors.
-    fn from_str(url: &str) -> Result<Self, Self::Err> {
-        match url.strip_prefix("sqlite://") {
-            Some("" | ":memory:") => return Err("sqlite:// needs the path of a file"),
-            Some(path) => return Ok(Self::Sqlite(PathBuf::from(path))),
-            None if url.starts_with("postgres://") || url.starts_with("postgresql://") => {}
-            None => return Err("it must begin with postgres:// or sqlite://"),
-        }
-        let parsed = Url::parse(url)
-            .ok()
-            .filter(|parsed| !parsed.path().contains('@') && is_percent_encoded(url));
-        match parsed {
-            Some(_) => Ok(Self::Postgres(url.to_owned())),
-            None => Err("it cannot be parsed; percent-encode special characters in user and password"),
-        }
-    }
-}
-
-/// Returns whether every percent sign begins an encoded byte other than zero.
-fn is_percent_encoded(text: &str) -> bool {
-    text.split('%').skip(1).all(|part| {
-        let digits = part.get(..2).unwrap_or_default();
-        u8::from_str_radix(digits, 16).is_ok_and(|byte| byte != 0) && !digits.starts_with('+')
-    })
-}
-
-/// Shows the URL without user name, password and query, because logs must not contain them.
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
-            Self::Postgres(url) => {
-                let Ok(url) = Url::parse(url) else {
-                    return f.write_str("postgres://");
-                };
-                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                write!(
-                    f,
-                    "postgres://{}{port}{}",
-                    url.host_str().unwrap_or_default(),
-                    url.path()
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 /// The path below which everything is served: empty, or `/some/path` without a trailing slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath(String);
@@ -268,92 +211,14 @@ impl FromStr for BasePath {
     }
 }
 
-/// The origins of other web pages that may call this server from a browser.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CorsOrigins {
-    #[default]
-    None,
-    Any,
-    /// Scheme, host and port as browsers send them.
-    Listed(Vec<String>),
-}
-
-impl FromStr for CorsOrigins {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let origins: Vec<&str> = text
-            .split(',')
-            .map(str::trim)
-            .filter(|origin| !origin.is_empty())
-            .collect();
-        match origins[..] {
-            [] => return Ok(Self::None),
-            ["*"] => return Ok(Self::Any),
-            _ => {}
-        }
-        let parse = |origin: &&str| {
-            let origin = Url::parse(origin).ok().map(|url| url.origin());
-            origin
-                .filter(url::Origin::is_tuple)
-                .map(|origin| origin.ascii_serialization())
-        };
-        let listed: Option<Vec<String>> = origins.iter().map(parse).collect();
-        listed
-            .map(Self::Listed)
-            .ok_or("expected `*` or origins such as https://example.org, separated by commas")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_database_url_is_shown_without_its_password() {
-        let url: Database = "postgres://me:p%40ss@db.example:5433/auth?password=a@b"
-            .parse()
-            .unwrap();
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "postgres://db.example:5433/auth postgres://db.example:5433/auth"
-        );
-        let socket: Database = "postgres://me@%2Frun%2Fpg/auth".parse().unwrap();
-        assert_eq!(socket.to_string(), "postgres://%2Frun%2Fpg/auth");
-    }
-
-    #[test]
-    fn a_url_that_libpq_may_quote_in_an_error_is_rejected() {
-        for url in [
-            "postgress://me:secret@host/db",
-            "host=db password=secret",
-            "postgres://me:p%ssecret@host/db",
-            "postgres://me:12/secret@host/db",
-            "postgres://me:p?secret@host/db",
-            "postgres://me:%00secret@host/db",
-        ] {
-            assert!(!url.parse::<Database>().unwrap_err().contains("secret"), "{url}");
-        }
-    }
 
     #[test]
     fn a_base_path_has_a_leading_slash_and_no_trailing_one() {
         assert_eq!("/".parse(), Ok(BasePath::default()));
         assert_eq!("a/b/".parse(), Ok(BasePath("/a/b".to_owned())));
         assert!("/a b".parse::<BasePath>().is_err());
-    }
-
-    #[test]
-    fn origins_are_any_or_a_list_as_browsers_send_them() {
-        assert_eq!("".parse(), Ok(CorsOrigins::None));
-        assert_eq!(" * ".parse(), Ok(CorsOrigins::Any));
-        let listed = vec!["https://example.org".to_owned(), "http://localhost:5173".to_owned()];
-        assert_eq!(
-            "https://Example.org/, http://localhost:5173".parse(),
-            Ok(CorsOrigins::Listed(listed))
-        );
-        for text in ["example.org", "https://a,*", "file:///x", "null"] {
-            assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
-        }
     }
 }

@@ -1,0 +1,80 @@
+//! The origins of web pages that may call the server from a browser.
+
+use std::str::FromStr;
+
+use url::Url;
+
+/// The origins of other web pages that may call this server from a browser.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CorsOrigins {
+    #[default]
+    None,
+    Any,
+    /// Scheme, host and port as browsers send them.
+    Listed(Vec<String>),
+}
+
+impl FromStr for CorsOrigins {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let origins: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        match origins[..] {
+            [] => return Ok(Self::None),
+            ["*"] => return Ok(Self::Any),
+            _ => {}
+        }
+        let listed: Option<Vec<String>> = origins.iter().map(|origin| parse_origin(origin)).collect();
+        listed
+            .map(Self::Listed)
+            .ok_or("expected `*` or origins such as https://example.org, separated by commas")
+    }
+}
+
+/// Returns an origin as browsers send it, or `None` if `text` is not one.
+fn parse_origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let origin = url.origin();
+    if origin.is_tuple() {
+        return Some(origin.ascii_serialization());
+    }
+    // Apps have schemes of their own, such as `capacitor`. The standard gives their pages no origin, but browser engines
+    // send one of this form.
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let is_plain = ["", "/"].contains(&url.path()) && url.query().is_none() && url.fragment().is_none();
+    let is_app = url.scheme() != "file" && url.username().is_empty();
+    (is_plain && is_app).then(|| format!("{}://{host}{port}", url.scheme()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_any_or_a_list_as_browsers_send_them() {
+        assert_eq!("".parse(), Ok(CorsOrigins::None));
+        assert_eq!(" * ".parse(), Ok(CorsOrigins::Any));
+        let listed = vec!["https://example.org".to_owned(), "http://localhost:5173".to_owned()];
+        assert_eq!(
+            "https://Example.org/, http://localhost:5173".parse(),
+            Ok(CorsOrigins::Listed(listed))
+        );
+        let app = vec!["capacitor://localhost".to_owned()];
+        assert_eq!("capacitor://localhost".parse(), Ok(CorsOrigins::Listed(app)));
+        for text in [
+            "example.org",
+            "https://a,*",
+            "file:///x",
+            "null",
+            "data:text/html,x",
+            "app://a/b",
+        ] {
+            assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Warnings about settings whose consequences may not be intended.
+
+use super::Settings;
+
+/// Fewer rounds than this cause a warning.
+const SAFE_ROUNDS: u32 = 100_000;
+/// A smaller minimum length of passwords than this causes a warning, in characters (NIST SP 800-63B-4, section 3.1.1.2).
+const SAFE_PASSWORD_LENGTH: usize = 8;
+
+impl Settings {
+    /// Returns warnings to log at every start.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let core = &self.core;
+        let zulip = self.dialects.zulip;
+        let is_local = self.listen.ip().to_canonical().is_loopback();
+        let trusts_everyone = self.trusted_proxies.iter().any(|network| network.prefix_len() == 0);
+        let (rounds, length) = (core.pbkdf2_rounds, core.password_min_length);
+        let possible = [
+            (
+                !core.login_throttle,
+                "SHOKO_AUTH_LOGIN_THROTTLE is off: passwords can be guessed as fast as they can be checked".to_owned(),
+            ),
+            (
+                rounds < SAFE_ROUNDS,
+                format!(
+                    "SHOKO_AUTH_PBKDF2_ROUNDS is {rounds}: with a copy of the database, passwords can be guessed \
+                     quickly. Use at least {SAFE_ROUNDS}"
+                ),
+            ),
+            (
+                length < SAFE_PASSWORD_LENGTH,
+                format!(
+                    "SHOKO_AUTH_PASSWORD_MIN_LENGTH is {length}: passwords of fewer than {SAFE_PASSWORD_LENGTH} \
+                     characters are easy to guess"
+                ),
+            ),
+            (
+                self.v1_login,
+                "SHOKO_AUTH_V1_LOGIN is on: every client can read the names of all users".to_owned(),
+            ),
+            (
+                zulip.is_some_and(|zulip| zulip.dev_login),
+                "SHOKO_AUTH_ZULIP_DEV_LOGIN is on: every program on this machine can get any user's key without a \
+                 password. Switch it off before a proxy on this machine passes on other clients' requests"
+                    .to_owned(),
+            ),
+            (
+                zulip.is_some() && self.public_url.is_none() && !is_local,
+                "SHOKO_AUTH_PUBLIC_URL is not set: as the URL of this server, Zulip's clients receive the host name of \
+                 their own request"
+                    .to_owned(),
+            ),
+            (
+                trusts_everyone,
+                "SHOKO_AUTH_TRUSTED_PROXIES contains every address: any client can claim any address".to_owned(),
+            ),
+        ];
+        possible
+            .into_iter()
+            .filter(|(applies, _)| *applies)
+            .map(|(_, text)| text)
+            .collect()
+    }
+}
