@@ -5,7 +5,7 @@ use test_support::{Backend, Client, Response, TestDatabase, apply, both_database
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase};
 
 /// Logs the user in with a key that expires.
-fn expiring_key(app: &Client, user: &str, password: &str) -> String {
+pub fn expiring_key(app: &Client, user: &str, password: &str) -> String {
     let expires = chrono::Utc::now() + chrono::TimeDelta::minutes(2);
     let body = json!({"User": user, "Password": password, "Device": "d", "Expires": expires.to_rfc3339()});
     let response = app.post("/api/v3/Auth/SignIn").json(&body).send();

@@ -64,6 +64,8 @@ mod real_clients;
 mod recorded;
 /// Revoking a key.
 mod revoke;
+/// Which callers each route admits.
+mod rights;
 /// Stopping the server, slow clients, and the limit of open files.
 mod shutdown;
 /// The first start, several nodes, and the health check command.

@@ -1,0 +1,148 @@
+//! Walks the table "Who may call what" in `docs/security.md`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+use test_support::{Backend, Client, Request, apply, both_databases};
+
+use crate::dialects::{AllDialects, basic};
+use crate::expiring_sessions::expiring_key;
+use crate::support::{ADMIN, ADMIN_PASSWORD};
+
+const USER: &str = "bob";
+const USER_PASSWORD: &str = "Bassoon-hill";
+
+/// A row: the route, and for each column what the table says.
+struct Row {
+    route: String,
+    cells: Vec<String>,
+}
+
+fn table() -> Vec<Row> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md")).unwrap();
+    let (_, section) = text.split_once("## Who may call what").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("another section");
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| {
+        let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+        Row {
+            route: cells.next().unwrap().trim_matches('`').to_owned(),
+            cells: cells.collect(),
+        }
+    })
+    .collect()
+}
+
+/// A caller: user name, password and key. The password is the same after a change.
+struct Caller {
+    name: &'static str,
+    password: &'static str,
+    key: Option<String>,
+}
+
+impl Caller {
+    /// Returns a new caller for a column of the table, with a key that no earlier request has revoked.
+    fn of_column(app: &Client, column: usize) -> Self {
+        let (name, password) = match column {
+            0..=2 => (USER, USER_PASSWORD),
+            _ => (ADMIN, ADMIN_PASSWORD),
+        };
+        let key = match column {
+            0 => None,
+            1 | 3 => Some(expiring_key(app, name, password)),
+            _ => Some(app.key(name, password, "d")),
+        };
+        Self { name, password, key }
+    }
+}
+
+fn request(app: &AllDialects, route: &str, caller: &Caller) -> Request {
+    let (method, path) = route.split_once(' ').unwrap();
+    let path = path.replace("{userID}", "3").replace("{name}", USER);
+    let path = if route == "POST /x" {
+        "/x?cmd=authenticated"
+    } else {
+        &path
+    };
+    let request = app.request(method, path);
+    let key = caller.key.as_deref();
+    let with_key = |request: Request| key.iter().fold(request, |request, key| request.header("apikey", key));
+    let with_bearer = |request: Request| {
+        let bearer = |key: &&str| format!("Bearer {key}");
+        key.iter()
+            .fold(request, |request, key| request.header("Authorization", &bearer(key)))
+    };
+    let with_basic = |request: Request| match key {
+        Some(key) => basic(request, caller.name, &key.replace('-', "")),
+        None => request,
+    };
+    let password = caller.password;
+    let json = |body: Value| with_key(app.request(method, path)).json(&body);
+    match route {
+        "POST /api/auth" => json(json!({"user": USER, "pass": "wrong", "device": "d"})),
+        "POST /api/v3/Auth/SignIn" => json(json!({"User": USER, "Password": "wrong", "Device": "d"})),
+        "POST /v1/User/{name}" => with_key(request).form("password="),
+        "POST /api/v1/fetch_api_key" | "POST /a" => with_key(request).form("username=bob&password=wrong"),
+        "POST /api/v1/dev_fetch_api_key" => with_key(request).form("username=bob"),
+        "POST /api/auth/apikey" => json(json!("phone")),
+        "POST /api/v3/Auth/GenerateToken" => json(json!({"Device": "phone"})),
+        "POST /api/auth/ChangePassword" | "POST /api/v3/Auth/ChangePassword" => json(json!(password)),
+        "POST /api/v3/User/Current/ChangePassword" => json(json!({"Password": password})),
+        "POST /api/v3/User/{userID}/ChangePassword" => json(json!({"Password": "Clarinet-bay"})),
+        "POST /api/v3/User" => json(json!({"Username": "new", "Password": "Clarinet-bay"})),
+        "PUT /api/v3/User/Current" | "PUT /api/v3/User/{userID}" => json(json!({"CommunitySites": []})),
+        "PATCH /api/v3/User/Current" | "PATCH /api/v3/User/{userID}" => json(json!([])),
+        "PATCH /api/v3/Settings" => json(json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),
+        "DELETE /api/auth" | "DELETE /api/v3/Auth/InvalidateToken" => {
+            let parameter = if path == "/api/auth" { "apikey" } else { "token" };
+            let revoked = app.key(caller.name, caller.password, "lost");
+            with_key(app.delete(&format!("{path}?{parameter}={revoked}")))
+        }
+        "GET /api/v1/users/me" | "POST /api/v1/users/me/api_key/regenerate" => with_basic(request),
+        "PUT /a" | "POST /x" => with_bearer(request),
+        _ => with_key(request),
+    }
+}
+
+#[apply(both_databases!)]
+fn each_route_admits_the_callers_that_the_table_lists(backend: Backend) {
+    let app = AllDialects::with(backend, |settings| settings.v1_login = true);
+    app.add_user(USER, USER_PASSWORD);
+    app.add_user("target", "Bassoon-hill");
+    for Row { route, cells } in table() {
+        assert_eq!(cells.len(), 5, "{route}");
+        for (column, cell) in cells.iter().enumerate() {
+            let caller = Caller::of_column(&app, column);
+            let response = request(&app, &route, &caller).send();
+            let status = response.status;
+            let as_listed = match cell.as_str() {
+                // A wrong password is 401, or 204 on the v1 route.
+                "password" => status == 401 || status == 204,
+                "yes" => status < 300 || (status == 404 && column == 4 && route == "DELETE /api/v3/User/{userID}"),
+                number => number == status.to_string(),
+            };
+            assert!(as_listed, "{route}, column {column}: {status} {}", response.text());
+        }
+    }
+}
+
+#[apply(both_databases!)]
+fn the_table_lists_each_documented_route(backend: Backend) {
+    let app = AllDialects::with(backend, |settings| settings.v1_login = true);
+    let listed: BTreeSet<String> = table().into_iter().map(|row| row.route).collect();
+    let mut documented = BTreeSet::new();
+    for path in [
+        "/swagger/v3/swagger.json",
+        "/swagger/zulip/swagger.json",
+        "/swagger/zettelstore/swagger.json",
+    ] {
+        let document = app.get(path).send().json();
+        for (path, operations) in document["paths"].as_object().expect(path) {
+            for method in operations.as_object().unwrap().keys() {
+                documented.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    assert_eq!(listed, documented);
+}
