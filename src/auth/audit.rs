@@ -141,7 +141,7 @@ impl AuditLog {
         let key = EventKey {
             event,
             user: name_digest(user),
-            network: address.map(Network::of),
+            network: address.map(Network::of).filter(|_| event.is_caused_by_strangers()),
         };
         let line = || Line::new(event, user, device, source);
         if let Some(line) = self.repeats.count(key, self.clock.now(), line) {

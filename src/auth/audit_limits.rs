@@ -1,7 +1,8 @@
 //! Bounds the audit lines of events that clients can repeat as often as they like.
 //!
-//! For each user and client network, the first events of a kind get lines of their own. After that, one line a minute
-//! reports the number of further events, until a minute passes without any.
+//! The first events of a kind get lines of their own: for each user, or for each typed name and client network if the
+//! event does not prove who the user is. After that, one line a minute reports the number of further events, until a
+//! minute passes without any.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +13,10 @@ use super::audit::{Event, Line};
 use crate::model::{NameDigest, Network};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// The maximum number of combinations of event, user and network that are counted separately. Their counts take a few
-/// hundred kilobytes of memory, and their summaries at most as much of the log each minute. All further combinations
-/// share one count for each kind of event.
-const MAX_ENTRIES: usize = 256;
+/// The maximum number of users, or of typed names and networks, that are counted separately for each kind of event. All
+/// others share one count. Each kind of event has this room for itself, so that strangers who cause many rejections do
+/// not take the lines of other events.
+const MAX_ENTRIES: usize = 64;
 /// The number of lines a minute for issued and revoked keys and for successful logins. No honest client of one user
 /// needs more. The limit is high because each line names a device, which a summary does not.
 const MAX_LINES: u64 = 60;
@@ -25,7 +26,7 @@ const MAX_LINES: u64 = 60;
 pub(super) struct EventKey {
     pub event: Event,
     pub user: NameDigest,
-    /// `None` for the command line.
+    /// `None` for an event that proves who the user is, and for the command line.
     pub network: Option<Network>,
 }
 
@@ -35,7 +36,7 @@ pub(super) struct Repeats(Mutex<Counts>);
 
 #[derive(Default)]
 struct Counts {
-    of_one: HashMap<EventKey, Count>,
+    of_one: HashMap<Event, HashMap<EventKey, Count>>,
     of_several: HashMap<Event, Count>,
 }
 
@@ -59,6 +60,11 @@ impl Event {
             _ => MAX_LINES,
         }
     }
+
+    /// Returns whether strangers can cause the event with any user name.
+    pub(super) fn is_caused_by_strangers(self) -> bool {
+        matches!(self, Self::LoginFailed | Self::LoginThrottled | Self::KeyRejected)
+    }
 }
 
 impl Repeats {
@@ -71,8 +77,9 @@ impl Repeats {
     /// repeats in the last minute.
     pub fn count(&self, key: EventKey, now: NaiveDateTime, line: impl Fn() -> Line) -> Option<Line> {
         let Counts { of_one, of_several } = &mut *self.lock();
-        if of_one.len() < MAX_ENTRIES || of_one.contains_key(&key) {
-            let count = of_one.entry(key).or_insert_with(|| Count::new(now, 0, line()));
+        let of_event = of_one.entry(key.event).or_default();
+        if of_event.len() < MAX_ENTRIES || of_event.contains_key(&key) {
+            let count = of_event.entry(key).or_insert_with(|| Count::new(now, 0, line()));
             return count.add(now, key.event.max_lines(), line);
         }
         let first = || Line::of_several(key.event);
@@ -103,7 +110,9 @@ impl Repeats {
             is_repeated
         };
         let Counts { of_one, of_several } = &mut *self.lock();
-        of_one.retain(|_, count| keep(count));
+        for of_event in of_one.values_mut() {
+            of_event.retain(|_, count| keep(count));
+        }
         of_several.retain(|_, count| keep(count));
         lines
     }
@@ -191,6 +200,16 @@ mod tests {
         let logged = (0..MAX_ENTRIES + 100).filter_map(reject).count();
         assert_eq!(logged, MAX_ENTRIES);
         assert_eq!(repeats.take_all(), [throttled().with_count(100)]);
+    }
+
+    #[test]
+    fn many_rejections_leave_the_lines_of_other_events_alone() {
+        let (repeats, now) = (Repeats::default(), Clock::system().now());
+        for number in 0..10 * MAX_ENTRIES {
+            repeats.count(key(Event::LoginThrottled, &number.to_string()), now, throttled);
+        }
+        let line = || Line::of_several(Event::LoginOk);
+        assert_eq!(repeats.count(key(Event::LoginOk, "bob"), now, line), Some(line()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Limits concurrent password changes: only one request at a time can change a user's password. Otherwise a user could
-//! occupy the hashing pool by changing their password again and again on many connections.
+//! Limits concurrent password changes: each user can make only one at a time. Otherwise a user could occupy the hashing
+//! pool by changing their password again and again on many connections. Other actors are not affected, so an
+//! administrator can set the password of a user whose key has been stolen.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,15 +11,15 @@ use crate::error::{Result, ServiceError};
 /// How long a client should wait before it retries a change that was rejected because of another one.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The users whose passwords are being changed by this process.
+/// The users who are changing a password in this process, their own or another user's.
 #[derive(Default)]
 pub(super) struct PasswordChanges {
     user_ids: Mutex<HashSet<i32>>,
 }
 
 impl PasswordChanges {
-    /// Begins a change, which ends when the returned value is dropped. Fails with [`ServiceError::Busy`] if the user's
-    /// password is already being changed.
+    /// Begins a change by a user, which ends when the returned value is dropped. Fails with [`ServiceError::Busy`] if the
+    /// user is already changing a password.
     pub fn begin(&self, user_id: i32) -> Result<PasswordChange<'_>> {
         if self.user_ids().insert(user_id) {
             Ok(PasswordChange { changes: self, user_id })

@@ -171,7 +171,10 @@ impl Auth {
         self.may_change(actor, user)?;
         self.require_lasting_key(actor)?;
         let user = self.user(user)?;
-        let _change = self.password_changes.begin(user.id)?;
+        let _change = match actor {
+            Actor::Operator => None,
+            Actor::Caller(caller) => Some(self.password_changes.begin(caller.holder.user_id)?),
+        };
         self.passwords.check_new(password, &user.name)?;
         let hash = self.hash(password, Client::of_actor(actor), &actor.context())?;
         self.store.write(|tx| {

@@ -38,9 +38,10 @@ use crate::gateway;
 use crate::openapi::{self, Swagger};
 use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
 use crate::web::address::{ClientDisconnected, TrustedProxies};
-use crate::web::body::LargeBodies;
 use crate::web::cors::cors;
 use crate::web::health;
+use crate::web::large_bodies::LargeBodies;
+use crate::web::large_responses::LargeResponses;
 use crate::web::middleware::request_middleware;
 use crate::web::origin::OriginPolicy;
 use crate::web::problem::Problem;
@@ -92,6 +93,7 @@ pub fn run(
         proxies,
         origins: Data::new(OriginPolicy::new(settings)),
         large_bodies: LargeBodies::default(),
+        large_responses: LargeResponses::default(),
         swagger: Data::new(Swagger::new(
             &settings.base_path,
             &settings.dialects,
@@ -226,6 +228,7 @@ struct Routes {
     proxies: Data<TrustedProxies>,
     origins: Data<OriginPolicy>,
     large_bodies: LargeBodies,
+    large_responses: LargeResponses,
     swagger: Data<Swagger>,
     swagger_ui: bool,
     cors_origins: CorsOrigins,
@@ -254,6 +257,7 @@ impl Routes {
             .app_data(self.proxies.clone())
             .app_data(self.origins.clone())
             .app_data(self.large_bodies.clone())
+            .app_data(self.large_responses.clone())
             .app_data(self.swagger.clone())
             .wrap(cors(&self.cors_origins))
             .wrap(from_fn(request_middleware))

@@ -2,19 +2,16 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::mime::{self, Mime};
-use actix_web::rt::time::timeout;
 use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
-use tokio::sync::Semaphore;
 
+use super::large_bodies::LargeBodies;
 use super::problem::Problem;
 use super::progress::Progress;
 use crate::error::{Result, ServiceError};
@@ -23,38 +20,6 @@ use crate::error::{Result, ServiceError};
 pub const MAX_BYTES: usize = 16 * 1024;
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
-/// The maximum number of requests with a large body that are in progress at the same time.
-const MAX_LARGE_BODIES: usize = 4;
-/// How long a request with a large body waits for others to finish.
-const LARGE_BODY_WAIT: Duration = Duration::from_secs(2);
-
-/// Limits how many requests with a large body are in progress, because each can take several megabytes of memory.
-#[derive(Clone)]
-pub struct LargeBodies(Arc<Semaphore>);
-
-impl Default for LargeBodies {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_LARGE_BODIES)))
-    }
-}
-
-impl LargeBodies {
-    /// Waits until the request may read a large body. The permit lasts until the request is done. Fails with
-    /// [`ServiceError::Busy`] if the wait is too long.
-    async fn admit(request: &HttpRequest) -> Result<()> {
-        let Some(Self(semaphore)) = request.app_data().cloned() else {
-            return Err(ServiceError::internal("the server has no limit for large bodies"));
-        };
-        let permit = timeout(LARGE_BODY_WAIT, semaphore.acquire_owned()).await;
-        let retry_after = LARGE_BODY_WAIT;
-        // The semaphore is never closed, so the only error is the timeout.
-        let permit = permit.ok().and_then(std::result::Result::ok);
-        request
-            .extensions_mut()
-            .insert(permit.ok_or(ServiceError::Busy { retry_after })?);
-        Ok(())
-    }
-}
 
 /// A body that has not been read yet. This allows rejecting a caller without permission before reading anything.
 pub struct Body {
@@ -77,12 +42,15 @@ impl FromRequest for Body {
 }
 
 impl Body {
-    /// Raises the limit to 2 MiB. If the body may be larger than [`MAX_BYTES`], first waits until fewer than four such
-    /// requests are in progress. Call it only after the caller has been authenticated.
-    pub async fn large(self) -> Result<Self> {
-        if self.content_length().is_none_or(|length| length > MAX_BYTES) {
-            LargeBodies::admit(&self.request).await?;
-        }
+    /// Raises the limit to 2 MiB, after waiting until only a few such requests are in progress. Call it only after the
+    /// caller has been authenticated, with their user id. Fails with [`ServiceError::Busy`] if the wait is too long.
+    pub async fn large(self, user_id: i32) -> Result<Self> {
+        let Some(bodies) = self.request.app_data::<LargeBodies>().cloned() else {
+            return Err(ServiceError::internal("the server has no limit for large bodies"));
+        };
+        let permit = bodies.admit(user_id).await?;
+        // The request lasts until it is done.
+        self.request.extensions_mut().insert(permit);
         Ok(Self {
             limit: MAX_LARGE_BYTES,
             ..self

@@ -158,6 +158,14 @@ impl<D> Admin<D> {
     }
 }
 
+impl<D> Deref for Admin<D> {
+    type Target = model::Caller;
+
+    fn deref(&self) -> &model::Caller {
+        &self.0
+    }
+}
+
 impl<'a, D> From<&'a Admin<D>> for Actor<'a> {
     fn from(admin: &'a Admin<D>) -> Self {
         (&admin.0).into()

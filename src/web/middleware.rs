@@ -1,10 +1,10 @@
 //! The middleware around every request: path normalization, problem bodies, slices of large bodies, the request log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_cors::CorsError;
 use actix_web::Error;
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{ConnectionType, Method, StatusCode};
@@ -12,17 +12,22 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use log::Level;
 
+use super::address::request_context;
+use super::large_responses::{LargeResponses, Part};
 use super::path::normalize_path;
 use super::problem::Problem;
 use super::process::Process;
 use super::progress::Progress;
-use super::response_body::{in_slices, is_large};
+use super::response_body::{SharedBody, in_slices, is_large};
 use super::trace::trace_id;
-use crate::error::Cause;
-use crate::model::TraceId;
+use crate::error::{Cause, ServiceError};
+use crate::model::{Network, TraceId};
 
 /// The log target of requests.
 const LOG: &str = "shoko_auth::web::request";
+
+/// How long a client should wait before it requests a large response again.
+const UNREAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The cause of an internal error. It is logged but not shown to the client. An error response carries it in its
 /// extensions.
@@ -39,6 +44,13 @@ pub async fn request_middleware(
     let handling = progress.handle();
     let mut response = next.call(request).await?.map_into_boxed_body();
     drop(handling);
+    let part = match reserve_memory(&response) {
+        Ok(part) => part,
+        Err(problem) => {
+            response = response.error_response(problem).map_into_boxed_body();
+            None
+        }
+    };
     if response.status().is_client_error() || response.status().is_server_error() {
         let trace = trace_id(response.request());
         log_request(&response, start, trace);
@@ -60,9 +72,31 @@ pub async fn request_middleware(
             .set_connection_type(ConnectionType::Close);
     }
     if is_large(response.response().body()) {
-        response = response.map_body(|_, body| in_slices(body, progress));
+        response = response.map_body(|_, body| in_slices(body, progress, part));
     }
     Ok(response)
+}
+
+/// Reserves memory for a large response, unless it needs none of its own. Fails if the client's network has not read
+/// other large responses yet.
+fn reserve_memory(response: &ServiceResponse<BoxBody>) -> Result<Option<Part>, Problem> {
+    let body = response.response().body();
+    if !is_large(body) || response.response().extensions().contains::<SharedBody>() {
+        return Ok(None);
+    }
+    let request = response.request();
+    let responses = request.app_data::<LargeResponses>();
+    let (Some(responses), BodySize::Sized(size), Some(address)) =
+        (responses, body.size(), request_context(request).address)
+    else {
+        return Ok(None);
+    };
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let retry_after = UNREAD_RETRY_AFTER;
+    match responses.reserve(Network::of(address), size) {
+        Some(part) => Ok(Some(part)),
+        None => Err(ServiceError::Busy { retry_after }.into()),
+    }
 }
 
 /// Logs a line for a request, with the trace id that its problem shows. If there was an internal error, logs its cause

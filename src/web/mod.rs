@@ -7,6 +7,8 @@ pub mod body;
 pub mod caller;
 pub mod cors;
 pub mod health;
+pub mod large_bodies;
+pub mod large_responses;
 pub mod middleware;
 pub mod origin;
 pub mod path;

@@ -24,6 +24,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The maximum number of characters of a header that an error contains.
 const MAX_SHOWN: usize = 100;
+/// The maximum length of `Host` in bytes. A host name has at most 253 (RFC 1035, section 2.3.4), and a port follows it.
+const MAX_HOST: usize = 260;
 
 /// Decides which web pages may log in.
 pub struct OriginPolicy {
@@ -147,6 +149,9 @@ impl OriginPolicy {
 #[must_use]
 pub fn base_url(headers: &HeaderMap) -> Option<Url> {
     let host = headers.get(HOST)?.to_str().ok()?;
+    if host.len() > MAX_HOST {
+        return None;
+    }
     let url = Url::parse(&format!("http://{host}")).ok()?;
     let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     Some(url).filter(|url| is_plain && url.username().is_empty() && url.password().is_none())

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 
+use super::large_responses::Part;
 use super::progress::Progress;
 
 /// The size of a slice, in bytes. Actix fills its write buffer up to 32 KiB, so a connection buffers at most 48 KiB of
@@ -27,19 +28,26 @@ pub fn is_large(body: &BoxBody) -> bool {
     }
 }
 
+/// Marks a response whose body needs no memory of its own, because all responses share its bytes or because it is read
+/// from a file while it is sent.
+pub struct SharedBody;
+
 /// Returns a body that sends the same bytes in slices. The connection counts as sending until the body is dropped.
+/// `part` is the body's part of the memory for large responses, if it has one.
 #[must_use]
-pub fn in_slices(body: BoxBody, progress: Progress) -> BoxBody {
+pub fn in_slices(body: BoxBody, progress: Progress, part: Option<Part>) -> BoxBody {
     progress.set_sending_body(true);
     BoxBody::new(LargeBody {
         source: body.try_into_bytes().map_or_else(Source::Stream, Source::Memory),
         progress,
+        _part: part,
     })
 }
 
 struct LargeBody {
     source: Source,
     progress: Progress,
+    _part: Option<Part>,
 }
 
 enum Source {
@@ -100,7 +108,7 @@ mod tests {
     fn a_large_body_is_sent_in_slices_and_counts_as_being_sent_until_it_is_dropped() {
         let bytes: Vec<u8> = (0..=255).cycle().take(2 * SLICE_SIZE + 1).collect();
         let progress = Progress::default();
-        let body = in_slices(BoxBody::new(bytes.clone()), progress.clone());
+        let body = in_slices(BoxBody::new(bytes.clone()), progress.clone(), None);
         assert_eq!(body.size(), BodySize::Sized(bytes.len() as u64));
         let chunks = chunks(body, &progress);
         assert_eq!(

@@ -9,6 +9,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::response_body::SharedBody;
+
 /// A file whose bytes all responses share.
 pub struct StaticFile {
     content_type: String,
@@ -30,6 +32,12 @@ impl StaticFile {
     /// Returns a response with the file, compressed if the client accepts that. The first such response compresses the
     /// file on a thread that may block.
     pub async fn respond(self: Arc<Self>, request: &HttpRequest) -> HttpResponse {
+        let mut response = self.response(request).await;
+        response.extensions_mut().insert(SharedBody);
+        response
+    }
+
+    async fn response(self: Arc<Self>, request: &HttpRequest) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         response.content_type(self.content_type.as_str());
         if self.content_type.starts_with("image/") {

@@ -30,7 +30,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("actix_files::", &["dialects/shoko/web_ui.rs"]),
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
-    ("tokio::", &["server/", "web/body.rs", "web/caller.rs", "cli/serve.rs"]),
+    (
+        "tokio::",
+        &["server/", "web/caller.rs", "web/large_bodies.rs", "cli/serve.rs"],
+    ),
     ("rustix::", &["auth/hashing/", "server", "cli/serve.rs"]),
     ("std::env", &["cli/", "main.rs"]),
     ("env::var", &["cli/", "main.rs"]),

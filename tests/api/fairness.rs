@@ -108,27 +108,65 @@ fn begin_large_request(app: &TestApp, key: &str) -> TcpStream {
     stream
 }
 
+/// An avatar of about `kilobytes`.
+fn avatar(kilobytes: usize) -> String {
+    format!("data:image/png;base64,{}", "A".repeat(kilobytes * 1000 / 4 * 4))
+}
+
+fn put_avatar(app: &TestApp, key: &str, avatar: &str) -> Response {
+    let request = app.request("PUT", "/api/v3/User/Current").header("apikey", key);
+    request.json(&json!({"Avatar": avatar})).send()
+}
+
 #[apply(both_databases!)]
-fn a_fifth_concurrent_request_with_a_large_body_is_rejected(backend: Backend) {
+fn a_third_concurrent_request_of_a_user_with_a_large_body_is_rejected(backend: Backend) {
     let app = TestApp::on(backend);
-    let key = app.admin_key();
-    let put = |avatar: &str| {
-        let body = json!({"Avatar": avatar});
-        let request = app.request("PUT", "/api/v3/User/Current").header("apikey", &key);
-        request.json(&body).send()
-    };
-    let large = format!("data:,{}", "x".repeat(1_000_000));
-    let begun: Vec<TcpStream> = (0..4).map(|_| begin_large_request(&app, &key)).collect();
-    let rejected = wait_for("a large request is rejected", || {
-        let response = put(&large);
+    app.add_user("bob", "Bassoon-hill");
+    let (key, bob) = (app.admin_key(), app.key("bob", "Bassoon-hill", "d"));
+    let begun: Vec<TcpStream> = (0..12).map(|_| begin_large_request(&app, &bob)).collect();
+    let rejected = wait_for("a request of the same user is rejected", || {
+        let response = put_avatar(&app, &bob, &avatar(1000));
         (response.status != 200).then_some(response)
     });
     rejected.problem(503);
     assert_eq!(rejected.header("retry-after").as_deref(), Some("2"));
-    assert_eq!(put("data:,").status, 200, "a small request is not rejected");
+    let patch = app.request("PATCH", "/api/v3/User/Current").header("apikey", &bob);
+    patch.json(&json!([])).send().problem(503);
+    assert_eq!(
+        put_avatar(&app, &key, &avatar(1000)).status,
+        200,
+        "others are not affected"
+    );
     drop(begun);
     wait_for("a large request is served", || {
-        (put(&large).status == 200).then_some(())
+        (put_avatar(&app, &bob, &avatar(1000)).status == 200).then_some(())
+    });
+}
+
+#[apply(both_databases!)]
+fn a_user_who_changes_passwords_does_not_block_an_administrator(backend: Backend) {
+    let app = slow_app(backend);
+    app.add_user("bob", "Bassoon-hill");
+    let (key, bob) = (app.admin_key(), app.key("bob", "Bassoon-hill", "d"));
+    let change = |key: &str, user: &str, password: &str| {
+        let body = json!({"Password": password, "RevokeAPIKeys": false});
+        let request = app
+            .post(&format!("/api/v3/User/{user}/ChangePassword"))
+            .header("apikey", key);
+        request.json(&body).send().status
+    };
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    change(&bob, "Current", "Bassoon-hill");
+                }
+            });
+        }
+        let statuses: Vec<u16> = (0..3).map(|_| change(&key, "2", "Clarinet-bay")).collect();
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(statuses, [200, 200, 200]);
     });
 }
 

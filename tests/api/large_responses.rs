@@ -4,8 +4,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use serde_json::json;
+use shoko_auth::settings::Settings;
 use socket2::{Domain, Socket, Type};
-use test_support::wait::wait_until;
+use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, Response, apply, both_databases};
 
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp};
@@ -73,14 +75,14 @@ fn swagger_ui_can_be_switched_off_without_the_documents(backend: Backend) {
     assert_eq!(app.get("/swagger/v3/swagger.json").send().json()["openapi"], "3.1.0");
 }
 
-/// Connects with a small receive buffer and requests a file, but reads nothing.
-fn request_without_reading(app: &TestApp, path: &str) -> TcpStream {
+/// Connects with a small receive buffer and sends a request with these header lines, but reads nothing.
+fn request_without_reading(app: &TestApp, path: &str, headers: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let address: std::net::SocketAddr = app.address().parse().unwrap();
     socket.connect(&address.into()).unwrap();
     let mut stream = TcpStream::from(socket);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     stream
 }
@@ -95,7 +97,7 @@ fn a_client_that_does_not_read_is_aborted_at_the_response_deadline(backend: Back
         settings.response_deadline = Duration::from_millis(100);
     });
     for path in [BUNDLE, "/webui/large.js"] {
-        let mut stream = request_without_reading(&app, path);
+        let mut stream = request_without_reading(&app, path, "");
         let error = || stream.take_error().unwrap().map(|error| error.kind());
         let mut found = None;
         wait_until("the server aborts the connection", || {
@@ -109,4 +111,34 @@ fn a_client_that_does_not_read_is_aborted_at_the_response_deadline(backend: Back
         assert!(received.len() < 200_000, "{path}: {}", received.len());
     }
     assert_eq!(app.log_in(ADMIN, ADMIN_PASSWORD, "d").status, 200);
+}
+
+#[apply(both_databases!)]
+fn a_network_that_reads_nothing_gets_only_its_share_of_the_memory(backend: Backend) {
+    let proxied = |settings: &mut Settings| settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let app = TestApp::with(backend, proxied);
+    let key = app.admin_key();
+    let avatar = format!("data:image/png;base64,{}", "AAAA".repeat(500_000));
+    let change = app.request("PUT", "/api/v3/User/Current").header("apikey", &key);
+    assert_eq!(change.json(&json!({"Avatar": avatar})).send().status, 200);
+    let read = |address: &str| {
+        let request = app.get("/api/v3/User/Current").header("apikey", &key);
+        request.header("X-Forwarded-For", address).send()
+    };
+    let headers = format!("apikey: {key}\r\nX-Forwarded-For: 192.0.2.1\r\n");
+    let held: Vec<_> = (0..12)
+        .map(|_| request_without_reading(&app, "/api/v3/User/Current", &headers))
+        .collect();
+    // The memory is full once all of them have been answered.
+    for stream in &held {
+        stream.peek(&mut [0]).unwrap();
+    }
+    let rejected = read("192.0.2.1");
+    rejected.problem(503);
+    assert_eq!(rejected.header("retry-after").as_deref(), Some("1"));
+    assert_eq!(read("192.0.2.2").status, 200, "another network has a share of its own");
+    drop(held);
+    wait_for("the memory is free again", || {
+        (read("192.0.2.1").status == 200).then_some(())
+    });
 }

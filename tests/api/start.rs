@@ -109,8 +109,8 @@ fn warnings(backend: Backend, variables: &[(&str, &str)]) -> String {
     });
     server.signal("TERM");
     let (_, log) = server.wait_until_exit();
-    let warnings = log.lines().filter(|line| line.contains(" WARN "));
-    warnings.map(|line| format!("{line}\n")).collect()
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    warnings.join("\n")
 }
 
 #[apply(both_databases!)]

@@ -157,6 +157,8 @@ fn zulips_server_settings_contain_the_url_of_the_server(backend: Backend) {
     );
     let rebound = app.get("/api/v1/server_settings").header("Host", "evil.example");
     assert_eq!(rebound.send().json()["realm_url"], "http://localhost");
+    let long = app.get("/api/v1/server_settings").header("Host", &"a.".repeat(5000));
+    assert!(long.send().body.len() < 3000);
     let app = AllDialects::with(backend, |settings| settings.base_path = "/login".parse().unwrap());
     let response = app.get("/login/api/v1/server_settings").send();
     assert_eq!(response.json()["realm_uri"], format!("{}/login", app.url));

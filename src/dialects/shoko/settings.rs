@@ -34,7 +34,8 @@ pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, P
         example = json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),
     responses((status = 200, description = "The settings are stored."), (status = 403, response = Forbidden)))]
 pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
-    let patch: Patch = json::value(body.large().await?, "a JSON Patch").await?;
+    let body = body.large(admin.holder.user_id).await?;
+    let patch: Patch = json::value(body, "a JSON Patch").await?;
     let values = patch.0.iter().map(web_ui_value).collect::<Result<Vec<_>, _>>()?;
     if let Some(text) = values.last().map(|text| (*text).to_owned()) {
         call(&auth, move |auth| auth.set_web_ui_settings((&admin).into(), &text)).await?;

@@ -29,7 +29,8 @@ pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Pro
     responses((status = 200, description = "The new user.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden)))]
 pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
-    let (user, password) = json::object::<UserBody>(body.large().await?).await?.check_new()?;
+    let body = body.large(admin.holder.user_id).await?;
+    let (user, password) = json::object::<UserBody>(body).await?.check_new()?;
     let created = call(&auth, move |auth| {
         auth.create_user((&admin).into(), &user, password.expose())
     });
@@ -98,7 +99,8 @@ pub async fn change_password(
 }
 
 pub(super) async fn change(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
-    let change = json::object::<UserBody>(body.large().await?).await?.check_change()?;
+    let body = body.large(caller.holder.user_id).await?;
+    let change = json::object::<UserBody>(body).await?.check_change()?;
     let changed = call(&auth, move |auth| {
         auth.change_user((&caller).into(), id, |_| Ok::<_, Problem>(change.clone()))
     });
@@ -111,7 +113,8 @@ pub(super) async fn patch_user(
     id: i32,
     body: Body,
 ) -> Result<impl Responder, Problem> {
-    let patch: Patch = json::value(body.large().await?, "a JSON Patch").await?;
+    let body = body.large(caller.holder.user_id).await?;
+    let patch: Patch = json::value(body, "a JSON Patch").await?;
     let changed = call(&auth, move |auth| {
         auth.change_user((&caller).into(), id, |user| {
             UserBody::patched(user, &patch)?.check_change()

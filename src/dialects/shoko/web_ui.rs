@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
+use crate::web::response_body::SharedBody;
 
 /// The folder of the web UI.
 struct Folder(PathBuf);
@@ -69,6 +70,7 @@ async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpRe
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     }
+    response.extensions_mut().insert(SharedBody);
     Ok(response)
 }
 
