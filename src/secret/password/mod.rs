@@ -3,6 +3,7 @@
 //! A failed check takes the same time whatever the reason, so the time of a 401 does not reveal which users exist. If
 //! there is no stored hash, or it has fewer rounds than other hashes, the check runs the missing rounds anyway.
 
+pub mod common;
 mod cost;
 #[cfg(test)]
 mod hash_tests;

@@ -1,11 +1,14 @@
 //! The rules for new passwords.
 
-use super::Passwords;
+use super::{Passwords, common};
 use crate::error::PasswordError;
 use crate::model::normalize;
 
-/// The most common passwords in lower case, one per line. The head of the file names its source and license.
-const COMMON: &str = include_str!("common-passwords.txt");
+/// The names of this product and of the server whose login it replaces, in the form of [`letters`].
+const PRODUCT_NAMES: [&str; 3] = ["shoko", "shokoauth", "shokoserver"];
+/// A password that only repeats a text of this many characters or fewer is as easy to guess as that text, which would
+/// be too short itself by the default setting.
+const MAX_REPEATED_CHARS: usize = 7;
 
 /// Checks whether `password` may become the password of `user`. `min_length` is in characters.
 pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(), PasswordError> {
@@ -23,18 +26,34 @@ pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(),
     if password.contains('\0') {
         return Err(PasswordError::Nul);
     }
+    // Before the lists, which have many repetitive entries, because this reason is clearer.
+    if is_repetitive(password) {
+        return Err(PasswordError::Repetitive);
+    }
     let normalized = normalize(password);
-    if normalized == normalize(user) {
+    let letters = letters(&normalized);
+    if normalized == normalize(user) || (!letters.is_empty() && letters == self::letters(&normalize(user))) {
         return Err(PasswordError::UserName);
     }
-    if is_common(&normalized) {
+    if PRODUCT_NAMES.contains(&letters.as_str()) {
+        return Err(PasswordError::ProductName);
+    }
+    if common::contains(&normalized) {
         return Err(PasswordError::Common);
     }
     Ok(())
 }
 
-fn is_common(normalized: &str) -> bool {
-    COMMON.lines().any(|line| line == normalized)
+/// Returns the text without digits, punctuation and spaces.
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphabetic()).collect()
+}
+
+/// Returns whether the text is a text of at most [`MAX_REPEATED_CHARS`], repeated at least once. The last repetition
+/// may be cut off, and upper case is the same as lower case.
+fn is_repetitive(text: &str) -> bool {
+    let chars: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
+    (1..=MAX_REPEATED_CHARS.min(chars.len() / 2)).any(|period| chars[period..] == chars[..chars.len() - period])
 }
 
 #[cfg(test)]
@@ -59,15 +78,50 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_common_passwords_covers_the_default_length() {
-        let listed = COMMON.lines().filter(|line| !line.starts_with("# ") && line.len() >= 8);
-        assert!(listed.count() >= 3000);
-        assert!(is_common("password") && is_common("12345678") && !is_common("tr0mbone-lake"));
-        assert!(
-            COMMON
-                .lines()
-                .filter(|line| !line.starts_with("# "))
-                .all(|line| line == normalize(line))
-        );
+    fn the_users_name_with_digits_and_punctuation_is_rejected() {
+        let check = |text: &str, user: &str| super::check(text, user, 8);
+        for (text, user) in [
+            ("Trombonist-1987!", "Trombonist"),
+            ("19.87 trom.bon.ist", "TROMBONIST-2"),
+            ("Ju\u{308}rgen_123", "j\u{fc}rgen"),
+            ("20110207", "20110207"),
+        ] {
+            assert_eq!(check(text, user), Err(PasswordError::UserName), "{text}");
+        }
+        for (text, user) in [("83920177-5521", "42"), ("Trombonists-1987", "Trombonist")] {
+            assert_eq!(check(text, user), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_products_name_with_digits_and_punctuation_is_rejected() {
+        for text in [
+            "Shoko-Auth",
+            "shokoauth1",
+            "shoko2024!",
+            "S.h.o.k.o.8",
+            "Shoko Server 5",
+        ] {
+            assert_eq!(super::check(text, "bob", 8), Err(PasswordError::ProductName), "{text}");
+        }
+        assert_eq!(super::check("shoko-on-a-hill", "bob", 8), Ok(()));
+    }
+
+    #[test]
+    fn a_repeated_character_or_short_text_is_rejected() {
+        for text in [
+            "qqqqqqqq",
+            "        ",
+            "öööööööö",
+            "AbabABab",
+            "xyzxyzxy",
+            "Oboe-7 oBoe-7 ",
+            &"ü".repeat(500),
+        ] {
+            assert_eq!(super::check(text, "bob", 8), Err(PasswordError::Repetitive), "{text}");
+        }
+        for text in ["trombont", "Oboe-hill Oboe-hill", "qqqqqqqq-hill"] {
+            assert_eq!(super::check(text, "bob", 8), Ok(()), "{text}");
+        }
     }
 }
