@@ -4,43 +4,43 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a hash with more rounds than the setting determines the cost of failures after it was last checked.
-const DEAREST_TTL: Duration = Duration::from_secs(60 * 60);
+const COSTLIEST_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// The number of rounds that every failed check runs, whatever the reason for the failure: the setting, or the rounds
-/// of the dearest hash checked within [`DEAREST_TTL`] if that has more, such as one from before the setting was
+/// of the costliest hash checked within [`COSTLIEST_TTL`] if that has more, such as one from before the setting was
 /// lowered.
 ///
 /// The number falls again by time, because nothing reports that a row has been repaired: the operator, another node or
 /// SQL by hand may have done it, and reading all rows to find out would cost more than it is worth. The price is that
-/// after an hour without a check of the dearest hash, the next check of it takes longer than that of an unknown user.
+/// after an hour without a check of the costliest hash, the next check of it takes longer than that of an unknown user.
 /// The first check after a start does so too.
 #[derive(Debug)]
 pub(super) struct FailureCost {
     setting: u32,
-    dearest: Mutex<Option<Dearest>>,
+    costliest: Mutex<Option<Costliest>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Dearest {
+struct Costliest {
     rounds: u32,
     checked_at: Instant,
 }
 
 impl FailureCost {
     pub fn new(setting: u32) -> Self {
-        let dearest = Mutex::new(None);
-        Self { setting, dearest }
+        let costliest = Mutex::new(None);
+        Self { setting, costliest }
     }
 
     /// Records that a hash with this many rounds is checked at the time `now`; 0 means that there is no hash. Returns
     /// how many rounds the check must run if it fails, which are at least `rounds`.
     pub fn record(&self, rounds: u32, now: Instant) -> u32 {
         // No code that holds the lock can leave the value in an inconsistent state.
-        let mut dearest = self.dearest.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = dearest.filter(|dearest| now.saturating_duration_since(dearest.checked_at) < DEAREST_TTL);
-        let cost = current.map_or(self.setting, |dearest| dearest.rounds).max(rounds);
-        *dearest = if rounds > self.setting && rounds == cost {
-            Some(Dearest {
+        let mut costliest = self.costliest.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = costliest.filter(|costliest| now.saturating_duration_since(costliest.checked_at) < COSTLIEST_TTL);
+        let cost = current.map_or(self.setting, |costliest| costliest.rounds).max(rounds);
+        *costliest = if rounds > self.setting && rounds == cost {
+            Some(Costliest {
                 rounds,
                 checked_at: now,
             })
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_costs_as_much_as_the_dearest_recent_hash() {
+    fn every_failure_costs_as_much_as_the_costliest_recent_hash() {
         let (cost, now) = (FailureCost::new(2000), Instant::now());
         assert_eq!((cost.record(0, now), cost.record(1500, now)), (2000, 2000));
         assert_eq!(
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_falls_an_hour_after_the_last_check_of_the_dearest_hash() {
+    fn the_cost_falls_an_hour_after_the_last_check_of_the_costliest_hash() {
         let (cost, start) = (FailureCost::new(2000), Instant::now());
         let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         cost.record(5000, start);

@@ -5,6 +5,7 @@
 
 pub mod common;
 mod cost;
+mod forms;
 #[cfg(test)]
 mod hash_tests;
 mod rules;
@@ -19,6 +20,7 @@ use pbkdf2::{Algorithm, Params, Pbkdf2};
 
 use crate::error::{PasswordError, Result, ServiceError};
 use cost::FailureCost;
+use forms::{Forms, nfc};
 pub use stored::ShokoHash;
 use stored::{SHOKO_PREFIX, Stored};
 
@@ -60,17 +62,17 @@ impl Passwords {
 
     /// Checks whether `password` may become the password of `user`.
     ///
-    /// The minimum length is in code points, and nothing is trimmed (NIST SP 800-63B-4, section 3.1.1.2). The maximum
-    /// length is in bytes.
+    /// The minimum length is in code points of the NFC form, and nothing is trimmed (NIST SP 800-63B-4, section
+    /// 3.1.1.2). The maximum length is in bytes as typed.
     pub fn check_new(&self, password: &str, user: &str) -> std::result::Result<(), PasswordError> {
         rules::check(password, user, self.min_length)
     }
 
-    /// Hashes `password` with a new salt and returns the PHC string. Takes about a tenth of a second.
+    /// Hashes the NFC form of `password` with a new salt and returns the PHC string. Takes about a tenth of a second.
     pub fn hash(&self, password: &str) -> Result<String> {
         let hash: PasswordHash = self
             .hasher
-            .hash_password(password.as_bytes())
+            .hash_password(nfc(password).as_bytes())
             .map_err(|e| ServiceError::internal(format!("hashing a password: {e}")))?;
         Ok(hash.to_string())
     }
@@ -80,19 +82,33 @@ impl Passwords {
         self.hash(&stored.0).map(|hash| format!("{SHOKO_PREFIX}{hash}"))
     }
 
-    /// Returns whether `password` matches the hash `stored`. Every failed check takes the same time, even if there is
-    /// no hash.
+    /// Returns whether `password` matches the hash `stored`. Every failed check of a password takes the same time, even
+    /// if there is no hash.
     #[must_use]
     pub fn check(&self, password: &str, stored: Option<&str>) -> bool {
         let stored = stored.and_then(Stored::parse).filter(|stored| self.may_compute(stored));
-        let possible = password.len() <= Self::MAX_BYTES && !password.contains('\0');
-        let stored = stored.filter(|_| possible);
-        let done = stored.as_ref().map_or(0, |s| s.rounds);
-        let cost = self.failure_cost.record(done, Instant::now());
-        if stored.is_some_and(|stored| self.matches(password, &stored)) {
-            return true;
+        let rounds = stored.as_ref().map_or(0, |stored| stored.rounds);
+        let cost = self.failure_cost.record(rounds, Instant::now());
+        if password.len() > Self::MAX_BYTES || password.contains('\0') {
+            self.burn_rounds(cost);
+            return false;
         }
-        self.burn_rounds(cost - done);
+        let forms = Forms::of(password);
+        let candidates = stored.iter().flat_map(|stored| {
+            let forms = forms.to_compare(stored.is_of_shoko).iter();
+            forms.map(move |form| (form.as_str(), stored))
+        });
+        let mut candidates = candidates.fuse();
+        for _ in 0..forms.count() {
+            let Some((form, stored)) = candidates.next() else {
+                self.burn_rounds(cost);
+                continue;
+            };
+            if self.matches(form, stored) {
+                return true;
+            }
+            self.burn_rounds(cost - rounds);
+        }
         false
     }
 
@@ -115,16 +131,14 @@ impl Passwords {
         self.rounds.saturating_mul(10).max(MAX_ROUNDS_FLOOR)
     }
 
-    /// Returns whether `password` matches `stored`. Shoko hashed some passwords as typed and some trimmed, so an
-    /// imported hash is checked against both forms. The second check doubles the time. This reveals only that the user
-    /// was imported and has not logged in since.
-    fn matches(&self, password: &str, stored: &Stored) -> bool {
+    /// Returns whether this form of a password is the one that was hashed.
+    fn matches(&self, form: &str, stored: &Stored) -> bool {
         let matches = |text: &str| self.hasher.verify_password(text.as_bytes(), &stored.hash).is_ok();
-        if !stored.is_of_shoko {
-            return matches(password);
+        if stored.is_of_shoko {
+            matches(&ShokoHash::of(form).0)
+        } else {
+            matches(form)
         }
-        let trimmed = password.trim();
-        matches(&ShokoHash::of(password).0) || (trimmed != password && matches(&ShokoHash::of(trimmed).0))
     }
 
     /// Runs `rounds` rounds only to spend time. It uses the code of a real check, because another call into the crate

@@ -1,5 +1,6 @@
 //! The rules for new passwords.
 
+use super::forms::nfc;
 use super::{Passwords, common};
 use crate::error::PasswordError;
 use crate::model::normalize;
@@ -15,7 +16,8 @@ pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(),
     if password.is_empty() {
         return Err(PasswordError::Empty);
     }
-    if password.chars().count() < min_length {
+    let nfc = nfc(password);
+    if nfc.chars().count() < min_length {
         return Err(PasswordError::TooShort { min: min_length });
     }
     if password.len() > Passwords::MAX_BYTES {
@@ -27,7 +29,7 @@ pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(),
         return Err(PasswordError::Nul);
     }
     // Before the lists, which have many repetitive entries, because this reason is clearer.
-    if is_repetitive(password) {
+    if is_repetitive(&nfc) {
         return Err(PasswordError::Repetitive);
     }
     let normalized = normalize(password);
@@ -69,6 +71,11 @@ mod tests {
             check("ö234567"),
             Err(PasswordError::TooShort { min: 8 }),
             "characters, not bytes"
+        );
+        assert_eq!(
+            check("o\u{308}234567"),
+            Err(PasswordError::TooShort { min: 8 }),
+            "of the NFC form"
         );
         assert_eq!(check(&"ü".repeat(513)), Err(PasswordError::TooLong { max: 1024 }));
         assert_eq!(check("tromboNIST"), Err(PasswordError::UserName));
