@@ -63,7 +63,7 @@ fn a_hash_of_shokos_is_wrapped_and_needs_a_rehash() {
         &sha512.to_lowercase(),
         &format!("{sha512}0"),
         &sha512.replace('B', "X"),
-        &ShokoHash::of("").0,
+        ShokoHash::of("").expose(),
     ] {
         assert!(ShokoHash::parse(text).is_none(), "{text}");
     }

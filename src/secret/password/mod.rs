@@ -79,7 +79,7 @@ impl Passwords {
 
     /// Hashes Shoko's unsalted hash of a password, so that a stolen database does not reveal the unsalted hash.
     pub fn wrap(&self, stored: &ShokoHash) -> Result<String> {
-        self.hash(&stored.0).map(|hash| format!("{SHOKO_PREFIX}{hash}"))
+        self.hash(stored.expose()).map(|hash| format!("{SHOKO_PREFIX}{hash}"))
     }
 
     /// Returns whether `password` matches the hash `stored`. Every failed check of a password takes the same time, even
@@ -135,7 +135,7 @@ impl Passwords {
     fn matches(&self, form: &str, stored: &Stored) -> bool {
         let matches = |text: &str| self.hasher.verify_password(text.as_bytes(), &stored.hash).is_ok();
         if stored.is_of_shoko {
-            matches(&ShokoHash::of(form).0)
+            matches(ShokoHash::of(form).expose())
         } else {
             matches(form)
         }

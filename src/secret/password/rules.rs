@@ -1,5 +1,7 @@
 //! The rules for new passwords.
 
+use zeroize::Zeroizing;
+
 use super::forms::nfc;
 use super::{Passwords, common};
 use crate::error::PasswordError;
@@ -32,9 +34,9 @@ pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(),
     if is_repetitive(&nfc) {
         return Err(PasswordError::Repetitive);
     }
-    let normalized = normalize(password);
+    let normalized = Zeroizing::new(normalize(password));
     let letters = letters(&normalized);
-    if normalized == normalize(user) || (!letters.is_empty() && letters == self::letters(&normalize(user))) {
+    if *normalized == normalize(user) || (!letters.is_empty() && letters == self::letters(&normalize(user))) {
         return Err(PasswordError::UserName);
     }
     if PRODUCT_NAMES.contains(&letters.as_str()) {
@@ -47,14 +49,14 @@ pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(),
 }
 
 /// Returns the text without digits, punctuation and spaces.
-fn letters(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphabetic()).collect()
+fn letters(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.chars().filter(|c| c.is_alphabetic()).collect())
 }
 
 /// Returns whether the text is a text of at most [`MAX_REPEATED_CHARS`], repeated at least once. The last repetition
 /// may be cut off, and upper case is the same as lower case.
 fn is_repetitive(text: &str) -> bool {
-    let chars: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
+    let chars: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().flat_map(char::to_lowercase).collect());
     (1..=MAX_REPEATED_CHARS.min(chars.len() / 2)).any(|period| chars[period..] == chars[..chars.len() - period])
 }
 

@@ -5,12 +5,14 @@ use std::fmt;
 use pbkdf2::password_hash::phc::PasswordHash;
 use pbkdf2::{Algorithm, Params};
 use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
 
 use super::NO_PASSWORD;
 
 /// The prefix of the stored hash of an imported password. The hashed text is not the password but Shoko's hash of the
 /// password: its unsalted SHA-512 in upper-case hex. The first login replaces it with a hash of the password itself.
 pub(super) const SHOKO_PREFIX: &str = "$shoko-sha512";
+const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 /// A parsed PHC string.
 pub(super) struct Stored {
@@ -44,26 +46,33 @@ impl Stored {
     }
 }
 
-/// Shoko's hash of a password: its unsalted SHA-512 in upper-case hex.
+/// Shoko's hash of a password: its unsalted SHA-512 in upper-case hex. It is overwritten in
+/// memory when dropped.
 #[derive(Clone)]
-pub struct ShokoHash(pub(super) String);
+pub struct ShokoHash(Zeroizing<String>);
 
 impl ShokoHash {
     /// Parses a hash from Shoko's database. As Shoko does, rejects lower-case hex and the hash of the empty password.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
-        let is_hash = text.len() == 128 && text.bytes().all(is_digit) && text != Self::of("").0;
-        is_hash.then(|| Self(text.to_owned()))
+        let is_hash = text.len() == 128 && text.bytes().all(is_digit) && text != Self::of("").expose();
+        is_hash.then(|| Self(Zeroizing::new(text.to_owned())))
     }
 
     pub(super) fn of(password: &str) -> Self {
         let digest = Sha512::digest(password.as_bytes());
-        Self(
-            digest
-                .iter()
-                .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}")),
-        )
+        // Growing the string would leave copies in memory that are not overwritten.
+        let mut hex = Zeroizing::new(String::with_capacity(128));
+        for digit in digest.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+            hex.push(char::from(HEX_DIGITS[usize::from(digit)]));
+        }
+        Self(hex)
+    }
+
+    /// Returns the text for the code that hashes it again.
+    pub(super) fn expose(&self) -> &str {
+        &self.0
     }
 }
 
