@@ -25,8 +25,12 @@ pub enum PasswordError {
     Nul,
     #[error("The password is one of the most common ones and would be guessed at once. Choose another one.")]
     Common,
-    #[error("The password must not be the user's name.")]
+    #[error("The password must not be the user's name, even with digits or punctuation. Choose another one.")]
     UserName,
+    #[error("The password must not be the name of this product, even with digits or punctuation. Choose another one.")]
+    ProductName,
+    #[error("The password only repeats one character or a short text. Choose another one.")]
+    Repetitive,
 }
 
 /// The kind of failures that a login limit counts.

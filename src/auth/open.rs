@@ -15,6 +15,7 @@ use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
 use super::verification::{KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
+use crate::model::SecretText;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
@@ -73,19 +74,19 @@ impl Auth {
 /// the data folder, or creates it there. The secret is never in the database.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     let (place, text) = match (&settings.secret_key, &settings.database) {
-        (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.expose().to_owned()),
+        (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.clone()),
         (None, Database::Sqlite(_)) => {
             let file = settings.data_dir.join("secret.key");
             (file.display().to_string(), read_or_create_secret(&file)?)
         }
         (None, Database::Postgres(_)) => return Err(OpenError::SecretNeeded),
     };
-    Sealer::from_base64(&text).map_err(|reason| OpenError::BadSecret { place, reason })
+    Sealer::from_base64(text.expose()).map_err(|reason| OpenError::BadSecret { place, reason })
 }
 
 /// Reads the secret from a file, or creates the file. If two processes start at once, the first to create the file
 /// wins, and the other reads that file. The file is complete when it appears.
-fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
+fn read_or_create_secret(path: &Path) -> Result<SecretText, OpenError> {
     let failed = |source| OpenError::File {
         path: path.to_owned(),
         source,
@@ -100,18 +101,20 @@ fn read_or_create_secret(path: &Path) -> Result<String, OpenError> {
                     path.display()
                 );
             }
-            return read.map_err(failed);
+            return read.map(SecretText::new).map_err(failed);
         }
     }
     let secret = Sealer::generate_secret()?;
     // `NamedTempFile` creates a file that only its owner can read.
     let mut draft = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-    writeln!(draft, "{secret}")
+    writeln!(draft, "{}", secret.expose())
         .and_then(|()| draft.as_file().sync_all())
         .map_err(failed)?;
     match draft.persist_noclobber(path) {
         Ok(_) => Ok(secret),
-        Err(e) if e.error.kind() == ErrorKind::AlreadyExists => fs::read_to_string(path).map_err(failed),
+        Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
+            fs::read_to_string(path).map(SecretText::new).map_err(failed)
+        }
         Err(e) => Err(failed(e.error)),
     }
 }

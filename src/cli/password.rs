@@ -1,30 +1,37 @@
 //! Reads passwords, never from an argument.
 
 use std::io::{self, Read};
+use std::mem;
+
+use zeroize::Zeroizing;
 
 use super::CliError;
 use super::settings::without_line_ending;
 use crate::model::SecretText;
 
+/// Room for the longest password that is accepted, and for a reader that wants some more.
+const STDIN_CAPACITY: usize = 4096;
+
 /// Reads a password from standard input, or twice from the terminal without showing it.
 pub fn read(from_stdin: bool) -> Result<SecretText, CliError> {
     if from_stdin {
-        let mut text = String::new();
+        // Growing the string would leave copies in memory that are not overwritten.
+        let mut text = Zeroizing::new(String::with_capacity(STDIN_CAPACITY));
         io::stdin()
             .read_to_string(&mut text)
             .map_err(|e| CliError::Other(format!("cannot read the password from standard input: {e}")))?;
-        return Ok(SecretText::new(without_line_ending(text)));
+        return Ok(SecretText::new(without_line_ending(mem::take(&mut *text))));
     }
     let ask = |prompt| {
-        rpassword::prompt_password(prompt).map_err(|e| {
+        rpassword::prompt_password(prompt).map(SecretText::new).map_err(|e| {
             CliError::Other(format!(
                 "there is no terminal for the prompt ({e}); use --password-stdin"
             ))
         })
     };
     let password = ask("New password: ")?;
-    if ask("Again: ")? == password {
-        Ok(SecretText::new(password))
+    if ask("Again: ")?.expose() == password.expose() {
+        Ok(password)
     } else {
         Err(CliError::Other("the two passwords differ; try again".to_owned()))
     }

@@ -33,6 +33,9 @@ const MAX_BACKLOG: i32 = 4096;
 
 /// Runs the server until the process receives SIGTERM or SIGINT.
 pub fn run(settings: &Settings) -> Result<(), CliError> {
+    if let Err(error) = disable_core_dumps() {
+        log::warn!("disabling core dumps failed: {error}");
+    }
     check_web_ui(settings)?;
     for warning in settings.warnings() {
         log::warn!("{warning}");
@@ -82,6 +85,22 @@ fn raise_open_files_limit() -> io::Result<()> {
     let limits = getrlimit(Resource::Nofile);
     let current = limits.maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current, ..limits })?)
+}
+
+/// Disables core dumps, because they would contain passwords and keys in use. On Linux, also prevents other processes of
+/// the same user from reading the memory.
+fn disable_core_dumps() -> io::Result<()> {
+    let none = Some(0);
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: none,
+            maximum: none,
+        },
+    )?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 /// Checks that the configured web UI can be served.
@@ -187,6 +206,14 @@ mod tests {
     use crate::clock::Clock;
     use crate::model::{Name, SecretText};
     use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE};
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn disabling_core_dumps_also_protects_the_memory_from_other_processes() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        disable_core_dumps().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn the_start_gives_up_on_a_database_that_stays_unreachable() {

@@ -1,5 +1,7 @@
 //! Generated passwords.
 
+use zeroize::Zeroizing;
+
 use super::random;
 use crate::error::Result;
 use crate::model::SecretText;
@@ -9,15 +11,16 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// Returns a new password with 100 bits of randomness: 20 characters in groups of four.
 pub fn readable_password() -> Result<SecretText> {
-    let letters: Vec<u8> = random::<20>()?
-        .iter()
-        .map(|byte| ALPHABET[usize::from(byte % 32)])
-        .collect();
-    let groups: Vec<String> = letters
-        .chunks(4)
-        .map(|group| String::from_utf8_lossy(group).into_owned())
-        .collect();
-    Ok(SecretText::new(groups.join("-")))
+    let bytes = Zeroizing::new(random::<20>()?);
+    // Growing the string would leave copies in memory that are not overwritten.
+    let mut text = String::with_capacity(24);
+    for (index, byte) in bytes.iter().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(ALPHABET[usize::from(byte % 32)]));
+    }
+    Ok(SecretText::new(text))
 }
 
 #[cfg(test)]

@@ -11,21 +11,31 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use uuid::fmt::{Hyphenated, Simple};
 use uuid::{Builder, Uuid};
+use zeroize::Zeroizing;
 
 use super::random;
 use crate::error::{Result, ServiceError};
+use crate::model::SecretText;
 
 /// An API key: a random UUID, as in Shoko. It has 122 random bits, so storing a fast hash without a salt is safe (NIST
-/// SP 800-63B-4, section 3.1.2.2).
+/// SP 800-63B-4, section 3.1.2.2). It is overwritten in memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(Uuid);
+pub struct Key(Zeroizing<[u8; 16]>);
 
 /// The SHA-256 of a key's 16 bytes. The database finds the key by this hash.
 pub type KeyHash = [u8; 32];
 
 impl Key {
+    fn of(uuid: Uuid) -> Self {
+        Self(Zeroizing::new(uuid.into_bytes()))
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::from_bytes(*self.0)
+    }
+
     pub fn generate() -> Result<Self> {
-        Ok(Self(Builder::from_random_bytes(random()?).into_uuid()))
+        Ok(Self::of(Builder::from_random_bytes(random()?).into_uuid()))
     }
 
     /// Parses a key in one of the formats of .NET's `Guid` (N, D, B, P or X), in upper or lower case, with optional
@@ -41,26 +51,26 @@ impl Key {
             .or_else(|| within('{', '}'))
             .or_else(|| within('(', ')'))
             .or_else(|| parse_hex_groups(text));
-        uuid.map(Self)
+        uuid.map(Self::of)
     }
 
     /// Returns the key as clients receive it: lower case, with dashes. Use it only for the response that issues the
     /// key.
     #[must_use]
     pub fn expose(&self) -> String {
-        self.0.hyphenated().to_string()
+        self.uuid().hyphenated().to_string()
     }
 
     /// Returns the key without dashes, for clients that accept only letters and digits.
     #[must_use]
     pub fn expose_plain(&self) -> String {
-        self.0.simple().to_string()
+        self.uuid().simple().to_string()
     }
 
     /// Returns the hash by which the database finds the key.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        Sha256::digest(self.0.as_bytes()).into()
+        Sha256::digest(*self.0).into()
     }
 }
 
@@ -96,7 +106,7 @@ fn hex_digits(groups: &str, widths: &[usize]) -> Option<String> {
 /// Seals keys for the database and opens them again: XChaCha20-Poly1305 with a random nonce.
 ///
 /// The user's id and the device are authenticated with the key. A sealed key that is moved to another row therefore
-/// cannot be opened.
+/// cannot be opened. The secret is overwritten in memory when the sealer is dropped.
 pub struct Sealer(XChaCha20Poly1305);
 
 impl Sealer {
@@ -110,6 +120,7 @@ impl Sealer {
     pub fn from_base64(text: &str) -> std::result::Result<Self, String> {
         let bytes = STANDARD
             .decode(text.trim())
+            .map(Zeroizing::new)
             .map_err(|e| format!("it is not base64 ({e})"))?;
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes)
             .map_err(|_| format!("it has {} bytes; 32 are needed", bytes.len()))?;
@@ -117,14 +128,15 @@ impl Sealer {
     }
 
     /// Returns a new random sealing secret in base64.
-    pub fn generate_secret() -> Result<String> {
-        Ok(STANDARD.encode(random::<{ Self::SECRET_BYTES }>()?))
+    pub fn generate_secret() -> Result<SecretText> {
+        let bytes = Zeroizing::new(random::<{ Self::SECRET_BYTES }>()?);
+        Ok(SecretText::new(STANDARD.encode(*bytes)))
     }
 
     /// Seals a key of user `user_id` for the device with the normalized name `device`.
     pub fn seal(&self, key: &Key, user_id: i32, device: &str) -> Result<Vec<u8>> {
         let nonce = random::<{ Self::NONCE_BYTES }>()?;
-        let (msg, aad) = (key.0.as_bytes().as_slice(), &associated_data(user_id, device));
+        let (msg, aad) = (key.0.as_slice(), &associated_data(user_id, device));
         let sealed = self
             .0
             .encrypt(&XNonce::from(nonce), Payload { msg, aad })
@@ -140,8 +152,9 @@ impl Sealer {
             .strip_prefix(&[Self::VERSION])?
             .split_first_chunk::<{ Self::NONCE_BYTES }>()?;
         let aad = &associated_data(user_id, device);
-        let key = self.0.decrypt(&XNonce::from(*nonce), Payload { msg, aad }).ok()?;
-        Uuid::from_slice(&key).ok().map(Key)
+        let key = self.0.decrypt(&XNonce::from(*nonce), Payload { msg, aad });
+        let key = Zeroizing::new(key.ok()?);
+        Uuid::from_slice(&key).ok().map(Key::of)
     }
 }
 
@@ -160,7 +173,7 @@ mod tests {
     use super::*;
 
     fn sealer() -> Sealer {
-        Sealer::from_base64(&Sealer::generate_secret().unwrap()).unwrap()
+        Sealer::from_base64(Sealer::generate_secret().unwrap().expose()).unwrap()
     }
 
     #[test]
@@ -208,6 +221,14 @@ mod tests {
         assert!(sealer.open(&kept, 7, "plex").is_none());
         assert!(self::sealer().open(&kept, 7, "kodi").is_none());
         assert!(sealer.open(&[], 7, "kodi").is_none());
+    }
+
+    #[test]
+    fn a_sealing_secret_and_a_key_are_overwritten_when_dropped() {
+        // Compiles only if the types do so. The cipher does if its crate has the feature `zeroize`.
+        fn overwritten<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        overwritten(&sealer().0);
+        overwritten(&Key::generate().unwrap().0);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// The credentials in an `Authorization` header.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Basic {
     /// There is no such header.
     Missing,
@@ -14,7 +15,7 @@ pub enum Basic {
     /// The header cannot be decoded.
     Malformed,
     /// The decoded text: the user and the password, separated by a colon. The colon may be missing.
-    Decoded(String),
+    Decoded(Zeroizing<String>),
 }
 
 impl Basic {
@@ -37,6 +38,8 @@ impl Basic {
 
 /// Decodes `bytes` as UTF-8 or, if they are not valid UTF-8, as Latin-1, which some clients send. The two are hardly
 /// ever confused, because Latin-1 text with characters outside ASCII is rarely valid UTF-8.
-fn decode_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().copied().map(char::from).collect())
+fn decode_text(bytes: Vec<u8>) -> Zeroizing<String> {
+    let latin1 = |bytes: Zeroizing<Vec<u8>>| bytes.iter().copied().map(char::from).collect::<String>();
+    let text = String::from_utf8(bytes).unwrap_or_else(|e| latin1(e.into_bytes().into()));
+    text.into()
 }

@@ -2,14 +2,15 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::mem;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::mime::{self, Mime};
-use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
+use zeroize::Zeroizing;
 
 use super::large_bodies::LargeBodies;
 use super::problem::Problem;
@@ -59,7 +60,7 @@ impl Body {
 
     /// Reads the body as text. Fails if `is_accepted` rejects its media type. The error then contains `types`, the list
     /// of the accepted types. An empty body may have any type.
-    pub async fn text(self, is_accepted: fn(&Mime) -> bool, types: &str) -> Result<String, Problem> {
+    pub async fn text(self, is_accepted: fn(&Mime) -> bool, types: &str) -> Result<Zeroizing<String>, Problem> {
         let mime = self.content_type();
         let text = decode(self.bytes().await?)?;
         if !text.is_empty() && !mime.is_some_and(|mime| is_accepted(&mime)) {
@@ -72,15 +73,15 @@ impl Body {
     }
 
     /// Reads the text of a form, or returns `None` if the body is of another type.
-    pub async fn form_text(self) -> Result<Option<String>, BodyError> {
+    pub async fn form_text(self) -> Result<Option<Zeroizing<String>>, BodyError> {
         let is_form = self.content_type().is_some_and(|mime| is_form(&mime));
         let bytes = self.bytes().await?;
         is_form.then(|| decode(bytes)).transpose()
     }
 
-    async fn bytes(mut self) -> Result<BytesMut, BodyError> {
+    async fn bytes(mut self) -> Result<Zeroizing<Vec<u8>>, BodyError> {
         let too_large = BodyError::TooLarge { limit: self.limit };
-        let mut bytes = BytesMut::new();
+        let mut bytes = Zeroizing::new(Vec::new());
         if self.content_length().is_some_and(|length| length > self.limit) {
             return Err(too_large);
         }
@@ -91,7 +92,7 @@ impl Body {
             if bytes.len() + chunk.len() > self.limit {
                 return Err(too_large);
             }
-            bytes.extend_from_slice(&chunk);
+            append(&mut bytes, &chunk);
         }
         Ok(bytes)
     }
@@ -113,8 +114,26 @@ pub fn is_form(mime: &Mime) -> bool {
     mime.essence_str() == mime::APPLICATION_WWW_FORM_URLENCODED
 }
 
-fn decode(bytes: BytesMut) -> Result<String, BodyError> {
-    String::from_utf8(bytes.into()).map_err(|_| BodyError::NotUtf8)
+/// Appends a chunk of a body. If the memory has to grow, overwrites the old memory, because a body may contain a
+/// password.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let length = bytes.len() + chunk.len();
+    if length > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * bytes.capacity())));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+    bytes.extend_from_slice(chunk);
+}
+
+fn decode(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, BodyError> {
+    match String::from_utf8(mem::take(&mut *bytes)) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(BodyError::NotUtf8)
+        }
+    }
 }
 
 /// The reason why a body cannot be read.
@@ -136,5 +155,21 @@ impl From<BodyError> for Problem {
             BodyError::Incomplete => Self::with_detail(StatusCode::BAD_REQUEST, error.to_string()),
             BodyError::NotUtf8 => Self::invalid("", error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_joined_whatever_their_sizes() {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let chunks = [1, 0, 7, 8, 100, 3, 5000].map(|length| "ü".repeat(length));
+        for chunk in &chunks {
+            append(&mut bytes, chunk.as_bytes());
+        }
+        assert_eq!(*decode(bytes).unwrap(), chunks.concat());
+        assert!(matches!(decode(vec![b'a', 0xff].into()), Err(BodyError::NotUtf8)));
     }
 }

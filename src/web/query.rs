@@ -8,12 +8,14 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
 use super::problem::Problem;
 
-/// The decoded pairs of a query, or of a form, in order.
+/// The decoded pairs of a query, or of a form, in order. The values are overwritten in memory when dropped, because a
+/// form may contain a password.
 #[derive(Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub struct Query(Vec<(String, Zeroizing<String>)>);
 
 impl Query {
     #[must_use]
@@ -24,8 +26,9 @@ impl Query {
     /// Parses `application/x-www-form-urlencoded` text.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let pairs = web::Query::from_query(text);
-        Self(pairs.map(web::Query::into_inner).unwrap_or_default())
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(text);
+        let pairs = pairs.map(web::Query::into_inner).unwrap_or_default();
+        Self(pairs.into_iter().map(|(name, value)| (name, value.into())).collect())
     }
 
     /// Parses `application/x-www-form-urlencoded` text, or returns `None` if a percent sign does not start an encoded

@@ -78,6 +78,10 @@ fn a_weak_password_is_rejected_with_the_reason(backend: Backend) {
         ("password\0", "NUL"),
         ("\0\0\0\0\0\0\0\0", "NUL"),
         ("DEFAULT", "at least 8"),
+        ("default-1987", "the user's name"),
+        ("Shoko-Auth", "the name of this product"),
+        ("xyzxyzxyz", "repeats"),
+        ("yourmom123", "most common"),
     ] {
         let problem = app.change_password(&key, password).problem(400);
         assert_eq!(problem["title"], "One or more validation errors occurred.");

@@ -239,3 +239,24 @@ fn by_default_only_events_for_people_are_logged() {
     let lines = log.lines().filter(|line| !line.contains("change feed"));
     assert!(lines.count() < 13, "{log}");
 }
+
+#[apply(both_databases!)]
+fn a_stored_hash_with_too_many_rounds_fails_like_a_wrong_password_and_is_logged(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut command = database.program(&["serve"]);
+    command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    let mut server = ServerProcess::start(command);
+    database.execute(
+        "UPDATE users SET password = '$pbkdf2-sha256$i=4000000000,l=32$bm9ib2R5J3Mgc2FsdC4uLg\
+         $bm9ib2R5J3MgaGFzaCBvZiBub2JvZHkncyBwYXNzd28'",
+    );
+    let of_user = server.log_in(ADMIN, ADMIN_PASSWORD, "d").problem(401);
+    let of_nobody = server.log_in("nobody", ADMIN_PASSWORD, "d").problem(401);
+    assert_eq!(of_user["detail"], of_nobody["detail"]);
+    server.signal("TERM");
+    let (_, log) = server.wait_until_exit();
+    assert!(
+        log.contains("has 4000000000 rounds, more than the maximum of 10000000"),
+        "{log}"
+    );
+}

@@ -166,3 +166,16 @@ fn stored_rounds(database: &TestDatabase) -> String {
     let hashes = database.texts("SELECT password AS text FROM users");
     hashes[0].split('$').nth(2).unwrap().to_owned()
 }
+
+#[apply(both_databases!)]
+fn a_password_works_however_its_letters_are_composed(backend: Backend) {
+    let app = TestApp::on(backend);
+    app.add_user("bob", "Tr\u{f6}te-hill");
+    app.add_user("carol", "Tro\u{308}te-hill");
+    for user in ["bob", "carol"] {
+        for password in ["Tr\u{f6}te-hill", "Tro\u{308}te-hill"] {
+            assert_eq!(app.log_in(user, password, "phone").status, 200, "{user}");
+        }
+        app.log_in(user, "Trote-hill", "phone").problem(401);
+    }
+}

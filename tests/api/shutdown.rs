@@ -179,20 +179,29 @@ fn a_client_can_finish_its_body_after_an_early_response(backend: Backend) {
     assert_eq!(stream.read(&mut [0]).expect("no reset"), 0);
 }
 
+/// Returns the soft and the hard limit of a process in the row `name`.
+fn limits(server: &ServerProcess, name: &str) -> Vec<String> {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.process_id())).unwrap();
+    let row = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    row.split_whitespace().take(2).map(str::to_owned).collect()
+}
+
 #[apply(both_databases!)]
 fn the_limit_of_open_files_is_raised(backend: Backend) {
     let database = TestDatabase::create(backend);
     let mut command = database.command("sh", &["-c", "ulimit -Sn 256 && exec \"$0\" serve", PROGRAM]);
     command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    let limits = limits(&ServerProcess::start(command), "Max open files");
+    assert!(limits[0] == limits[1] && limits[0] != "256", "{limits:?}");
+}
+
+#[apply(both_databases!)]
+fn the_server_writes_no_core_dump(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut command = database.program(&["serve"]);
+    command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
     let server = ServerProcess::start(command);
-    let limits = fs::read_to_string(format!("/proc/{}/limits", server.process_id())).unwrap();
-    let limits = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))
-        .unwrap()
-        .to_owned();
-    let numbers: Vec<&str> = limits.split_whitespace().skip(3).collect();
-    assert!(numbers[0] == numbers[1] && numbers[0] != "256", "{limits}");
+    assert_eq!(limits(&server, "Max core file size"), ["0", "0"]);
 }
 
 /// Runs only on SQLite, because this test takes half a minute and does not depend on the database.

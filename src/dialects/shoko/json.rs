@@ -7,6 +7,7 @@ use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::bounded::{MAX_VALUES, count_values};
 use crate::web::body::{Body, MAX_BYTES};
@@ -40,7 +41,7 @@ pub async fn required_scalar(body: Body, name: &str) -> Result<String, Problem> 
     text.ok_or_else(|| Problem::invalid("", format!("The {name} field is required.")))
 }
 
-async fn text(body: Body) -> Result<String, Problem> {
+async fn text(body: Body) -> Result<Zeroizing<String>, Problem> {
     let types = "application/json, text/json or application/*+json, in UTF-8";
     body.text(is_json, types).await
 }

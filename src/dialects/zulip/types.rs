@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 
 use super::error::ZulipError;
 use crate::error::ServiceError;
+use zeroize::Zeroizing;
+
 use crate::model::{SecretText, User};
 use crate::web::body::Body;
 use crate::web::query::Query;
@@ -71,7 +73,7 @@ impl<T: Serialize> Responder for Success<T> {
 }
 
 /// The parameters of a request. The form overrides the query. If a name occurs several times, the last value wins.
-pub struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, Zeroizing<String>)>);
 
 impl Parameters {
     /// Reads the parameters of a request from its query and its form. A body that is not a form is ignored.
@@ -84,7 +86,9 @@ impl Parameters {
         let query = Query::of(request);
         let pairs = query.pairs().chain(form.pairs());
         Ok(Self(
-            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned().into()))
+                .collect(),
         ))
     }
 
