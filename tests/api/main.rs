@@ -60,6 +60,8 @@ mod real_clients;
 mod recorded;
 /// Revoking a key.
 mod revoke;
+/// Headers that restrict browsers and caches.
+mod security_headers;
 /// Stopping the server, slow clients, and the limit of open files.
 mod shutdown;
 /// The first start, several nodes, and the health check command.
