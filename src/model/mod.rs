@@ -2,12 +2,14 @@
 //!
 //! Times are UTC without an offset, because that is what both databases store.
 
+mod avatar;
 mod key;
 mod name;
 mod request;
 mod secret_text;
 mod user;
 
+pub use avatar::{Avatar, AvatarError};
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
 pub use name::{Name, NameDigest, NameError, name_digest, normalize};
 pub use request::{Actor, Caller, Network, RequestContext, TraceId};

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 
-use super::Name;
+use super::{Avatar, Name};
 
 /// A person or program that can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct Profile {
     pub community_sites: String,
     /// A JSON array of ids.
     pub restricted_tags: String,
-    /// A data URL, or empty.
+    /// An [`Avatar`]. Avatars that older versions have stored can be any text.
     pub avatar: String,
     /// Comma-separated, or empty.
     pub plex_usernames: String,
@@ -60,8 +60,7 @@ pub struct ProfileChange {
     pub community_sites: Option<String>,
     /// A JSON array of ids.
     pub restricted_tags: Option<String>,
-    /// A data URL, or empty.
-    pub avatar: Option<String>,
+    pub avatar: Option<Avatar>,
     /// Comma-separated, or empty.
     pub plex_usernames: Option<String>,
 }

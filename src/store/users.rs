@@ -287,7 +287,7 @@ impl Transaction {
                     .restricted_tags
                     .as_ref()
                     .map(|text| users::restricted_tags.eq(text)),
-                change.avatar.as_ref().map(|text| users::avatar.eq(text)),
+                change.avatar.as_ref().map(|avatar| users::avatar.eq(avatar.as_str())),
                 change
                     .plex_usernames
                     .as_ref()

@@ -117,7 +117,7 @@ fn a_fifth_concurrent_request_with_a_large_body_is_rejected(backend: Backend) {
         let request = app.request("PUT", "/api/v3/User/Current").header("apikey", &key);
         request.json(&body).send()
     };
-    let large = format!("data:,{}", "x".repeat(1_000_000));
+    let large = format!("data:image/png;base64,{}", "x".repeat(1_000_000));
     let begun: Vec<TcpStream> = (0..4).map(|_| begin_large_request(&app, &key)).collect();
     let rejected = wait_for("a large request is rejected", || {
         let response = put(&large);
@@ -125,7 +125,7 @@ fn a_fifth_concurrent_request_with_a_large_body_is_rejected(backend: Backend) {
     });
     rejected.problem(503);
     assert_eq!(rejected.header("retry-after").as_deref(), Some("2"));
-    assert_eq!(put("data:,").status, 200, "a small request is not rejected");
+    assert_eq!(put("").status, 200, "a small request is not rejected");
     drop(begun);
     wait_for("a large request is served", || {
         (put(&large).status == 200).then_some(())

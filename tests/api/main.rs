@@ -6,6 +6,8 @@
 mod architecture;
 /// The content of the database, and the secrets that must not be in it.
 mod at_rest;
+/// Avatars of users.
+mod avatars;
 /// Malformed requests, which no client library sends.
 mod bad_input;
 /// The cases in `tests/contract/cases-shoko.json`.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::report::{ImportReport, RowOutcome, RowReport, Table};
 use super::shoko_database::{ShokoDatabase, ShokoKey, ShokoUser};
-use crate::model::{Name, ProfileChange};
+use crate::model::{Avatar, Name, ProfileChange};
 use crate::secret::key::Key;
 use crate::secret::password::ShokoHash;
 
@@ -192,7 +192,7 @@ fn cleaned(bytes: &[u8]) -> String {
 }
 
 /// Returns the avatar as a data URL.
-fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
+fn read_avatar(user: &ShokoUser) -> Result<Option<Avatar>, &'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Metadata {
@@ -204,16 +204,12 @@ fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
     };
     let metadata: Metadata =
         serde_json::from_slice(metadata).map_err(|_| "its AvatarImageMetadata cannot be parsed")?;
-    let kind = metadata.content_type;
-    let is_image = kind.starts_with("image/") && kind.chars().all(|c| c.is_ascii_alphanumeric() || "/+.-".contains(c));
-    if !is_image {
-        return Err("it is not an image");
-    }
-    let url = format!("data:{kind};base64,{}", STANDARD.encode(image));
+    let url = format!("data:{};base64,{}", metadata.content_type, STANDARD.encode(image));
     if url.len() > MAX_AVATAR_BYTES {
         return Err("it is too large");
     }
-    Ok(Some(url))
+    let avatar = Avatar::parse(url).map_err(|_| "it is not a PNG, JPEG, WebP or GIF image")?;
+    Ok(Some(avatar))
 }
 
 /// Parses one of Shoko's times and converts it to UTC. A time without an offset is in the local time of this machine,

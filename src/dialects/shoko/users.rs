@@ -98,9 +98,9 @@ pub async fn change_password(
 }
 
 pub(super) async fn change(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
-    let change = json::object::<UserBody>(body.large().await?).await?.check_change()?;
+    let change = json::object::<UserBody>(body.large().await?).await?;
     let changed = call(&auth, move |auth| {
-        auth.change_user((&caller).into(), id, |_| Ok::<_, Problem>(change.clone()))
+        auth.change_user((&caller).into(), id, |user| change.clone().check_change(user))
     });
     Ok(Json(User::from(changed.await.map_err(of_user)??)))
 }
@@ -114,7 +114,7 @@ pub(super) async fn patch_user(
     let patch: Patch = json::value(body.large().await?, "a JSON Patch").await?;
     let changed = call(&auth, move |auth| {
         auth.change_user((&caller).into(), id, |user| {
-            UserBody::patched(user, &patch)?.check_change()
+            UserBody::patched(user, &patch)?.check_change(user)
         })
     });
     Ok(Json(User::from(changed.await.map_err(of_user)??)))
