@@ -199,6 +199,7 @@ fn read_avatar(user: &ShokoUser) -> Result<Option<Avatar>, &'static str> {
         content_type: String,
     }
     let (image, metadata) = match (user.avatar.as_deref(), user.avatar_metadata.as_deref()) {
+        (None, _) if user.avatar_bytes > 0 => return Err("it is too large"),
         (Some(image), Some(metadata)) if !image.is_empty() && !metadata.is_empty() => (image, metadata),
         _ => return Ok(None),
     };
