@@ -131,6 +131,8 @@ pub struct CoreSettings {
     /// The sealing secret, 32 bytes in base64. If `None`, it is read from the file `secret.key` in the data folder,
     /// which is created if it is missing. PostgreSQL requires a secret here.
     pub secret_key: Option<SecretText>,
+    /// The file that contained `secret_key`, if it was read from a file.
+    pub secret_key_file: Option<PathBuf>,
     pub pbkdf2_rounds: u32,
     /// The minimum length of new passwords in characters.
     pub password_min_length: usize,

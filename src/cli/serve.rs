@@ -220,6 +220,7 @@ mod tests {
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),
                 data_dir: "unused".into(),
                 secret_key: Some(SecretText::new(secret)),
+                secret_key_file: None,
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: true,

@@ -260,6 +260,7 @@ impl Flags {
                 database,
                 data_dir: self.data_dir,
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,
+                secret_key_file: variable("SHOKO_AUTH_SECRET_KEY_FILE")?.map(PathBuf::from),
                 pbkdf2_rounds: self.pbkdf2_rounds,
                 password_min_length: usize::from(self.password_min_length),
                 login_throttle: self.login_throttle,

@@ -31,7 +31,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
     ("tokio::", &["server/", "web/body.rs", "web/caller.rs", "cli/serve.rs"]),
-    ("rustix::", &["auth/hashing/", "server", "cli/serve.rs"]),
+    (
+        "rustix::",
+        &["auth/file_access.rs", "auth/hashing/", "server", "cli/serve.rs"],
+    ),
     ("std::env", &["cli/", "main.rs"]),
     ("env::var", &["cli/", "main.rs"]),
     ("clap", &["cli/", "main.rs"]),

@@ -30,6 +30,8 @@ mod dialects;
 mod document;
 /// The shares of clients and users, and the limits of large requests.
 mod fairness;
+/// Who can read and change the files of the service.
+mod file_access;
 /// The health routes.
 mod health;
 /// Paths, methods, media types and sizes: rules for every route.

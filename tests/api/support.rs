@@ -74,6 +74,7 @@ impl UseDatabase for TestDatabase {
                 database: self.url().parse().unwrap(),
                 data_dir: self.folder.path().to_owned(),
                 secret_key: Some(SecretText::new(SEALING_SECRET.to_owned())),
+                secret_key_file: None,
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: false,

@@ -79,6 +79,7 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
         database: database.url().parse().unwrap(),
         data_dir: database.folder.path().to_owned(),
         secret_key: Some(SecretText::new(SEALING_SECRET.to_owned())),
+        secret_key_file: None,
         pbkdf2_rounds: 1000,
         password_min_length: 8,
         login_throttle: false,
