@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::model::{Name, SecretText};
+use crate::model::{NewName, SecretText};
 
 /// The settings of `serve`.
 #[derive(Clone, Debug)]
@@ -173,7 +173,7 @@ impl KeyLimits {
 /// The administrator to create if there is none.
 #[derive(Clone, Debug)]
 pub struct FirstAdmin {
-    pub name: Name,
+    pub name: NewName,
     /// If `None`, a password is generated and printed once.
     pub password: Option<SecretText>,
 }

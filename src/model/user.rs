@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 
-use super::{Avatar, Name};
+use super::{Avatar, Name, NewName};
 
 /// A person or program that can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct ProfileChange {
 /// Changes to a user. `None` leaves a value as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
-    pub name: Option<Name>,
+    pub name: Option<NewName>,
     pub is_admin: Option<bool>,
     pub profile: ProfileChange,
 }
@@ -88,8 +88,8 @@ pub enum Attribute {
 /// A user to be created.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    pub name: Name,
-    pub email: Option<Name>,
+    pub name: NewName,
+    pub email: Option<NewName>,
     pub is_admin: bool,
     pub profile: ProfileChange,
 }

@@ -44,6 +44,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Invisible characters in the names of users and devices.
+mod invisible_names;
 /// Limits on the number and the lifetime of keys.
 mod key_limits;
 /// Files in memory: compression, and clients that do not read a large response.

@@ -17,7 +17,7 @@ use super::{Auth, KeySelection, KeysAfterChange, LogIn};
 use crate::clock::Clock;
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{
-    Actor, Caller, Name, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
+    Actor, Caller, Name, NewName, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
 };
 use crate::secret::key::Key;
 use crate::settings::{CoreSettings, FirstAdmin, KeyLimits, MAX_WAIT};
@@ -42,7 +42,7 @@ impl Nodes {
         settings.pbkdf2_rounds = 2000;
         let two = Auth::open(&settings).unwrap();
         let admin = FirstAdmin {
-            name: admin(),
+            name: NewName::parse(ADMIN).unwrap(),
             password: Some(SecretText::new(OLD.to_owned())),
         };
         one.create_first_admin(&admin).unwrap();
@@ -91,8 +91,10 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
     }
 }
 
+const ADMIN: &str = "Default";
+
 fn admin() -> Name {
-    Name::parse("Default").unwrap()
+    Name::parse(ADMIN).unwrap()
 }
 
 fn device() -> Name {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::auth::{FeedState, KeysAfterChange};
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
-use crate::model::{Actor, Name, NewUser, ProfileChange, RequestContext, UserRef};
+use crate::model::{Actor, Name, NewName, NewUser, ProfileChange, RequestContext, UserRef};
 use crate::secret::key::Key;
 use crate::store::Transaction;
 
@@ -21,7 +21,7 @@ const MAX_REVOCATION_DELAY: Duration = Duration::from_millis(100);
 
 fn administrator(name: &str) -> NewUser {
     NewUser {
-        name: Name::parse(name).unwrap(),
+        name: NewName::parse(name).unwrap(),
         email: None,
         is_admin: true,
         profile: ProfileChange::default(),

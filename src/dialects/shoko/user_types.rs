@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::json::{Text, parse_object};
 use crate::auth::KeysAfterChange;
-use crate::model::{self, Avatar, Name, NameError, NewUser, SecretText, UserChange};
+use crate::model::{self, Avatar, NameError, NewName, NewNameError, NewUser, SecretText, UserChange};
 use crate::web::body::MAX_BYTES;
 use crate::web::problem::{Errors, Problem};
 
@@ -108,8 +108,8 @@ impl UserBody {
         }
     }
 
-    /// Validates changes to the user `before`. An avatar that is not changed is not validated, because clients return
-    /// the stored one, which can be older than the rules.
+    /// Validates changes to the user `before`. A name or avatar that is not changed may break the rules, because
+    /// clients return the stored one, which can be older than the rules.
     pub fn check_change(self, before: &model::User) -> Result<UserChange, Problem> {
         let mut errors = Errors::default();
         if self.password.is_some() {
@@ -124,13 +124,17 @@ impl UserBody {
     }
 
     fn check(self, before: Option<&model::User>, errors: &mut Errors) -> UserChange {
-        let name = self.username.and_then(|text| {
-            Name::parse(&text.0)
-                .map_err(|error| match error {
-                    NameError::Blank => errors.add("Username", "Username cannot be empty or only white-spaces."),
-                    NameError::TooLong | NameError::ControlCharacter => errors.add("Username", error.to_string()),
-                })
-                .ok()
+        let name = self.username.and_then(|text| match NewName::parse(&text.0) {
+            Ok(name) => Some(name),
+            Err(NewNameError::Name(NameError::Blank)) => {
+                errors.add("Username", "Username cannot be empty or only white-spaces.");
+                None
+            }
+            Err(NewNameError::Invisible(_)) if before.is_some_and(|before| before.name == text.0.trim()) => None,
+            Err(error) => {
+                errors.add("Username", error.to_string());
+                None
+            }
         });
         let is_new = |avatar: &String| before.is_none_or(|before| *avatar != before.profile.avatar);
         let avatar = self.avatar.filter(is_new).and_then(|text| {
