@@ -21,6 +21,7 @@ use crate::settings::{BasePath, Dialects};
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
 use crate::web::responses::Problems;
+use crate::web::security_headers::Page;
 use crate::web::static_file::StaticFile;
 
 #[derive(OpenApi)]
@@ -194,6 +195,13 @@ const SWAGGER_UI_FILES: [&str; 10] = [
     "oauth2-redirect.js",
 ];
 
+/// The restrictions under which Swagger UI works. Its style sheet contains images as data URLs, and its logo contains the
+/// style with this hash.
+const PAGE: Page = Page(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
 /// The OpenAPI documents and Swagger UI.
 pub struct Swagger {
     base_path: BasePath,
@@ -243,6 +251,8 @@ impl Swagger {
 fn add_swagger_ui(files: &mut BTreeMap<&'static str, Arc<StaticFile>>, documents: Vec<Url<'static>>) -> io::Result<()> {
     let config = utoipa_swagger_ui::Config::new(documents)
         .persist_authorization(true)
+        // Swagger UI would otherwise send the address of the document to a website that validates documents.
+        .validator_url("none")
         .try_it_out_enabled(true);
     let config = Arc::new(config);
     for name in SWAGGER_UI_FILES {
@@ -277,7 +287,11 @@ async fn redirect_to_swagger(swagger: Data<Swagger>) -> impl Responder {
 
 async fn serve_file(request: HttpRequest, swagger: Data<Swagger>, file: Path<String>) -> Result<HttpResponse, Problem> {
     match swagger.files.get(file.as_str()) {
-        Some(file) => Ok(file.clone().respond(&request).await),
+        Some(file) => {
+            let mut response = file.clone().respond(&request).await;
+            PAGE.mark(&mut response);
+            Ok(response)
+        }
         None => Err(Problem::new(StatusCode::NOT_FOUND)),
     }
 }

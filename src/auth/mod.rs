@@ -4,6 +4,7 @@
 
 mod audit;
 mod audit_limits;
+mod file_access;
 mod hashing;
 mod import;
 mod issue;

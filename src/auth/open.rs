@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::audit::AuditLog;
+use super::file_access::{FileAccessError, check_files, database_files};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
@@ -20,6 +21,9 @@ use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
 use crate::store::Store;
+
+/// The file of the sealing secret in the data folder.
+const SECRET_FILE: &str = "secret.key";
 
 /// The reason why the service cannot be opened. Its message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -38,19 +42,24 @@ pub enum OpenError {
     },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error("{path}: {source}")]
+    FileAccess { path: PathBuf, source: FileAccessError },
+    #[error("The groups of this process cannot be read: {0}")]
+    UnknownGroups(io::Error),
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
 impl Auth {
     /// Opens the database and reads the sealing secret. If the database is embedded, creates its file and the secret if
-    /// they do not exist. Call [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
+    /// they do not exist. Fails if a stranger can have written one of these files. Call [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
     pub fn open(settings: &CoreSettings) -> Result<Self, OpenError> {
         if let Database::Sqlite(file) = &settings.database {
             create_private_folder(&settings.data_dir)?;
             create_private_folder(file.parent().unwrap_or(Path::new("")))?;
             create_private_file(file)?;
         }
+        check_files(&own_files(settings))?;
         let sealer = open_sealer(settings)?;
         let key_cache = Arc::new(KeyCache::new());
         Ok(Self {
@@ -70,13 +79,25 @@ impl Auth {
     }
 }
 
+/// Returns the files that contain the database and the sealing secret, whether they exist or not.
+fn own_files(settings: &CoreSettings) -> Vec<PathBuf> {
+    let mut files = Vec::from_iter(settings.secret_key_file.clone());
+    if let Database::Sqlite(file) = &settings.database {
+        files.extend(database_files(file));
+        if settings.secret_key.is_none() {
+            files.push(settings.data_dir.join(SECRET_FILE));
+        }
+    }
+    files
+}
+
 /// Reads the sealing secret from the settings. If they have none and the database is embedded, reads the secret from
 /// the data folder, or creates it there. The secret is never in the database.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
     let (place, text) = match (&settings.secret_key, &settings.database) {
         (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.clone()),
         (None, Database::Sqlite(_)) => {
-            let file = settings.data_dir.join("secret.key");
+            let file = settings.data_dir.join(SECRET_FILE);
             (file.display().to_string(), read_or_create_secret(&file)?)
         }
         (None, Database::Postgres(_)) => return Err(OpenError::SecretNeeded),
@@ -93,16 +114,7 @@ fn read_or_create_secret(path: &Path) -> Result<SecretText, OpenError> {
     };
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
-        read => {
-            let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                log::warn!(
-                    "{} is accessible to other users of this machine: run chmod 600 on it",
-                    path.display()
-                );
-            }
-            return read.map(SecretText::new).map_err(failed);
-        }
+        read => return read.map(SecretText::new).map_err(failed),
     }
     let secret = Sealer::generate_secret()?;
     // `NamedTempFile` creates a file that only its owner can read.

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::CliError;
+use super::escape::{escape_json, shell_quote};
 use super::list::{self, Listed};
 use crate::auth::{Auth, Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, Table};
 
@@ -49,7 +50,7 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
     let report = report?;
     let report = Report::of(&report, dry_run);
     if json {
-        return Ok(serde_json::to_string_pretty(&report)? + "\n");
+        return Ok(escape_json(&serde_json::to_string_pretty(&report)?) + "\n");
     }
     report.for_people()
 }
@@ -125,7 +126,7 @@ impl<'a> Report<'a> {
             format!(
                 "shoko-auth user set-password {}{}",
                 end_of_options(name),
-                list::shell_quote(name)
+                shell_quote(name)
             )
         };
         Self {

@@ -5,6 +5,8 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::CliError;
+use super::escape::escape_json;
+use crate::model::escape_invisible;
 
 /// A row of a list.
 pub trait Listed: Serialize {
@@ -17,12 +19,13 @@ pub trait Listed: Serialize {
 /// Renders rows as a table or as a JSON array.
 pub fn render<T: Listed>(items: &[T], json: bool) -> Result<String, CliError> {
     if json {
-        return Ok(serde_json::to_string_pretty(items)? + "\n");
+        return Ok(escape_json(&serde_json::to_string_pretty(items)?) + "\n");
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(T::COLUMNS);
-    table.add_rows(items.iter().map(Listed::cells));
+    let escaped = |cell: String| escape_invisible(&cell).into_owned();
+    table.add_rows(items.iter().map(|item| item.cells().into_iter().map(escaped)));
     Ok(format!("{table}\n"))
 }
 
@@ -34,9 +37,4 @@ pub fn time(time: NaiveDateTime) -> String {
 /// Renders a flag for a table.
 pub fn yes_or_blank(set: bool) -> String {
     if set { "yes" } else { "" }.to_owned()
-}
-
-/// Quotes a text so that a shell takes it literally.
-pub fn shell_quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

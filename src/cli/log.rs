@@ -11,6 +11,7 @@ use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
 use serde_json::{Map, json};
 
+use super::escape::escape_json;
 use super::log_limit::Limited;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -36,7 +37,9 @@ pub fn start(format: LogFormat, is_server: bool) {
                 .visit(&mut TextMembers(out))
                 .map_err(|error| io::Error::other(error.to_string()))
         }),
-        LogFormat::Json => builder.format(|out, record| writeln!(out, "{}", json_line(record))),
+        LogFormat::Json => {
+            builder.format(|out, record| writeln!(out, "{}", escape_json(&json_line(record).to_string())))
+        }
     };
     let logger = builder.build();
     ::log::set_max_level(logger.filter());

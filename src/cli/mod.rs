@@ -2,6 +2,7 @@
 //!
 //! Commands return the text to print. Only `serve` prints by itself, because it keeps running.
 
+mod escape;
 mod healthcheck;
 mod import;
 mod key;
@@ -22,6 +23,7 @@ use clap_complete::Shell;
 
 use crate::auth::{Auth, OpenError};
 use crate::error::{ManageError, ServiceError};
+use crate::model::escape_invisible;
 use crate::openapi;
 use crate::settings::BasePath;
 
@@ -100,10 +102,10 @@ pub fn main() -> ExitCode {
     };
     let is_server = matches!(cli.command, None | Some(Command::Serve));
     log::start(cli.flags.log_format, is_server);
-    match run(cli).and_then(|text| print(&text)) {
+    match run(cli).and_then(|text| print(&escape_invisible(&text))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", escape_invisible(&error.to_string()));
             match error {
                 CliError::Usage(_) => ExitCode::from(2),
                 _ => ExitCode::FAILURE,

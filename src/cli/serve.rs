@@ -16,7 +16,7 @@ use futures_util::future::select;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::list::shell_quote;
+use super::escape::shell_quote;
 use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, CreatedAdmin, OpenError};
@@ -204,7 +204,7 @@ fn greeting(created: &CreatedAdmin, url: &str, swagger_ui: bool) -> String {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::model::{Name, SecretText};
+    use crate::model::{NewName, SecretText};
     use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE};
 
     #[cfg(target_os = "linux")]
@@ -240,6 +240,7 @@ mod tests {
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),
                 data_dir: "unused".into(),
                 secret_key: Some(SecretText::new(secret)),
+                secret_key_file: None,
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: true,
@@ -250,7 +251,7 @@ mod tests {
                 max_wait: MAX_WAIT,
             },
             first_admin: FirstAdmin {
-                name: Name::parse("a").unwrap(),
+                name: NewName::parse("a").unwrap(),
                 password: None,
             },
         };

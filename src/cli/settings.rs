@@ -16,7 +16,7 @@ use url::Host;
 use super::CliError;
 use super::log::LogFormat;
 use crate::clock::Clock;
-use crate::model::{Name, NameError, SecretText};
+use crate::model::{Name, NameError, NewName, NewNameError, SecretText};
 use crate::secret::password::Passwords;
 use crate::settings::{
     BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE,
@@ -54,8 +54,8 @@ pub struct Flags {
     /// Name of the administrator that `serve` creates if there is none. The password comes from
     /// `SHOKO_AUTH_ADMIN_PASSWORD` or `SHOKO_AUTH_ADMIN_PASSWORD_FILE`, or is generated and printed once
     #[arg(long, global = true, env = "SHOKO_AUTH_ADMIN_USER", default_value = "Default", value_name = "NAME",
-          value_parser = parse_name)]
-    admin_user: Name,
+          value_parser = parse_new_name)]
+    admin_user: NewName,
     /// Origins whose pages may call the server from a browser, separated by commas, or `*` [default: none]
     #[arg(
         long,
@@ -273,6 +273,7 @@ impl Flags {
                 database,
                 data_dir: self.data_dir,
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,
+                secret_key_file: variable("SHOKO_AUTH_SECRET_KEY_FILE")?.map(PathBuf::from),
                 pbkdf2_rounds: self.pbkdf2_rounds,
                 password_min_length: usize::from(self.password_min_length),
                 login_throttle: self.login_throttle,
@@ -343,6 +344,11 @@ pub fn without_line_ending(mut text: String) -> String {
 /// Parses a name for clap.
 pub fn parse_name(text: &str) -> Result<Name, NameError> {
     Name::parse(text)
+}
+
+/// Parses the name of a new user for clap.
+pub fn parse_new_name(text: &str) -> Result<NewName, NewNameError> {
+    NewName::parse(text)
 }
 
 /// Parses a network for clap. A single address counts as a network.

@@ -5,24 +5,25 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::list::{self, Listed};
-use super::settings::parse_name;
+use super::settings::{parse_name, parse_new_name};
 use super::{CliError, password};
 use crate::auth::{Auth, KeysAfterChange};
 use crate::error::ManageError;
-use crate::model::{Actor, Name, NewUser, ProfileChange, User, UserRef};
+use crate::model::{Actor, Name, NewName, NewUser, ProfileChange, User, UserRef};
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Create a user.
     Add {
-        #[command(flatten)]
-        user: Named,
+        /// The user's name.
+        #[arg(value_parser = parse_new_name)]
+        name: NewName,
         /// Make the user an administrator.
         #[arg(long)]
         admin: bool,
         /// The user's e-mail address, which can be used to log in.
-        #[arg(long, value_parser = parse_name)]
-        email: Option<Name>,
+        #[arg(long, value_parser = parse_new_name)]
+        email: Option<NewName>,
         #[command(flatten)]
         password: PasswordFrom,
     },
@@ -82,7 +83,7 @@ pub struct PasswordFrom {
 pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
     match command {
         Command::Add {
-            user,
+            name,
             admin,
             email,
             password,
@@ -90,7 +91,7 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
             let password = password::read(password.password_stdin)?;
             let profile = ProfileChange::default();
             let new = NewUser {
-                name: user.name,
+                name,
                 email,
                 is_admin: admin,
                 profile,

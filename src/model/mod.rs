@@ -2,14 +2,20 @@
 //!
 //! Times are UTC without an offset, because that is what both databases store.
 
+mod avatar;
+mod invisible;
 mod key;
 mod name;
+mod new_name;
 mod request;
 mod secret_text;
 mod user;
 
+pub use avatar::{Avatar, AvatarError};
+pub use invisible::{escape_invisible, invisible_characters, is_invisible, replace_invisible};
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
 pub use name::{Name, NameDigest, NameError, name_digest, normalize};
+pub use new_name::{NewName, NewNameError};
 pub use request::{Actor, Caller, Network, RequestContext, TraceId};
 pub use secret_text::SecretText;
 pub use user::{Attribute, NewUser, Profile, ProfileChange, User, UserChange, UserRef, UserSummary};

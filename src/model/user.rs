@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 
-use super::Name;
+use super::{Avatar, Name, NewName};
 
 /// A person or program that can log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct Profile {
     pub community_sites: String,
     /// A JSON array of ids.
     pub restricted_tags: String,
-    /// A data URL, or empty.
+    /// An [`Avatar`]. Avatars that older versions have stored can be any text.
     pub avatar: String,
     /// Comma-separated, or empty.
     pub plex_usernames: String,
@@ -60,8 +60,7 @@ pub struct ProfileChange {
     pub community_sites: Option<String>,
     /// A JSON array of ids.
     pub restricted_tags: Option<String>,
-    /// A data URL, or empty.
-    pub avatar: Option<String>,
+    pub avatar: Option<Avatar>,
     /// Comma-separated, or empty.
     pub plex_usernames: Option<String>,
 }
@@ -69,7 +68,7 @@ pub struct ProfileChange {
 /// Changes to a user. `None` leaves a value as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
-    pub name: Option<Name>,
+    pub name: Option<NewName>,
     pub is_admin: Option<bool>,
     pub profile: ProfileChange,
 }
@@ -89,8 +88,8 @@ pub enum Attribute {
 /// A user to be created.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    pub name: Name,
-    pub email: Option<Name>,
+    pub name: NewName,
+    pub email: Option<NewName>,
     pub is_admin: bool,
     pub profile: ProfileChange,
 }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use crate::clock::Clock;
-use crate::model::{Name, SecretText};
+use crate::model::{NewName, SecretText};
 pub use database::Database;
 pub use origins::CorsOrigins;
 
@@ -139,6 +139,8 @@ pub struct CoreSettings {
     /// The sealing secret, 32 bytes in base64. If `None`, it is read from the file `secret.key` in the data folder,
     /// which is created if it is missing. PostgreSQL requires a secret here.
     pub secret_key: Option<SecretText>,
+    /// The file that contained `secret_key`, if it was read from a file.
+    pub secret_key_file: Option<PathBuf>,
     pub pbkdf2_rounds: u32,
     /// The minimum length of new passwords in characters.
     pub password_min_length: usize,
@@ -179,7 +181,7 @@ impl KeyLimits {
 /// The administrator to create if there is none.
 #[derive(Clone, Debug)]
 pub struct FirstAdmin {
-    pub name: Name,
+    pub name: NewName,
     /// If `None`, a password is generated and printed once.
     pub password: Option<SecretText>,
 }

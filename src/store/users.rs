@@ -228,8 +228,8 @@ impl Transaction {
                 id.map(|id| users::id.eq(id)),
                 users::name.eq(user.name.as_typed()),
                 users::name_folded.eq(user.name.normalized()),
-                users::email.eq(user.email.as_ref().map(Name::as_typed)),
-                users::email_folded.eq(user.email.as_ref().map(Name::normalized)),
+                users::email.eq(user.email.as_ref().map(|email| email.as_typed())),
+                users::email_folded.eq(user.email.as_ref().map(|email| email.normalized())),
                 users::password.eq(password),
                 users::is_admin.eq(user.is_admin),
                 users::created_at.eq(now),
@@ -296,7 +296,7 @@ impl Transaction {
                     .restricted_tags
                     .as_ref()
                     .map(|text| users::restricted_tags.eq(text)),
-                change.avatar.as_ref().map(|text| users::avatar.eq(text)),
+                change.avatar.as_ref().map(|avatar| users::avatar.eq(avatar.as_str())),
                 change
                     .plex_usernames
                     .as_ref()

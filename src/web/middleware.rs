@@ -1,4 +1,5 @@
-//! The middleware around every request: path normalization, problem bodies, slices of large bodies, the request log.
+//! The middleware around every request: path normalization, problem bodies, security headers, slices of large bodies,
+//! the request log.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use actix_cors::CorsError;
 use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -19,6 +20,7 @@ use super::problem::Problem;
 use super::process::Process;
 use super::progress::Progress;
 use super::response_body::{SharedBody, in_slices, is_large};
+use super::security_headers::add_security_headers;
 use super::trace::trace_id;
 use crate::error::{Cause, ServiceError};
 use crate::model::{Network, TraceId};
@@ -33,7 +35,8 @@ const UNREAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// extensions.
 pub struct InternalCause(pub Cause);
 
-/// Normalizes the path, calls the route, completes problems, slices large bodies and logs the request once.
+/// Normalizes the path, calls the route, completes problems, adds the security headers, slices large bodies and logs
+/// the request once.
 pub async fn request_middleware(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -62,8 +65,7 @@ pub async fn request_middleware(
     if response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    add_security_headers(response.response_mut());
     let process = response.request().app_data::<Data<Process>>();
     if process.is_some_and(|process| process.is_stopping()) {
         response

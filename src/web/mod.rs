@@ -19,6 +19,7 @@ pub mod query;
 pub mod response_body;
 pub mod responses;
 pub mod routes;
+pub mod security_headers;
 pub mod static_file;
 pub mod trace;
 

@@ -34,7 +34,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         "tokio::",
         &["server/", "web/caller.rs", "web/large_bodies.rs", "cli/serve.rs"],
     ),
-    ("rustix::", &["auth/hashing/", "server", "cli/serve.rs"]),
+    (
+        "rustix::",
+        &["auth/file_access.rs", "auth/hashing/", "server", "cli/serve.rs"],
+    ),
     ("std::env", &["cli/", "main.rs"]),
     ("env::var", &["cli/", "main.rs"]),
     ("clap", &["cli/", "main.rs"]),

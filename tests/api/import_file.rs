@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use test_support::shoko_database::{ShokoDatabase, ShokoVersion, key, sha512};
@@ -111,16 +112,31 @@ fn a_database_that_shoko_has_open_is_read_without_writing_any_file(backend: Back
 fn a_file_that_is_not_a_shoko_database_is_rejected_with_the_reason(backend: Backend) {
     let database = TestDatabase::create(backend);
     let path = |name: &str| database.folder.path().join(name);
+    let folder = |name: &str| {
+        fs::create_dir(path(name)).unwrap();
+        path(name)
+    };
     fs::write(path("text"), "some text that is longer than the head of a database is").unwrap();
     fs::write(path("empty"), "").unwrap();
     let mut other = ShokoDatabase::create(database.folder.path(), ShokoVersion::V6_0);
     other.execute("DROP TABLE AuthTokens");
+    assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    symlink(path("pipe"), path("link")).unwrap();
+    let wal = ShokoDatabase::create(&folder("wal"), ShokoVersion::V5_3).file;
+    let pipe = format!("{}-wal", wal.display());
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
     for (name, hint) in [
+        ("pipe", "this is a pipe, not a regular file"),
+        ("link", "this is a pipe, not a regular file"),
+        (
+            "wal/JMMServer.db3",
+            "JMMServer.db3-wal: this is a pipe, not a regular file",
+        ),
         ("nothing", "No such file"),
         ("text", "not a Shoko database"),
         ("empty", "not a Shoko database"),
         ("Shoko.db3", "not a Shoko database"),
-        (".", "directory"),
+        (".", "this is a directory, not a regular file"),
     ] {
         let output = database.run(&["import", "shoko", path(name).to_str().unwrap()], "");
         let error = String::from_utf8(output.stderr).unwrap();
@@ -129,4 +145,79 @@ fn a_file_that_is_not_a_shoko_database_is_rejected_with_the_reason(backend: Back
             "{name}: {error}"
         );
     }
+}
+
+#[apply(both_databases!)]
+fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+    let view = format!(
+        "ALTER TABLE JMMUser RENAME TO Hidden; CREATE VIEW JMMUser AS
+         {endless} SELECT i AS JMMUserID, 'a' AS Username FROM n"
+    );
+    let user = "INSERT INTO JMMUser (JMMUserID, Username, IsAdmin, IsAniDBUser, IsTraktUser)";
+    let key = "INSERT INTO AuthTokens (UserID, DeviceName, Token)";
+    for (name, sql, hint) in [
+        (
+            "view",
+            view,
+            r#"JMMUser is not an ordinary table but of the kind "view""#,
+        ),
+        (
+            "virtual",
+            "DROP TABLE AuthTokens; CREATE VIRTUAL TABLE AuthTokens USING fts5(AuthID, UserID, Token)".to_owned(),
+            r#"AuthTokens is not an ordinary table but of the kind "virtual""#,
+        ),
+        (
+            "users",
+            format!("{endless} {user} SELECT i, i, 0, 0, 0 FROM n LIMIT 10001"),
+            "JMMUser has more than 10000 rows",
+        ),
+        (
+            "keys",
+            format!("{endless} {key} SELECT 1, i, i FROM n LIMIT 100001"),
+            "AuthTokens has more than 100000 rows",
+        ),
+        (
+            "text",
+            format!("{user} VALUES (7, CAST(zeroblob(65537) AS TEXT), 0, 0, 0)"),
+            "row 7 of JMMUser has a text of more than 65536 bytes",
+        ),
+        (
+            "size",
+            format!(
+                "{endless} {user} SELECT i, i, 0, 0, 0 FROM n LIMIT 129;
+                 UPDATE JMMUser SET AvatarImageBlob = zeroblob(2097152)"
+            ),
+            "JMMUser has more than 268435456 bytes",
+        ),
+    ] {
+        let folder = database.folder.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        let mut shoko = ShokoDatabase::create(&folder, ShokoVersion::V5_3);
+        shoko.execute(&sql);
+        let output = database.run(&["import", "shoko", shoko.file.to_str().unwrap()], "");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1) && error.contains(hint) && error.contains("copy the file"),
+            "{name}: {error}"
+        );
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
+#[apply(both_databases!)]
+fn an_avatar_that_is_too_large_is_skipped(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V5_3);
+    shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
+    shoko.execute(
+        r#"UPDATE JMMUser SET AvatarImageBlob = zeroblob(2097153), AvatarImageMetadata = '{"ContentType":"image/png"}'"#,
+    );
+    let report = import(&database, &shoko, &["--dry-run"]);
+    let (done, why) = row(&report, "JMMUser", 1);
+    assert_eq!(
+        (done, why.as_str()),
+        ("added", "the avatar is skipped: it is too large")
+    );
 }

@@ -6,6 +6,8 @@
 mod architecture;
 /// The content of the database, and the secrets that must not be in it.
 mod at_rest;
+/// Avatars of users.
+mod avatars;
 /// Malformed requests, which no client library sends.
 mod bad_input;
 /// The cases in `tests/contract/cases-shoko.json`.
@@ -30,6 +32,8 @@ mod document;
 mod expiring_sessions;
 /// The shares of clients and users, and the limits of large requests.
 mod fairness;
+/// Who can read and change the files of the service.
+mod file_access;
 /// Logins that a foreign web page makes a browser send.
 mod foreign_pages;
 /// The health routes.
@@ -44,6 +48,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Invisible characters in the names of users and devices.
+mod invisible_names;
 /// Limits on the number and the lifetime of keys.
 mod key_limits;
 /// Files in memory: compression, and clients that do not read a large response.
@@ -66,6 +72,8 @@ mod recorded;
 mod revoke;
 /// Which callers each route admits.
 mod rights;
+/// Headers that restrict browsers and caches.
+mod security_headers;
 /// Stopping the server, slow clients, and the limit of open files.
 mod shutdown;
 /// The first start, several nodes, and the health check command.

@@ -11,7 +11,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use shoko_auth::auth::Auth;
 use shoko_auth::clock::Clock;
-use shoko_auth::model::{Name, SecretText};
+use shoko_auth::model::{NewName, SecretText};
 use shoko_auth::server;
 use shoko_auth::settings::{
     CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE, Settings,
@@ -75,6 +75,7 @@ impl UseDatabase for TestDatabase {
                 database: self.url().parse().unwrap(),
                 data_dir: self.folder.path().to_owned(),
                 secret_key: Some(SecretText::new(SEALING_SECRET.to_owned())),
+                secret_key_file: None,
                 pbkdf2_rounds: 1000,
                 password_min_length: 8,
                 login_throttle: false,
@@ -85,7 +86,7 @@ impl UseDatabase for TestDatabase {
                 max_wait: wait::MAX_WAIT,
             },
             first_admin: FirstAdmin {
-                name: Name::parse(ADMIN).unwrap(),
+                name: NewName::parse(ADMIN).unwrap(),
                 password: Some(SecretText::new(ADMIN_PASSWORD.to_owned())),
             },
         }

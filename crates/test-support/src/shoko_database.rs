@@ -83,6 +83,17 @@ impl ShokoDatabase {
         ));
     }
 
+    /// Sets the avatar of a user, which Shoko 5.3 has. `metadata` is JSON.
+    pub fn avatar(&mut self, user: i64, image: &[u8], metadata: &str) {
+        let hex = image
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"));
+        self.execute(&format!(
+            "UPDATE JMMUser SET AvatarImageBlob = X'{hex}', AvatarImageMetadata = {} WHERE JMMUserID = {user}",
+            literal(Some(metadata))
+        ));
+    }
+
     /// Inserts a row into `AuthTokens`.
     pub fn key(&mut self, id: i64, user: i64, device: &str, token: &str) {
         let (device, token) = (literal(Some(device)), literal(Some(token)));

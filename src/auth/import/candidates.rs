@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::report::{ImportReport, RowOutcome, RowReport, Table};
 use super::shoko_database::{ShokoDatabase, ShokoKey, ShokoUser};
-use crate::model::{Name, ProfileChange};
+use crate::model::{Avatar, Name, NewName, ProfileChange, replace_invisible};
 use crate::secret::key::Key;
 use crate::secret::password::ShokoHash;
 
@@ -29,7 +29,9 @@ const NEVER: &[u8] = b"9999-12-31";
 pub struct CandidateUser {
     /// `JMMUserID`.
     pub row: i64,
-    pub name: Name,
+    pub name: NewName,
+    /// The name with its invisible characters, if it has any. Older versions imported users with such names.
+    pub old_name: Option<Name>,
     /// Whether the import has changed the name. If so, another user may already have the changed name.
     pub is_renamed: bool,
     pub is_admin: bool,
@@ -107,7 +109,9 @@ impl ImportCandidates {
 /// Returns `None` if the user has no name.
 fn convert_user(user: &ShokoUser) -> Option<CandidateUser> {
     let mut remarks = Vec::new();
-    let name = read_name(user.name.as_deref()?, &mut remarks)?;
+    let old_name = read_name(user.name.as_deref()?, &mut remarks)?;
+    let name = without_invisible(&old_name, &mut remarks)?;
+    let old_name = (old_name != *name).then_some(old_name);
     let is_renamed = !remarks.is_empty();
     let stored = user.password.as_deref().unwrap_or_default();
     let password = str::from_utf8(stored).ok().and_then(ShokoHash::parse);
@@ -136,6 +140,7 @@ fn convert_user(user: &ShokoUser) -> Option<CandidateUser> {
     Some(CandidateUser {
         row: user.id,
         name,
+        old_name,
         is_renamed,
         is_admin: user.is_admin == 1,
         password,
@@ -185,6 +190,15 @@ fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
     Name::parse(name).ok()
 }
 
+/// Replaces invisible characters with spaces. Returns `None` if no text is left.
+fn without_invisible(name: &Name, remarks: &mut Vec<String>) -> Option<NewName> {
+    let visible = replace_invisible(name.as_typed(), |_| " ".to_owned());
+    if visible != name.as_typed() {
+        remarks.push("invisible characters in the name are replaced".to_owned());
+    }
+    NewName::parse(&visible).ok()
+}
+
 /// Decodes text. Replaces invalid UTF-8 with U+FFFD and control characters with spaces.
 fn cleaned(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -192,28 +206,25 @@ fn cleaned(bytes: &[u8]) -> String {
 }
 
 /// Returns the avatar as a data URL.
-fn read_avatar(user: &ShokoUser) -> Result<Option<String>, &'static str> {
+fn read_avatar(user: &ShokoUser) -> Result<Option<Avatar>, &'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Metadata {
         content_type: String,
     }
     let (image, metadata) = match (user.avatar.as_deref(), user.avatar_metadata.as_deref()) {
+        (None, _) if user.avatar_bytes > 0 => return Err("it is too large"),
         (Some(image), Some(metadata)) if !image.is_empty() && !metadata.is_empty() => (image, metadata),
         _ => return Ok(None),
     };
     let metadata: Metadata =
         serde_json::from_slice(metadata).map_err(|_| "its AvatarImageMetadata cannot be parsed")?;
-    let kind = metadata.content_type;
-    let is_image = kind.starts_with("image/") && kind.chars().all(|c| c.is_ascii_alphanumeric() || "/+.-".contains(c));
-    if !is_image {
-        return Err("it is not an image");
-    }
-    let url = format!("data:{kind};base64,{}", STANDARD.encode(image));
+    let url = format!("data:{};base64,{}", metadata.content_type, STANDARD.encode(image));
     if url.len() > MAX_AVATAR_BYTES {
         return Err("it is too large");
     }
-    Ok(Some(url))
+    let avatar = Avatar::parse(url).map_err(|_| "it is not a PNG, JPEG, WebP or GIF image")?;
+    Ok(Some(avatar))
 }
 
 /// Parses one of Shoko's times and converts it to UTC. A time without an offset is in the local time of this machine,

@@ -7,6 +7,7 @@ mod candidates;
 mod names;
 mod report;
 mod shoko_database;
+mod shoko_file;
 
 #[cfg(test)]
 mod interleaving_tests;

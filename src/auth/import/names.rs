@@ -39,6 +39,9 @@ fn decide_among<'a>(users: &[CandidateUser], here: impl Iterator<Item = &'a User
         first.entry(user.name.normalized()).or_insert(user.row);
     }
     let decision = |user: &CandidateUser| {
+        if let Some(here) = user.old_name.as_ref().and_then(|name| names.get(name.normalized())) {
+            return MergeDecision::MergeInto((*here).clone());
+        }
         let name = user.name.normalized();
         let row = first[name];
         match (names.get(name), emails.get(name)) {

@@ -3,25 +3,42 @@
 //! Nothing is written to the file or next to it, even while Shoko has it open. If the database was not closed properly
 //! and no process has it open, it is first copied to a private temporary folder. The columns differ between versions of
 //! Shoko. A missing column is read as NULL, and a missing flag as 0.
+//!
+//! The file may come from somebody else. It is therefore read without running any SQL that it contains, such as views,
+//! and only up to limits that no Shoko server reaches.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{DefaultLoadingMode, SimpleConnection};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
-use tempfile::TempDir;
+use diesel::sqlite::Sqlite;
 
-use crate::store::sqlite_url;
+use super::shoko_file::{ReadableFile, hint};
+
+const USERS: &str = "JMMUser";
+const KEYS: &str = "AuthTokens";
+
+/// The longest text that is read from a column, in bytes. Names are cut to a much smaller size.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// The largest avatar that is read, in bytes. A larger one would exceed the limit on imported avatars in base64.
+const MAX_IMAGE_BYTES: usize = 2 * 1024 * 1024;
+/// The maximum size of all texts and images of a table in bytes, because they are in memory at the same time.
+const MAX_TABLE_BYTES: usize = 256 * 1024 * 1024;
+
+/// Settings for a file that may come from somebody else: <https://sqlite.org/security.html>.
+const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; \
+    PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0";
 
 /// The reason why a file cannot be read as a Shoko database.
 #[derive(Debug, thiserror::Error)]
 pub enum ShokoError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error("{path}: this is {what}, not a regular file. Name a database file, such as a copy of JMMServer.db3")]
+    NotAFile { path: PathBuf, what: &'static str },
     #[error(
         "{0}: this is not a Shoko database. Shoko's database is named JMMServer.db3 or Shoko.db3 and is in the folder \
          SQLite of Shoko's home folder"
@@ -33,6 +50,8 @@ pub enum ShokoError {
          Shoko again"
     )]
     AmbiguousId(PathBuf),
+    #[error("{path}: {source}. Shoko never writes such a database: copy the file from Shoko again")]
+    Content { path: PathBuf, source: ContentError },
     #[error("{path}: {source}{}", hint(path))]
     Sqlite {
         path: PathBuf,
@@ -40,18 +59,35 @@ pub enum ShokoError {
     },
 }
 
-/// Returns advice about a file that SQLite cannot read, or an empty text.
-fn hint(path: &Path) -> &'static str {
-    if beside(path, "-journal").exists() {
-        ". Shoko is writing to the file or was not stopped properly: start and stop Shoko once, then try again"
-    } else {
-        ""
+/// The reason why the tables of a database are not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    #[error("{table} is not an ordinary table but of the kind {kind:?}")]
+    NotATable { table: &'static str, kind: String },
+    #[error("{table} has more than {max} rows")]
+    TooManyRows { table: &'static str, max: usize },
+    #[error("row {row} of {table} has a text of more than {MAX_TEXT_BYTES} bytes")]
+    LongText { table: &'static str, row: i64 },
+    #[error("{table} has more than {MAX_TABLE_BYTES} bytes of text and avatars")]
+    LargeTable { table: &'static str },
+}
+
+/// The reason why the tables are not read. The caller adds the path.
+enum ReadError {
+    Sqlite(diesel::result::Error),
+    Content(ContentError),
+}
+
+impl From<diesel::result::Error> for ReadError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Sqlite(error)
     }
 }
 
-/// Appends a suffix such as `-wal` to the path of a database. SQLite keeps its other files at these paths.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref()))
+impl From<ContentError> for ReadError {
+    fn from(error: ContentError) -> Self {
+        Self::Content(error)
+    }
 }
 
 /// The rows of a Shoko database that an import reads.
@@ -86,9 +122,12 @@ pub struct ShokoUser {
     /// `PlexUsers`: names separated by commas.
     #[diesel(sql_type = Nullable<Binary>)]
     pub plex_users: Option<Vec<u8>>,
-    /// `AvatarImageBlob`.
+    /// `AvatarImageBlob`, or NULL if it has more than [`MAX_IMAGE_BYTES`].
     #[diesel(sql_type = Nullable<Binary>)]
     pub avatar: Option<Vec<u8>>,
+    /// The size of `AvatarImageBlob` in bytes.
+    #[diesel(sql_type = BigInt)]
+    pub avatar_bytes: i64,
     /// `AvatarImageMetadata`: JSON with a `ContentType`.
     #[diesel(sql_type = Nullable<Binary>)]
     pub avatar_metadata: Option<Vec<u8>>,
@@ -128,13 +167,15 @@ impl ShokoDatabase {
         })?;
         let source = ReadableFile::new(path)?;
         let mut connection = SqliteConnection::establish(&source.url).map_err(|e| sqlite(e.into()))?;
-        let read = |c: &mut SqliteConnection| {
-            c.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")?;
-            c.transaction(read_tables)
-        };
-        let data = read(&mut connection)
-            .map_err(|e| sqlite(e.into()))?
-            .ok_or_else(|| ShokoError::NotShoko(path.to_owned()))?;
+        connection.batch_execute(PRAGMAS).map_err(|e| sqlite(e.into()))?;
+        let data = connection.transaction(read_tables).map_err(|error| match error {
+            ReadError::Sqlite(source) => sqlite(source.into()),
+            ReadError::Content(source) => {
+                let path = path.to_owned();
+                ShokoError::Content { path, source }
+            }
+        })?;
+        let data = data.ok_or_else(|| ShokoError::NotShoko(path.to_owned()))?;
         // The rows are sorted by id, so duplicates are neighbors.
         let differ = |ids: Vec<i64>| ids.is_sorted_by(|one, next| one < next);
         let ids = [
@@ -149,56 +190,156 @@ impl ShokoDatabase {
 }
 
 /// Reads both tables. Returns `None` if this is not Shoko's database: a table is missing, or the encoding is not UTF-8.
-fn read_tables(connection: &mut SqliteConnection) -> QueryResult<Option<ShokoDatabase>> {
+fn read_tables(connection: &mut SqliteConnection) -> Result<Option<ShokoDatabase>, ReadError> {
     if names(connection, "SELECT encoding AS name FROM pragma_encoding")? != HashSet::from(["UTF-8".to_owned()]) {
         return Ok(None);
     }
-    let (user, key) = (columns(connection, "JMMUser")?, columns(connection, "AuthTokens")?);
+    for table in [USERS, KEYS] {
+        let kinds = names(
+            connection,
+            &format!(
+                "SELECT type AS name FROM pragma_table_list WHERE schema = 'main' AND name = '{table}' COLLATE NOCASE"
+            ),
+        )?;
+        if let Some(kind) = kinds.into_iter().find(|kind| kind != "table") {
+            return Err(ContentError::NotATable { table, kind }.into());
+        }
+    }
+    let (user, key) = (columns(connection, USERS)?, columns(connection, KEYS)?);
     if !user.contains("JMMUserID") || !key.contains("AuthID") {
         return Ok(None);
     }
-    let bytes = |columns: &HashSet<String>, name: &str| {
-        if columns.contains(name) {
-            format!("CAST({name} AS BLOB)")
-        } else {
-            "NULL".to_owned()
-        }
-    };
+    let mut users = read_rows::<ShokoUser>(connection, &select_users(&user))?;
+    let mut keys = read_rows::<ShokoKey>(connection, &select_keys(&key))?;
+    users.sort_by_key(|user| user.id);
+    keys.sort_by_key(|key| key.id);
+    Ok(Some(ShokoDatabase { users, keys }))
+}
+
+/// Returns the query for the users. It has no `ORDER BY`, because a query with `ORDER BY` can read all rows before it
+/// returns the first.
+fn select_users(columns: &HashSet<String>) -> String {
     let number = |name: &str| {
-        if user.contains(name) {
+        if columns.contains(name) {
             format!("coalesce(CAST({name} AS INTEGER), 0)")
         } else {
             "0".to_owned()
         }
     };
-    let users = diesel::sql_query(format!(
+    let (avatar, avatar_bytes) = if columns.contains("AvatarImageBlob") {
+        (
+            format!("iif(octet_length(AvatarImageBlob) <= {MAX_IMAGE_BYTES}, CAST(AvatarImageBlob AS BLOB), NULL)"),
+            "coalesce(octet_length(AvatarImageBlob), 0)",
+        )
+    } else {
+        ("NULL".to_owned(), "0")
+    };
+    format!(
         "SELECT JMMUserID AS id, {} AS name, {} AS password, {} AS is_admin, {} AS is_anidb_user, {} AS is_trakt_user, \
-         {} AS plex_users, {} AS avatar, {} AS avatar_metadata FROM JMMUser ORDER BY JMMUserID",
-        bytes(&user, "Username"),
-        bytes(&user, "Password"),
+         {} AS plex_users, {avatar} AS avatar, {avatar_bytes} AS avatar_bytes, {} AS avatar_metadata FROM {USERS}",
+        text(columns, "Username"),
+        text(columns, "Password"),
         number("IsAdmin"),
         number("IsAniDBUser"),
         number("IsTraktUser"),
-        bytes(&user, "PlexUsers"),
-        bytes(&user, "AvatarImageBlob"),
-        bytes(&user, "AvatarImageMetadata"),
-    ));
-    let keys = diesel::sql_query(format!(
-        "SELECT AuthID AS id, {} AS user_id, {} AS device, {} AS token, {} AS expires_at \
-         FROM AuthTokens ORDER BY AuthID",
-        if key.contains("UserID") {
-            "CAST(UserID AS INTEGER)"
-        } else {
-            "NULL"
-        },
-        bytes(&key, "DeviceName"),
-        bytes(&key, "Token"),
-        bytes(&key, "ExpiresAt"),
-    ));
-    Ok(Some(ShokoDatabase {
-        users: users.load(connection)?,
-        keys: keys.load(connection)?,
-    }))
+        text(columns, "PlexUsers"),
+        text(columns, "AvatarImageMetadata"),
+    )
+}
+
+fn select_keys(columns: &HashSet<String>) -> String {
+    let user_id = if columns.contains("UserID") {
+        "CAST(UserID AS INTEGER)"
+    } else {
+        "NULL"
+    };
+    format!(
+        "SELECT AuthID AS id, {user_id} AS user_id, {} AS device, {} AS token, {} AS expires_at FROM {KEYS}",
+        text(columns, "DeviceName"),
+        text(columns, "Token"),
+        text(columns, "ExpiresAt"),
+    )
+}
+
+/// Returns an expression for a text as bytes. If it has too many bytes, the expression returns one byte more than
+/// allowed without reading the text.
+fn text(columns: &HashSet<String>, name: &str) -> String {
+    if columns.contains(name) {
+        let too_long = MAX_TEXT_BYTES + 1;
+        format!("iif(octet_length({name}) > {MAX_TEXT_BYTES}, zeroblob({too_long}), CAST({name} AS BLOB))")
+    } else {
+        "NULL".to_owned()
+    }
+}
+
+/// A row of a table that the import reads.
+trait Row {
+    const TABLE: &'static str;
+    const MAX_ROWS: usize;
+
+    fn id(&self) -> i64;
+
+    fn texts(&self) -> impl Iterator<Item = &Vec<u8>>;
+
+    /// Returns the size of all texts and images in bytes.
+    fn bytes(&self) -> usize {
+        self.texts().map(Vec::len).sum()
+    }
+}
+
+impl Row for ShokoUser {
+    const TABLE: &'static str = USERS;
+    const MAX_ROWS: usize = 10_000;
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let texts = [&self.name, &self.password, &self.plex_users, &self.avatar_metadata];
+        texts.into_iter().flatten()
+    }
+
+    fn bytes(&self) -> usize {
+        self.texts().chain(&self.avatar).map(Vec::len).sum()
+    }
+}
+
+impl Row for ShokoKey {
+    const TABLE: &'static str = KEYS;
+    const MAX_ROWS: usize = 100_000;
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &Vec<u8>> {
+        [&self.device, &self.token, &self.expires_at].into_iter().flatten()
+    }
+}
+
+/// Runs a query. Stops at the first row that exceeds a limit.
+fn read_rows<R>(connection: &mut SqliteConnection, sql: &str) -> Result<Vec<R>, ReadError>
+where
+    R: Row + QueryableByName<Sqlite> + 'static,
+{
+    let table = R::TABLE;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for row in diesel::sql_query(sql).load_iter::<R, DefaultLoadingMode>(connection)? {
+        let row = row?;
+        bytes += row.bytes();
+        let max = R::MAX_ROWS;
+        if rows.len() == max {
+            return Err(ContentError::TooManyRows { table, max }.into());
+        } else if row.texts().any(|text| text.len() > MAX_TEXT_BYTES) {
+            let row = row.id();
+            return Err(ContentError::LongText { table, row }.into());
+        } else if bytes > MAX_TABLE_BYTES {
+            return Err(ContentError::LargeTable { table }.into());
+        }
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 fn columns(connection: &mut SqliteConnection, table: &str) -> QueryResult<HashSet<String>> {
@@ -214,61 +355,4 @@ fn names(connection: &mut SqliteConnection, sql: &str) -> QueryResult<HashSet<St
     }
     let names: Vec<Name> = diesel::sql_query(sql).load(connection)?;
     Ok(names.into_iter().map(|row| row.name).collect())
-}
-
-/// A URL by which SQLite can open the file without creating other files next to it.
-struct ReadableFile {
-    url: String,
-    /// The folder of a temporary copy of the file. It is deleted when this value is dropped.
-    _copy: Option<TempDir>,
-}
-
-impl ReadableFile {
-    /// Decides how to open the file. Usually, it is opened read-only.
-    ///
-    /// The exception is a database in WAL mode that no process has open, because SQLite would create files next to it.
-    /// If its write-ahead log (WAL) is empty or missing, the file is complete and is opened as immutable. If the log
-    /// has content, the file and the log are copied, and the copy is opened.
-    fn new(path: &Path) -> Result<Self, ShokoError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ShokoError::File { path, source }
-        };
-        let is_wal = is_wal(path)
-            .map_err(failed(path))?
-            .ok_or_else(|| ShokoError::NotShoko(path.to_owned()))?;
-        let wal = beside(path, "-wal");
-        let in_use = wal.exists() && beside(path, "-shm").exists();
-        if !is_wal || in_use {
-            return Ok(Self::at(path, "mode=ro&readonly_shm=1", None));
-        }
-        if fs::metadata(&wal).map_or(0, |file| file.len()) == 0 {
-            return Ok(Self::at(path, "mode=ro&immutable=1", None));
-        }
-        // Only the owner can enter the folder, because the file contains keys.
-        let private = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir();
-        let folder = private.map_err(failed(Path::new("a temporary folder")))?;
-        let copy = folder.path().join("copy.db3");
-        fs::copy(path, &copy).map_err(failed(path))?;
-        fs::copy(&wal, folder.path().join("copy.db3-wal")).map_err(failed(&wal))?;
-        Ok(Self::at(&copy, "mode=rw", Some(folder)))
-    }
-
-    fn at(path: &Path, parameters: &str, copy: Option<TempDir>) -> Self {
-        let path = path.to_string_lossy();
-        Self {
-            url: sqlite_url(&path, parameters),
-            _copy: copy,
-        }
-    }
-}
-
-/// Returns whether the file's header says that the database is in WAL mode (SQLite's file format, section 1.3). Returns
-/// `None` if the file is not an SQLite database.
-fn is_wal(path: &Path) -> io::Result<Option<bool>> {
-    let mut head = Vec::new();
-    File::open(path)?.take(20).read_to_end(&mut head)?;
-    Ok((head.starts_with(b"SQLite format 3\0") && head.len() == 20).then(|| head[18] == 2))
 }

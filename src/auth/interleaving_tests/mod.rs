@@ -17,7 +17,8 @@ use super::{Auth, KeySelection, KeysAfterChange, LogIn};
 use crate::clock::Clock;
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{
-    Actor, Caller, Name, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange, UserRef,
+    Actor, Caller, Name, NewName, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange,
+    UserRef,
 };
 use crate::secret::key::Key;
 use crate::settings::{CoreSettings, FirstAdmin, KeyLimits, MAX_WAIT};
@@ -42,7 +43,7 @@ impl Nodes {
         settings.pbkdf2_rounds = 2000;
         let two = Auth::open(&settings).unwrap();
         let admin = FirstAdmin {
-            name: admin(),
+            name: NewName::parse(ADMIN).unwrap(),
             password: Some(SecretText::new(OLD.to_owned())),
         };
         one.create_first_admin(&admin).unwrap();
@@ -79,6 +80,7 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
         database: database.url().parse().unwrap(),
         data_dir: database.folder.path().to_owned(),
         secret_key: Some(SecretText::new(SEALING_SECRET.to_owned())),
+        secret_key_file: None,
         pbkdf2_rounds: 1000,
         password_min_length: 8,
         login_throttle: false,
@@ -90,14 +92,16 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
     }
 }
 
+const ADMIN: &str = "Default";
+
 fn admin() -> Name {
-    Name::parse("Default").unwrap()
+    Name::parse(ADMIN).unwrap()
 }
 
 /// Returns a new user who is not an administrator.
 pub(super) fn new_user(name: &str) -> NewUser {
     NewUser {
-        name: Name::parse(name).unwrap(),
+        name: NewName::parse(name).unwrap(),
         email: None,
         is_admin: false,
         profile: ProfileChange::default(),

@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
 
 use super::problems::{bad_request, of_issue, of_password_change, of_revocation};
-use super::response::{Json, PlainText, no_store};
+use super::response::{Json, PlainText};
 use super::types::{ApikeyResult, CoreAuthUser, ListedToken};
 use super::{Caller, LoginContext, MaybeCaller, json};
 use crate::auth::{Auth, KeyFilter, KeysAfterChange};
@@ -28,7 +28,7 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
 pub async fn log_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
     let login = json::object::<CoreAuthUser>(body).await?.check()?;
     let issued = call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await?;
-    Ok(no_store(Json(ApikeyResult::from(&issued))))
+    Ok(Json(ApikeyResult::from(&issued)))
 }
 
 /// Revoke a key.
@@ -133,5 +133,5 @@ pub async fn issue_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<i
     let issued = call(&auth, move |auth| {
         auth.issue_key(&caller, &device, RequestedExpiry::Never)
     });
-    Ok(no_store(PlainText(issued.await.map_err(of_issue)?.key.expose())))
+    Ok(PlainText(issued.await.map_err(of_issue)?.key.expose()))
 }

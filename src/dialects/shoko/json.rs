@@ -106,6 +106,7 @@ fn from_raw<'de, T: Deserialize<'de>>(value: &'de RawValue) -> serde_json::Resul
 }
 
 /// Text in a body: a string, or a number or boolean exactly as the client wrote it.
+#[derive(Clone)]
 pub struct Text(pub String);
 
 impl<'de> Deserialize<'de> for Text {

@@ -2,16 +2,11 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, Accept, Header};
-use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 
 use crate::error::ServiceError;
 use crate::web::problem::Problem;
-
-/// Prevents caches from storing a response that holds a key.
-pub fn no_store<R: Responder>(response: R) -> CustomizeResponder<R> {
-    response.customize().insert_header((header::CACHE_CONTROL, "no-store"))
-}
 
 /// Text: plain, or a JSON string for clients that accept only JSON.
 pub struct PlainText(pub String);

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, Responder};
 
 use super::auth::change_queried_password;
 use super::problems::{bad_request, of_issue, of_login, of_revocation};
-use super::response::{Json, no_store};
+use super::response::Json;
 use super::types::{AuthToken, GenerateTokenRequest, ListedToken, SignInRequest};
 use super::{Caller, LoginContext, MaybeCaller, json};
 use crate::auth::{Auth, KeyFilter};
@@ -28,7 +28,7 @@ use crate::web::responses::{BadRequest, Forbidden, TooManyFailures, Unauthorized
 pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
     let login = json::object::<SignInRequest>(body).await?.check()?;
     let issued = call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await;
-    Ok(no_store(Json(AuthToken::from(issued.map_err(of_login)?))))
+    Ok(Json(AuthToken::from(issued.map_err(of_login)?)))
 }
 
 /// Get a key for another device of the caller.
@@ -38,7 +38,7 @@ pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Res
 pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let (device, expiry) = json::object::<GenerateTokenRequest>(body).await?.check()?;
     let issued = call(&auth, move |auth| auth.issue_key(&caller, &device, expiry)).await;
-    Ok(no_store(Json(AuthToken::from(issued.map_err(of_issue)?))))
+    Ok(Json(AuthToken::from(issued.map_err(of_issue)?)))
 }
 
 /// List the caller's keys. Administrators can list the keys of all users.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::json::{Text, parse_object};
 use crate::auth::KeysAfterChange;
-use crate::model::{self, Name, NameError, NewUser, SecretText, UserChange};
+use crate::model::{self, Avatar, NameError, NewName, NewNameError, NewUser, SecretText, UserChange};
 use crate::web::body::MAX_BYTES;
 use crate::web::problem::{Errors, Problem};
 
@@ -56,7 +56,7 @@ impl From<model::User> for User {
 }
 
 /// A new user, or changes to a user.
-#[derive(Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct UserBody {
     /// The user's name.
@@ -71,7 +71,8 @@ pub struct UserBody {
     community_sites: Option<Vec<String>>,
     /// Stored for clients; has no effect.
     restricted_tags: Option<Vec<i32>>,
-    /// The user's picture as a data URL, or empty. Stored for clients; has no effect.
+    /// The user's picture: a PNG, JPEG, WebP or GIF image as a data URL in base64, or empty. Stored for clients; has no
+    /// effect.
     avatar: Option<String>,
     /// The user's names in Plex, separated by commas. Stored for clients; has no effect.
     plex_usernames: Option<String>,
@@ -88,7 +89,7 @@ impl UserBody {
         if self.username.as_ref().is_none_or(|text| text.0.trim().is_empty()) {
             errors.add("Username", "A new user must have a username set.");
         }
-        let change = self.check(&mut errors);
+        let change = self.check(None, &mut errors);
         match change.name {
             Some(name) if errors.is_empty() => {
                 let is_admin = change.is_admin.unwrap_or(false);
@@ -107,13 +108,14 @@ impl UserBody {
         }
     }
 
-    /// Validates changes to a user.
-    pub fn check_change(self) -> Result<UserChange, Problem> {
+    /// Validates changes to the user `before`. A name or avatar that is not changed may break the rules, because
+    /// clients return the stored one, which can be older than the rules.
+    pub fn check_change(self, before: &model::User) -> Result<UserChange, Problem> {
         let mut errors = Errors::default();
         if self.password.is_some() {
             errors.add("Password", "Change passwords with ChangePassword.");
         }
-        let change = self.check(&mut errors);
+        let change = self.check(Some(before), &mut errors);
         if errors.is_empty() {
             Ok(change)
         } else {
@@ -121,19 +123,27 @@ impl UserBody {
         }
     }
 
-    fn check(self, errors: &mut Errors) -> UserChange {
-        let name = self.username.and_then(|text| {
-            Name::parse(&text.0)
-                .map_err(|error| match error {
-                    NameError::Blank => errors.add("Username", "Username cannot be empty or only white-spaces."),
-                    NameError::TooLong | NameError::ControlCharacter => errors.add("Username", error.to_string()),
-                })
+    fn check(self, before: Option<&model::User>, errors: &mut Errors) -> UserChange {
+        let name = self.username.and_then(|text| match NewName::parse(&text.0) {
+            Ok(name) => Some(name),
+            Err(NewNameError::Name(NameError::Blank)) => {
+                errors.add("Username", "Username cannot be empty or only white-spaces.");
+                None
+            }
+            Err(NewNameError::Invisible(_)) if before.is_some_and(|before| before.name == text.0.trim()) => None,
+            Err(error) => {
+                errors.add("Username", error.to_string());
+                None
+            }
+        });
+        let is_new = |avatar: &String| before.is_none_or(|before| *avatar != before.profile.avatar);
+        let avatar = self.avatar.filter(is_new).and_then(|text| {
+            Avatar::parse(text)
+                .map_err(|error| errors.add("Avatar", error.to_string()))
                 .ok()
         });
-        for (member, text) in [("Avatar", &self.avatar), ("PlexUsernames", &self.plex_usernames)] {
-            if text.as_ref().is_some_and(|text| text.contains('\0')) {
-                errors.add(member, "The value must not contain NUL characters.");
-            }
+        if self.plex_usernames.as_ref().is_some_and(|names| names.contains('\0')) {
+            errors.add("PlexUsernames", "The value must not contain NUL characters.");
         }
         let sites = self.community_sites.iter().flatten().map(String::len).sum();
         let names = self.plex_usernames.as_ref().map_or(0, String::len);
@@ -153,7 +163,7 @@ impl UserBody {
                 restricted_tags: self
                     .restricted_tags
                     .map(|tags| list(tags.into_iter().map(Value::from).collect())),
-                avatar: self.avatar,
+                avatar,
                 plex_usernames: self.plex_usernames,
             },
         }

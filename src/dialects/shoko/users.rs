@@ -100,9 +100,9 @@ pub async fn change_password(
 
 pub(super) async fn change(auth: Data<Auth>, caller: Caller, id: i32, body: Body) -> Result<impl Responder, Problem> {
     let body = body.large(caller.holder.user_id).await?;
-    let change = json::object::<UserBody>(body).await?.check_change()?;
+    let change = json::object::<UserBody>(body).await?;
     let changed = call(&auth, move |auth| {
-        auth.change_user((&caller).into(), id, |_| Ok::<_, Problem>(change.clone()))
+        auth.change_user((&caller).into(), id, |user| change.clone().check_change(user))
     });
     Ok(Json(User::from(changed.await.map_err(of_user)??)))
 }
@@ -117,7 +117,7 @@ pub(super) async fn patch_user(
     let patch: Patch = json::value(body, "a JSON Patch").await?;
     let changed = call(&auth, move |auth| {
         auth.change_user((&caller).into(), id, |user| {
-            UserBody::patched(user, &patch)?.check_change()
+            UserBody::patched(user, &patch)?.check_change(user)
         })
     });
     Ok(Json(User::from(changed.await.map_err(of_user)??)))

@@ -12,6 +12,15 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 use crate::web::get_and_head;
 use crate::web::problem::Problem;
 use crate::web::response_body::SharedBody;
+use crate::web::security_headers::Page;
+
+/// The restrictions under which an unmodified web UI works. Its scripts insert styles, show avatars as data URLs and
+/// images to upload as blobs, and start workers from blobs. `connect-src 'self'` includes web sockets to this server.
+const PAGE: Page = Page(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
+     font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; \
+     form-action 'self'; frame-ancestors 'none'",
+);
 
 /// The folder of the web UI.
 struct Folder(PathBuf);
@@ -71,6 +80,7 @@ async fn serve_file(request: HttpRequest, folder: Data<Folder>) -> Result<HttpRe
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     }
     response.extensions_mut().insert(SharedBody);
+    PAGE.mark(&mut response);
     Ok(response)
 }
 

@@ -1,7 +1,7 @@
 //! Request and response formats of Zettelstore's API.
 
 use actix_web::body::BoxBody;
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use chrono::{NaiveDateTime, TimeDelta};
 use utoipa::ToSchema;
@@ -45,7 +45,6 @@ impl Responder for Token {
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
-            .insert_header((CACHE_CONTROL, "no-store"))
             .body(self.0)
     }
 }

@@ -1,9 +1,7 @@
 //! Zulip's error responses: `result`, `msg`, members that depend on the error, and `code`.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
@@ -118,7 +116,6 @@ impl ResponseError for ZulipError {
         }
         let mut response = response
             .insert_header((CONTENT_TYPE, "application/json"))
-            .insert_header((CACHE_CONTROL, "no-store"))
             .body(self.body());
         if let Some(cause) = &self.cause {
             response.extensions_mut().insert(InternalCause(cause.clone()));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use actix_web::body::BoxBody;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 use serde_json::Value;
@@ -62,9 +62,8 @@ impl<T: Serialize> Responder for Success<T> {
         match serde_json::to_string(&self) {
             Ok(json) => {
                 let mut response = HttpResponse::Ok().body(json + "\n");
-                let headers = response.headers_mut();
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, json);
                 response
             }
             Err(e) => HttpResponse::from_error(ZulipError::from(ServiceError::internal(e))),

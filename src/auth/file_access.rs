@@ -1,0 +1,188 @@
+//! Checks who else can read or change the files of the service.
+//!
+//! Access through a group is normal: container platforms give a volume to a group of the process, and map users. The
+//! checks therefore reject only files that a stranger can have written.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Gid, getegid, geteuid, getgroups};
+
+use super::OpenError;
+
+const OTHERS_CAN_WRITE: u32 = 0o002;
+const OTHERS_CAN_READ_OR_WRITE: u32 = 0o006;
+const ROOT: u32 = 0;
+
+/// The reason why a file must not be used. The message is for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FileAccessError {
+    #[error("every user of this machine can change this file. Run `chmod o-w` on it")]
+    OthersCanWrite,
+    #[error(
+        "this file belongs to another user (uid {uid}) and to a group that this process is not in (gid {gid}). Run the \
+         program as that user, or run `chown {own}` on the file"
+    )]
+    ForeignOwner { uid: u32, gid: u32, own: u32 },
+}
+
+/// The user and the groups of this process.
+struct Identity {
+    uid: u32,
+    gids: Vec<u32>,
+}
+
+impl Identity {
+    fn of_process() -> io::Result<Self> {
+        let mut gids: Vec<u32> = getgroups()?.into_iter().map(Gid::as_raw).collect();
+        gids.push(getegid().as_raw());
+        let uid = geteuid().as_raw();
+        Ok(Self { uid, gids })
+    }
+
+    fn is_foreign(&self, owner: &Owner) -> bool {
+        ![self.uid, ROOT].contains(&owner.uid) && !self.gids.contains(&owner.gid)
+    }
+}
+
+/// The owner and the mode of a file or folder.
+struct Owner {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+}
+
+impl From<&Metadata> for Owner {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mode: metadata.mode(),
+        }
+    }
+}
+
+/// Checks files that need not exist, and warns about their folders.
+pub fn check_files(files: &[PathBuf]) -> Result<(), OpenError> {
+    let identity = Identity::of_process().map_err(OpenError::UnknownGroups)?;
+    for file in files {
+        check_file(file, &identity)?;
+    }
+    let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
+    folders.iter().try_for_each(|folder| check_folder(folder, &identity))
+}
+
+/// Returns the paths of a database and of the files that SQLite keeps next to it.
+pub fn database_files(path: &Path) -> impl Iterator<Item = PathBuf> {
+    ["", "-wal", "-shm", "-journal"]
+        .map(|ending| PathBuf::from([path.as_os_str(), ending.as_ref()].join("".as_ref())))
+        .into_iter()
+}
+
+/// Checks a file, or the file that a symbolic link leads to. A file that does not exist passes.
+fn check_file(path: &Path, identity: &Identity) -> Result<(), OpenError> {
+    let Some(file) = metadata(path)?.filter(Metadata::is_file) else {
+        return Ok(());
+    };
+    let owner = Owner::from(&file);
+    judge(&owner, identity).map_err(|source| OpenError::FileAccess {
+        path: path.to_owned(),
+        source,
+    })?;
+    if owner.mode & OTHERS_CAN_READ_OR_WRITE != 0 {
+        log::warn!(
+            "{} is accessible to other users of this machine: run `chmod o=` on it",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Returns the folder of a file and, if the file is a symbolic link, the folder that it leads to.
+fn folders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = |path: &Path| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let is_link = fs::symlink_metadata(path).is_ok_and(|file| file.is_symlink());
+    // A link that leads nowhere is reported when the file is opened.
+    let target = is_link.then(|| fs::canonicalize(path).ok()).flatten();
+    [Some(folder(path)), target.as_deref().map(folder)]
+        .into_iter()
+        .flatten()
+}
+
+/// Warns about a folder in which a stranger can replace files.
+fn check_folder(path: &Path, identity: &Identity) -> Result<(), OpenError> {
+    let Some(folder) = metadata(path)? else { return Ok(()) };
+    let owner = Owner::from(&folder);
+    let path = path.display();
+    if owner.mode & OTHERS_CAN_WRITE != 0 {
+        log::warn!("other users of this machine can replace files in the folder {path}: run `chmod o-w` on it");
+    }
+    if identity.is_foreign(&owner) {
+        let Owner { uid, .. } = owner;
+        log::warn!(
+            "another user (uid {uid}) can replace files in the folder {path}: run `chown {}` on it",
+            identity.uid
+        );
+    }
+    Ok(())
+}
+
+/// Returns the metadata at the end of symbolic links, or `None` if there is no such file.
+fn metadata(path: &Path) -> Result<Option<Metadata>, OpenError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OpenError::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn judge(owner: &Owner, identity: &Identity) -> Result<(), FileAccessError> {
+    if owner.mode & OTHERS_CAN_WRITE != 0 {
+        return Err(FileAccessError::OthersCanWrite);
+    }
+    if identity.is_foreign(owner) {
+        let (uid, gid, own) = (owner.uid, owner.gid, identity.uid);
+        return Err(FileAccessError::ForeignOwner { uid, gid, own });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_rejected_only_if_a_stranger_can_have_written_it() {
+        let identity = Identity {
+            uid: 1000,
+            gids: vec![1000, 2000],
+        };
+        let foreign = Err(FileAccessError::ForeignOwner {
+            uid: 1001,
+            gid: 1001,
+            own: 1000,
+        });
+        for (uid, gid, mode, expected) in [
+            (1000, 1000, 0o600, Ok(())),
+            (1000, 1001, 0o644, Ok(())),
+            (1000, 1000, 0o660, Ok(())),
+            (1000, 1000, 0o602, Err(FileAccessError::OthersCanWrite)),
+            (0, 0, 0o644, Ok(())),
+            (0, 0, 0o666, Err(FileAccessError::OthersCanWrite)),
+            (1001, 2000, 0o660, Ok(())),
+            (1001, 1001, 0o644, foreign),
+        ] {
+            let owner = Owner { uid, gid, mode };
+            assert_eq!(judge(&owner, &identity), expected, "{uid}:{gid} {mode:o}");
+        }
+    }
+}
