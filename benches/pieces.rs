@@ -23,7 +23,7 @@ fn hash_key(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn unseal_key(bencher: Bencher<'_, '_>) {
     let secret = Sealer::generate_secret().expect("the system has random bytes");
-    let sealer = Sealer::from_base64(&secret).expect("a generated secret is valid");
+    let sealer = Sealer::from_base64(secret.expose()).expect("a generated secret is valid");
     let key = Key::generate().expect("the system has random bytes");
     let stored = sealer.seal(&key, 1, "device").expect("sealing does not fail");
     bencher.bench_local(|| sealer.open(black_box(&stored), 1, "device"));
