@@ -248,14 +248,14 @@ impl Transaction {
     }
 
     /// Records that the user has logged in from this network. Does nothing if a login from there at or after
-    /// `unless_since` is already recorded.
+    /// `unless_since` is already recorded. Returns whether a row was written. Lock the user first.
     pub fn record_known_network(
         &mut self,
         user_id: i32,
         network: &str,
         now: NaiveDateTime,
         unless_since: NaiveDateTime,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let values = (
             known_networks::user_id.eq(user_id),
             known_networks::network.eq(network),
@@ -268,10 +268,35 @@ impl Transaction {
             .set(known_networks::last_login_at.eq(excluded(known_networks::last_login_at)));
         let upsert =
             diesel::query_dsl::methods::FilterDsl::filter(upsert, known_networks::last_login_at.lt(unless_since));
-        match self.connection() {
+        let written = match self.connection() {
             DbConnection::Postgres(c) => upsert.execute(c),
             DbConnection::Sqlite(c) => upsert.execute(c),
         }?;
+        Ok(written > 0)
+    }
+
+    /// Deletes the known networks of a user that were used longest ago, so that `latest` and at most `max_others` others
+    /// remain. Ignores networks from which the last login was before `since`: [`Self::delete_old_networks`] deletes
+    /// them, and could deadlock with a transaction that deletes them here. Lock the user first.
+    pub fn delete_excess_networks(
+        &mut self,
+        user_id: i32,
+        latest: &str,
+        max_others: u16,
+        since: NaiveDateTime,
+    ) -> Result<()> {
+        let of_user = known_networks::table.filter(known_networks::user_id.eq(user_id));
+        let excess: Vec<String> = of_user
+            .filter(known_networks::network.ne(latest))
+            .filter(known_networks::last_login_at.ge(since))
+            .order((known_networks::last_login_at.desc(), known_networks::network))
+            .limit(i64::try_from(MAX_BATCH).unwrap_or(i64::MAX))
+            .offset(max_others.into())
+            .select(known_networks::network)
+            .load(self.connection())?;
+        if !excess.is_empty() {
+            diesel::delete(of_user.filter(known_networks::network.eq_any(excess))).execute(self.connection())?;
+        }
         Ok(())
     }
 

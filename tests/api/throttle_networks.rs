@@ -92,6 +92,64 @@ fn stale_counts_are_deleted_and_others_are_kept(backend: Backend) {
     assert!(counts().is_empty());
 }
 
+#[apply(both_databases!)]
+fn a_new_network_replaces_the_known_network_that_was_used_longest_ago(backend: Backend) {
+    let mut clock = None;
+    let app = TestApp::with(backend, |settings| clock = Some(throttling(settings)));
+    let clock = clock.unwrap();
+    app.add_user("bob", "bobs long password");
+    let log_in = |address: &str| log_in_from(&app, address, ADMIN, ADMIN_PASSWORD).status;
+    let address = |number: usize| format!("198.51.100.{number}");
+    let known = |user_id: i32| {
+        app.database.texts(&format!(
+            "SELECT network AS text FROM known_networks WHERE user_id = {user_id} ORDER BY last_login_at"
+        ))
+    };
+    assert_eq!(log_in_from(&app, "192.0.2.1", "bob", "bobs long password").status, 200);
+    for number in 0..100 {
+        assert_eq!(log_in(&address(number)), 200);
+        clock.advance(TimeDelta::seconds(1));
+    }
+    // A login from the first network a day later makes the second one the one that was used longest ago.
+    clock.advance(TimeDelta::days(1));
+    assert_eq!(log_in(&address(0)), 200);
+    assert_eq!(known(1).len(), 100, "a known network replaces no other");
+    clock.advance(TimeDelta::seconds(1));
+    assert_eq!(log_in("192.0.2.2"), 200);
+    let networks = known(1);
+    assert_eq!(networks.len(), 100);
+    assert_eq!(networks.first().unwrap(), "198.51.100.2/32");
+    assert_eq!(networks[98..], ["198.51.100.0/32", "192.0.2.2/32"]);
+    assert_eq!(known(2), ["192.0.2.1/32"], "other users keep their known networks");
+    // The replaced network shares the count of all unknown networks again.
+    for _ in 0..5 {
+        log_in_from(&app, "203.0.113.1", ADMIN, "wrong").problem(401);
+    }
+    assert_eq!(log_in(&address(1)), 429);
+    assert_eq!(log_in(&address(2)), 200);
+}
+
+#[apply(both_databases!)]
+fn known_networks_beyond_the_limit_are_deleted_by_the_next_login_from_a_new_one(backend: Backend) {
+    let mut clock = None;
+    let app = TestApp::with(backend, |settings| clock = Some(throttling(settings)));
+    let now = clock.unwrap().now().format("%Y-%m-%d %H:%M:%S");
+    // An older version stored any number of them. All were used at the same time, so only the new one is certain.
+    let rows: Vec<_> = (0..300)
+        .map(|n| format!("(1, '2001:db8:1:{n:x}::/64', '{now}')"))
+        .collect();
+    app.database.execute(&format!(
+        "INSERT INTO known_networks (user_id, network, last_login_at) VALUES {}",
+        rows.join(", ")
+    ));
+    assert_eq!(log_in_from(&app, "2001:db8:2::1", ADMIN, ADMIN_PASSWORD).status, 200);
+    let known = app
+        .database
+        .texts("SELECT network AS text FROM known_networks ORDER BY network");
+    assert_eq!(known.len(), 100);
+    assert_eq!(known.last().unwrap(), "2001:db8:2::/64");
+}
+
 /// Inserts five attempts of the administrator that another node has recorded and not settled.
 fn occupy(app: &TestApp, now: i64) {
     let account = bytes(app.database.backend, &admin_digest());

@@ -31,6 +31,9 @@ use waiting::{Place, Signal, WaitingRoom};
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
 /// A login from a known network updates the stored time of the last login only if that time is older than this.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
+/// The maximum number of known networks of a user. A new one replaces the one that was used longest ago. Without a limit,
+/// a user whose provider assigns a /48 could store 65,536 rows.
+const MAX_KNOWN_NETWORKS: u16 = 100;
 
 /// The part of the throttle that is in memory.
 pub(super) struct Throttle {
@@ -234,12 +237,21 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
     match (outcome, attempt.user_id) {
         // The user may have been deleted since the attempt was recorded.
         (Outcome::Success, Some(user_id)) if tx.lock_credential(user_id)?.is_some() => {
-            let network = attempt.network.to_string();
-            tx.record_known_network(user_id, &network, now, now - KNOWN_NETWORK_REFRESH)?;
+            record_network(tx, user_id, attempt.network, now)?;
         }
         _ => {}
     }
     Ok(counts)
+}
+
+/// Records a user's login from a network, and keeps the number of the user's known networks within the limit. A login
+/// from a known network needs only one query, except for the first one after [`KNOWN_NETWORK_REFRESH`].
+fn record_network(tx: &mut Transaction, user_id: i32, network: Network, now: NaiveDateTime) -> Result<()> {
+    let network = network.to_string();
+    if tx.record_known_network(user_id, &network, now, now - KNOWN_NETWORK_REFRESH)? {
+        tx.delete_excess_networks(user_id, &network, MAX_KNOWN_NETWORKS - 1, now - KNOWN_NETWORK_TTL)?;
+    }
+    Ok(())
 }
 
 /// Stores a count, and replaces the one in `counts` that has the same key.
