@@ -2,15 +2,17 @@
 //!
 //! A single client could otherwise hold every connection and shut all other clients out. While at most half of the
 //! slots are taken, nothing is limited, because a container platform can make many clients look like one address.
-//! Beyond that, each network may hold a tenth of the slots. A further connection of the network replaces the network's
-//! longest-idle one, or is rejected if none is idle. If all slots are taken, the longest-idle connections are closed,
-//! first those of networks that hold more than their share, so a new client finds room. Loopback and trusted proxies
-//! have no share, because their connections belong to many clients.
+//! Beyond that, each network may hold a tenth of the slots. The /56 around an IPv6 network may hold two tenths and the
+//! /48 three tenths, because one party often controls that many networks. A further connection of a network that holds
+//! its share replaces the network's longest-idle one, or is rejected if none is idle. If all slots are taken, the
+//! longest-idle connections are closed, first those of networks that hold more than their share, so a new client finds
+//! room. Loopback and trusted proxies have no share, because their connections belong to many clients.
 //!
 //! The lock is taken only when a connection is opened or closed. A request changes one atomic number of its connection.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::iter::once;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +24,8 @@ use futures_util::task::AtomicWaker;
 use crate::model::Network;
 use crate::web::address::TrustedProxies;
 
-/// A network's share is the slots divided by this number.
-const SHARES: usize = 10;
+/// The shares of the networks around an address, from narrow to wide, in tenths of the slots.
+const SHARES: [usize; 3] = [1, 2, 3];
 /// If all slots are taken, the slots divided by this number are freed at once. The search for idle connections, which
 /// looks at all of them, is then needed less often.
 const BATCHES: usize = 100;
@@ -48,16 +50,8 @@ pub struct Connections {
 /// A connection's place among the connections. Dropping it frees the place.
 pub struct Slot {
     connections: Arc<Connections>,
-    member: Member,
-    activity: Arc<Activity>,
-}
-
-/// Identifies a connection in the table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Member {
     id: u64,
-    /// `None` if the client is exempt from shares.
-    network: Option<Network>,
+    activity: Arc<Activity>,
 }
 
 /// The state of a connection, which other threads can read and change.
@@ -70,13 +64,20 @@ struct Activity {
 
 #[derive(Default)]
 struct Table {
-    /// The connections of each network, without those that are closing.
-    networks: HashMap<Option<Network>, HashMap<u64, Arc<Activity>>>,
-    taken: usize,
+    /// The connections without those that are closing.
+    members: HashMap<u64, Member>,
+    /// The members of each network and of each wider network.
+    networks: HashMap<Network, HashMap<u64, Arc<Activity>>>,
     next_id: u64,
     /// No search for idle connections is worthwhile before this time.
     next_search: Option<Instant>,
     report: Report,
+}
+
+struct Member {
+    /// `None` if the client is exempt from shares.
+    network: Option<Network>,
+    activity: Arc<Activity>,
 }
 
 /// The numbers of closed and rejected connections since the last log line.
@@ -92,7 +93,7 @@ struct Report {
 struct Candidate {
     rank: Rank,
     idle_since: u64,
-    member: Member,
+    id: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,7 +121,7 @@ impl Connections {
         let is_accepted = self.make_room(&mut table, network, now);
         let slot = is_accepted.then(|| self.take_slot(&mut table, network, now));
         table.report.rejected += u64::from(!is_accepted);
-        let taken = table.taken;
+        let taken = table.members.len();
         let report = table.report.take(now);
         drop(table);
         if let Some((closed, rejected)) = report {
@@ -139,15 +140,27 @@ impl Connections {
         (!is_exempt).then(|| Network::of(address))
     }
 
+    /// Returns the networks of a client and how many slots each may hold, from narrow to wide.
+    fn shares(&self, network: Option<Network>) -> impl Iterator<Item = (Network, usize)> {
+        let slots = self.slots;
+        let networks = network
+            .into_iter()
+            .flat_map(|network| once(network).chain(network.wider()));
+        networks
+            .zip(SHARES)
+            .map(move |(network, tenths)| (network, (slots * tenths / 10).max(1)))
+    }
+
     /// Returns whether there is room for one more connection of `network`, after closing idle connections if necessary.
     fn make_room(&self, table: &mut Table, network: Option<Network>, now: Instant) -> bool {
-        let share = (self.slots / SHARES).max(1);
-        let is_scarce = (table.taken + 1) * 2 > self.slots;
-        if is_scarce && network.is_some() && table.count(network) >= share {
-            let own = table.idle(share, |other| other == network);
+        let is_scarce = (table.members.len() + 1) * 2 > self.slots;
+        // A connection that is closed in a narrow network also leaves the wider ones.
+        let mut shares = self.shares(network).filter(|_| is_scarce);
+        if let Some((full, _)) = shares.find(|(network, share)| table.count(*network) >= *share) {
+            let own = table.idle_of(full);
             return table.close(own, 1) > 0;
         }
-        if table.taken < self.slots {
+        if table.members.len() < self.slots {
             return true;
         }
         // Exempt connections are closed only to make room for other exempt ones. A failed search for a stranger does
@@ -156,7 +169,10 @@ impl Connections {
         if !is_exempt && table.next_search.is_some_and(|next| now < next) {
             return false;
         }
-        let idle = table.idle(share, |other| is_exempt || other.is_some());
+        let idle = table.idle(is_exempt, |network| {
+            let mut shares = self.shares(Some(network));
+            shares.any(|(network, share)| table.count(network) > share)
+        });
         let found = table.close(idle, (self.slots / BATCHES).max(1)) > 0;
         table.next_search = (!found).then(|| now + SEARCH_PAUSE);
         found
@@ -165,16 +181,22 @@ impl Connections {
     fn take_slot(self: &Arc<Self>, table: &mut Table, network: Option<Network>, now: Instant) -> Slot {
         let id = table.next_id;
         table.next_id += 1;
-        table.taken += 1;
         let activity = Arc::new(Activity {
             state: AtomicU64::new(self.milliseconds(now)),
             waker: AtomicWaker::new(),
         });
-        let members = table.networks.entry(network).or_default();
-        members.insert(id, activity.clone());
+        for (network, _) in self.shares(network) {
+            let members = table.networks.entry(network).or_default();
+            members.insert(id, activity.clone());
+        }
+        let member = Member {
+            network,
+            activity: activity.clone(),
+        };
+        table.members.insert(id, member);
         Slot {
             connections: self.clone(),
-            member: Member { id, network },
+            id,
             activity,
         }
     }
@@ -191,26 +213,26 @@ impl Connections {
 }
 
 impl Table {
-    fn count(&self, network: Option<Network>) -> usize {
+    fn count(&self, network: Network) -> usize {
         self.networks.get(&network).map_or(0, HashMap::len)
     }
 
-    /// Returns the idle connections of the chosen networks.
-    fn idle(&self, share: usize, is_chosen: impl Fn(Option<Network>) -> bool) -> BinaryHeap<Reverse<Candidate>> {
-        let chosen = self.networks.iter().filter(|(network, _)| is_chosen(**network));
-        let candidates = chosen.flat_map(|(network, members)| {
-            let rank = match network {
+    /// Returns the idle connections of `network`, all with the same rank.
+    fn idle_of(&self, network: Network) -> BinaryHeap<Reverse<Candidate>> {
+        let members = self.networks.get(&network).into_iter().flatten();
+        let candidates = members.filter_map(|(id, activity)| Candidate::new(*id, activity, || Rank::OverShare));
+        candidates.map(Reverse).collect()
+    }
+
+    /// Returns the idle connections of strangers, and on request those of exempt clients.
+    fn idle(&self, with_exempt: bool, is_over_share: impl Fn(Network) -> bool) -> BinaryHeap<Reverse<Candidate>> {
+        let chosen = self.members.iter();
+        let chosen = chosen.filter(|(_, member)| with_exempt || member.network.is_some());
+        let candidates = chosen.filter_map(|(id, member)| {
+            Candidate::new(*id, &member.activity, || match member.network {
                 None => Rank::Exempt,
-                Some(_) if members.len() > share => Rank::OverShare,
+                Some(network) if is_over_share(network) => Rank::OverShare,
                 Some(_) => Rank::WithinShare,
-            };
-            members.iter().filter_map(move |(id, activity)| {
-                let (id, network) = (*id, *network);
-                Some(Candidate {
-                    rank,
-                    idle_since: activity.idle_since()?,
-                    member: Member { id, network },
-                })
             })
         });
         candidates.map(Reverse).collect()
@@ -223,10 +245,9 @@ impl Table {
             && let Some(Reverse(candidate)) = idle.pop()
             && rank.is_none_or(|rank| rank == candidate.rank)
         {
-            let members = self.networks.get(&candidate.member.network);
-            let activity = members.and_then(|members| members.get(&candidate.member.id));
-            if activity.is_some_and(|activity| activity.close(candidate.idle_since)) {
-                self.remove(candidate.member);
+            let member = self.members.get(&candidate.id);
+            if member.is_some_and(|member| member.activity.close(candidate.idle_since)) {
+                self.remove(candidate.id);
                 rank = Some(candidate.rank);
                 closed += 1;
             }
@@ -235,16 +256,33 @@ impl Table {
         closed
     }
 
-    fn remove(&mut self, member: Member) {
-        let Some(members) = self.networks.get_mut(&member.network) else {
+    fn remove(&mut self, id: u64) {
+        let Some(Member {
+            network: Some(network), ..
+        }) = self.members.remove(&id)
+        else {
             return;
         };
-        if members.remove(&member.id).is_some() {
-            self.taken -= 1;
+        for network in once(network).chain(network.wider()) {
+            if let Some(members) = self.networks.get_mut(&network) {
+                members.remove(&id);
+                if members.is_empty() {
+                    self.networks.remove(&network);
+                }
+            }
         }
-        if members.is_empty() {
-            self.networks.remove(&member.network);
-        }
+    }
+}
+
+impl Candidate {
+    /// Returns a candidate if the connection is idle.
+    fn new(id: u64, activity: &Activity, rank: impl FnOnce() -> Rank) -> Option<Self> {
+        let idle_since = activity.idle_since()?;
+        Some(Self {
+            rank: rank(),
+            idle_since,
+            id,
+        })
     }
 }
 
@@ -307,7 +345,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.lock().remove(self.member);
+        self.connections.lock().remove(self.id);
     }
 }
 

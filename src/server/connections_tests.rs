@@ -35,7 +35,7 @@ impl Fixture {
     }
 
     fn taken(&self) -> usize {
-        self.connections.lock().taken
+        self.connections.lock().members.len()
     }
 }
 
@@ -105,6 +105,63 @@ fn the_first_64_bits_of_an_ipv6_address_are_the_network() {
     assert_eq!(closing(&slots), [0]);
     let _other = fixture.open("2001:db8:0:1::1").unwrap();
     assert_eq!((closing(&slots).len(), fixture.taken()), (1, 61));
+}
+
+#[test]
+fn beyond_half_a_wide_network_may_hold_two_or_three_tenths() {
+    // Each connection comes from another /64 of a /56, or from another /56 of a /48.
+    for (subnet, share) in [("", 20), ("00", 30)] {
+        let address = |each: usize| format!("2001:db8:0:{each:x}{subnet}::1");
+        let mut fixture = Fixture::new();
+        let _others = fixture.open_many(50, different);
+        let slots = fixture.open_many(share, address);
+        assert!(slots[0].begin_request());
+        let new = fixture.open(&address(share)).expect("it replaces another");
+        assert_eq!(
+            (closing(&slots), fixture.taken()),
+            (vec![1], 50 + share),
+            "the longest-idle one"
+        );
+        assert!(slots.iter().skip(2).all(Slot::begin_request) && new.begin_request());
+        assert!(fixture.open(&address(share + 1)).is_none(), "all are busy");
+        assert!(fixture.open("2001:db8:1::1").is_some(), "another /48 has room");
+    }
+}
+
+#[test]
+fn the_narrowest_network_over_its_share_decides_which_connection_is_replaced() {
+    let mut fixture = Fixture::new();
+    let _others = fixture.open_many(50, different);
+    let wide = fixture.open_many(10, |each| format!("2001:db8:0:1{each}::1"));
+    let narrow = fixture.open_many(10, same("2001:db8::1"));
+    let _new = fixture.open("2001:db8::1").unwrap();
+    assert_eq!((closing(&wide), closing(&narrow)), (vec![], vec![0]));
+}
+
+#[test]
+fn if_all_slots_are_taken_a_wide_network_over_its_share_is_closed_first() {
+    let mut fixture = Fixture::new();
+    // Half of the slots may be taken from anywhere. The connections of the others have been idle for longer.
+    let others = fixture.open_many(10, different);
+    let wide = fixture.open_many(40, |each| format!("2001:db8:0:{each:x}::1"));
+    let more = fixture.open_many(50, |each| different(100 + each));
+    let _new = fixture.open("203.0.113.1").unwrap();
+    assert_eq!(
+        (closing(&others), closing(&wide), closing(&more)),
+        (vec![], vec![0], vec![])
+    );
+}
+
+#[test]
+fn a_closed_connection_leaves_the_wider_networks() {
+    let mut fixture = Fixture::new();
+    let _others = fixture.open_many(50, different);
+    let mut slots = fixture.open_many(20, |each| format!("2001:db8:0:{each:x}::1"));
+    slots.truncate(19);
+    let new = fixture.open("2001:db8:0:ff::1").unwrap();
+    assert_eq!((closing(&slots), fixture.taken()), (vec![], 70));
+    drop((slots, new));
+    assert_eq!(fixture.connections.lock().networks.len(), 50);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The queue of the hashing pool, as plain data without threads.
 //!
 //! The queue is fair: networks take turns, and within a network its accounts take turns. A client that sends many
-//! requests therefore delays mainly its own.
+//! requests therefore delays mainly its own. The /48s of IPv6 take turns with each other and with IPv4 addresses. Within
+//! a /48, its /56s take turns, and within a /56, its /64s: a client with many networks gets no more turns than others.
 
 use std::collections::HashMap;
 
@@ -9,18 +10,27 @@ use crate::model::{Actor, Name, Network, RequestContext, normalize};
 
 /// The maximum number of slots, however fast the machine is.
 pub const MAX_SLOTS: usize = 256;
-/// The maximum number of slots of one network. The rest is left for others.
+/// The maximum number of slots of one network, however wide it is. The rest is left for others.
 const MAX_SLOTS_OF_NETWORK: usize = MAX_SLOTS / 4 * 3;
-/// The maximum number of slots of one account within a network.
+/// The maximum number of slots of one account within the widest network of its client.
 const MAX_SLOTS_OF_ACCOUNT: usize = MAX_SLOTS / 2;
+/// The maximum length of a client's path: a /48, a /56, a /64 and an account.
+const MAX_DEPTH: usize = 4;
 
-/// The network and the account whose turns and slots a request uses.
+/// The networks and the account whose turns and slots a request uses.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// `None` for the command line.
-    network: Option<Network>,
-    /// A normalized name, which may belong to no user.
-    account: String,
+    /// The client's networks, from wide to narrow, and then its account. The account is a normalized name, which may
+    /// belong to no user.
+    path: Vec<Party>,
+}
+
+/// A party that takes turns with its siblings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Party {
+    CommandLine,
+    Network(Network),
+    Account(String),
 }
 
 impl Client {
@@ -43,10 +53,26 @@ impl Client {
     }
 
     fn new(context: &RequestContext, account: String) -> Self {
-        Self {
-            network: context.address.map(Network::of),
-            account,
+        let mut path = vec![Party::Account(account)];
+        if let Some(network) = context.address.map(Network::of) {
+            let networks = std::iter::once(network).chain(network.wider());
+            path.extend(networks.map(Party::Network));
+        } else {
+            path.push(Party::CommandLine);
         }
+        path.reverse();
+        Self { path }
+    }
+
+    /// Returns the client's widest network.
+    fn widest(&self) -> &[Party] {
+        self.path.get(..1).unwrap_or_default()
+    }
+
+    /// Returns the client's widest network, and then its account.
+    fn account(&self) -> Vec<Party> {
+        let ends = self.path.first().into_iter().chain(self.path.last());
+        ends.cloned().collect()
     }
 }
 
@@ -57,37 +83,93 @@ struct Waiting<J> {
     job: J,
 }
 
-/// The slots of a network or account, and when it was last served. The entry exists while it has slots.
+/// The slots of a party and of the parties within it, and when it was last served. A party has a node while it has
+/// slots.
 #[derive(Default)]
-struct Usage {
+struct Node {
     slots: usize,
     /// The number of the last job that was taken, or 0 if none was.
     served: u64,
+    children: HashMap<Party, Node>,
 }
 
-#[derive(Default)]
-struct NetworkUsage {
-    usage: Usage,
-    accounts: HashMap<String, Usage>,
+impl Node {
+    /// Returns how many slots the descendant at `path` has.
+    fn slots_of(&self, path: &[Party]) -> usize {
+        match path.split_first() {
+            None => self.slots,
+            Some((child, rest)) => self.children.get(child).map_or(0, |child| child.slots_of(rest)),
+        }
+    }
+
+    /// Returns how many slots within this node are served before the next job of the descendant at `path`.
+    fn ahead_of(&self, path: &[Party]) -> usize {
+        let Some((next, rest)) = path.split_first() else {
+            return self.slots;
+        };
+        let own = self.children.get(next).map_or(0, |child| child.ahead_of(rest));
+        // When the n-th turn of a child comes, each of its siblings has had at most n turns.
+        let others = self.children.iter().filter(|(party, _)| *party != next);
+        own + others.map(|(_, other)| other.slots.min(own + 1)).sum::<usize>()
+    }
+
+    fn reserve(&mut self, path: &[Party]) {
+        self.slots += 1;
+        if let Some((child, rest)) = path.split_first() {
+            self.children.entry(child.clone()).or_default().reserve(rest);
+        }
+    }
+
+    /// Releases a slot that [`Self::reserve`] has reserved.
+    fn release(&mut self, path: &[Party]) {
+        self.slots -= 1;
+        if let Some((party, rest)) = path.split_first()
+            && let Some(child) = self.children.get_mut(party)
+        {
+            child.release(rest);
+            if child.slots == 0 {
+                self.children.remove(party);
+            }
+        }
+    }
+
+    /// Returns when each party of `path` was last served.
+    fn served(&self, path: &[Party]) -> [u64; MAX_DEPTH] {
+        let (mut served, mut node) = ([0; MAX_DEPTH], Some(self));
+        for (served, party) in served.iter_mut().zip(path) {
+            node = node.and_then(|node| node.children.get(party));
+            *served = node.map_or(0, |node| node.served);
+        }
+        served
+    }
+
+    /// Records that the parties of `path` are served now.
+    fn serve(&mut self, path: &[Party], now: u64) {
+        self.served = now;
+        if let Some((child, rest)) = path.split_first()
+            && let Some(child) = self.children.get_mut(child)
+        {
+            child.serve(rest, now);
+        }
+    }
 }
 
 pub struct FairQueue<J> {
-    networks: HashMap<Option<Network>, NetworkUsage>,
+    /// The parties that take turns. A child's own children take turns within its turns.
+    turns: Node,
+    /// The slots of each account within the widest network, whatever narrower network they belong to.
+    accounts: Node,
     waiting: Vec<Waiting<J>>,
-    slots: usize,
     next_id: u64,
-    /// How many jobs have been taken.
-    served: u64,
 }
 
 impl<J> Default for FairQueue<J> {
     fn default() -> Self {
         Self {
-            networks: HashMap::new(),
+            turns: Node::default(),
+            accounts: Node::default(),
             waiting: Vec::new(),
-            slots: 0,
             next_id: 0,
-            served: 0,
         }
     }
 }
@@ -96,7 +178,7 @@ impl<J> FairQueue<J> {
     /// Returns how many slots are reserved.
     #[cfg(test)]
     pub fn slots(&self) -> usize {
-        self.slots
+        self.turns.slots
     }
 
     /// Returns how many jobs wait.
@@ -108,41 +190,21 @@ impl<J> FairQueue<J> {
     /// Returns how many reserved slots are served before the next job of `client`, or `None` if the client or all
     /// clients together have no slot left.
     pub fn ahead_of(&self, client: &Client) -> Option<usize> {
-        let own = self.networks.get(&client.network);
-        let of_network = own.map_or(0, |network| network.usage.slots);
-        let of_account = own.map_or(0, |network| slots_of(network, &client.account));
-        if self.slots >= MAX_SLOTS || of_network >= MAX_SLOTS_OF_NETWORK || of_account >= MAX_SLOTS_OF_ACCOUNT {
-            return None;
-        }
-        // When the client's turn comes for the n-th time, each other network and account has had at most n turns.
-        let accounts = own.into_iter().flat_map(|network| network.accounts.values());
-        let in_network: usize = accounts.map(|account| account.slots.min(of_account + 1)).sum();
-        let others = self.networks.iter().filter(|(network, _)| **network != client.network);
-        let in_others: usize = others.map(|(_, other)| other.usage.slots.min(in_network + 1)).sum();
-        Some(in_network + in_others)
+        let has_slot = self.turns.slots < MAX_SLOTS
+            && self.turns.slots_of(client.widest()) < MAX_SLOTS_OF_NETWORK
+            && self.accounts.slots_of(&client.account()) < MAX_SLOTS_OF_ACCOUNT;
+        has_slot.then(|| self.turns.ahead_of(&client.path))
     }
 
     /// Reserves a slot. Call [`Self::release`] when it is no longer needed.
     pub fn reserve(&mut self, client: &Client) {
-        let network = self.networks.entry(client.network).or_default();
-        network.usage.slots += 1;
-        network.accounts.entry(client.account.clone()).or_default().slots += 1;
-        self.slots += 1;
+        self.turns.reserve(&client.path);
+        self.accounts.reserve(&client.account());
     }
 
     pub fn release(&mut self, client: &Client) {
-        let Some(network) = self.networks.get_mut(&client.network) else {
-            return;
-        };
-        if let Some(account) = network.accounts.get_mut(&client.account) {
-            account.slots -= 1;
-            network.accounts.retain(|_, account| account.slots > 0);
-        }
-        network.usage.slots -= 1;
-        if network.usage.slots == 0 {
-            self.networks.remove(&client.network);
-        }
-        self.slots -= 1;
+        self.turns.release(&client.path);
+        self.accounts.release(&client.account());
     }
 
     /// Adds a job of a client that has reserved a slot, and returns the job's id.
@@ -153,32 +215,17 @@ impl<J> FairQueue<J> {
         id
     }
 
-    /// Takes the next job: the oldest job of the account that has waited longest for a turn, in the network that has
-    /// waited longest for a turn.
+    /// Takes the next job. It belongs to the widest network that has waited longest for a turn, and within it to the
+    /// narrower network and the account that have waited longest. Of the account's jobs, it is the oldest.
     pub fn pop(&mut self) -> Option<J> {
-        let turn = |waiting: &Waiting<J>| {
-            let network = self.networks.get(&waiting.client.network);
-            let account = network.and_then(|network| network.accounts.get(&waiting.client.account));
-            let served = |usage: Option<&Usage>| usage.map_or(0, |usage| usage.served);
-            (
-                served(network.map(|network| &network.usage)),
-                served(account),
-                waiting.id,
-            )
-        };
+        let turn = |waiting: &Waiting<J>| (self.turns.served(&waiting.client.path), waiting.id);
         let (position, _) = self
             .waiting
             .iter()
             .enumerate()
             .min_by_key(|(_, waiting)| turn(waiting))?;
         let Waiting { client, job, .. } = self.waiting.remove(position);
-        self.served += 1;
-        if let Some(network) = self.networks.get_mut(&client.network) {
-            network.usage.served = self.served;
-            if let Some(account) = network.accounts.get_mut(&client.account) {
-                account.served = self.served;
-            }
-        }
+        self.turns.serve(&client.path, self.turns.served + 1);
         Some(job)
     }
 
@@ -188,10 +235,6 @@ impl<J> FairQueue<J> {
         self.waiting.retain(|waiting| waiting.id != id);
         self.waiting.len() < before
     }
-}
-
-fn slots_of(network: &NetworkUsage, account: &str) -> usize {
-    network.accounts.get(account).map_or(0, |account| account.slots)
 }
 
 #[cfg(test)]
@@ -234,6 +277,40 @@ mod tests {
     }
 
     #[test]
+    fn wide_networks_take_turns_and_within_them_narrower_ones() {
+        let mut queue = queue_of(&[
+            ("2001:db8:1:1::1", "a"),
+            ("2001:db8:1:2::1", "b"),
+            ("2001:db8:1:3::1", "c"),
+            ("2001:db8:1:100::1", "same /48"),
+            ("2001:db8:1:1::1", "same /64"),
+            ("2001:db8:2::1", "other /48"),
+            ("192.0.2.1", "IPv4"),
+            ("2001:db8:2::1", "other /48"),
+        ]);
+        let order: Vec<String> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(
+            order,
+            ["a", "other /48", "IPv4", "same /48", "other /48", "b", "c", "same /64"]
+        );
+    }
+
+    #[test]
+    fn a_client_with_many_networks_delays_others_by_one_turn() {
+        let addresses: Vec<String> = (0..100).map(|number| format!("2001:db8:0:{number:x}::1")).collect();
+        let requests: Vec<_> = addresses.iter().map(|address| (address.as_str(), "eve")).collect();
+        let queue = queue_of(&requests);
+        assert_eq!(queue.ahead_of(&client("192.0.2.1", "bob")), Some(1));
+        assert_eq!(queue.ahead_of(&client("2001:db8:1::1", "bob")), Some(1), "another /48");
+        assert_eq!(
+            queue.ahead_of(&client("2001:db8:0:100::1", "bob")),
+            Some(1),
+            "another /56"
+        );
+        assert_eq!(queue.ahead_of(&client("2001:db8::1", "bob")), Some(100), "the same /64");
+    }
+
+    #[test]
     fn a_client_with_many_requests_delays_others_by_one_turn() {
         let busy = "192.0.2.1";
         let queue = queue_of(&[(busy, "eve"); 20]);
@@ -263,14 +340,31 @@ mod tests {
     }
 
     #[test]
+    fn wide_networks_have_the_same_quotas() {
+        for subnet in ["", "00"] {
+            // Each request comes from another /64 or /56 of one /48.
+            let eve = |number: usize| client(&format!("2001:db8:0:{number:x}{subnet}::1"), "eve");
+            let bob = |number: usize| client(&format!("2001:db8:0:{number:x}{subnet}::1"), &number.to_string());
+            let mut queue = FairQueue::<()>::default();
+            (0..MAX_SLOTS_OF_ACCOUNT).for_each(|number| queue.reserve(&eve(number)));
+            assert_eq!(queue.ahead_of(&eve(MAX_SLOTS_OF_ACCOUNT)), None);
+            assert!(queue.ahead_of(&bob(MAX_SLOTS_OF_ACCOUNT)).is_some());
+            (MAX_SLOTS_OF_ACCOUNT..MAX_SLOTS_OF_NETWORK).for_each(|number| queue.reserve(&bob(number)));
+            assert_eq!(queue.ahead_of(&bob(MAX_SLOTS_OF_NETWORK)), None);
+            assert_eq!(queue.ahead_of(&client("2001:db8:1::1", "eve")), Some(1));
+        }
+    }
+
+    #[test]
     fn released_slots_and_withdrawn_jobs_leave_nothing_behind() {
         let mut queue = queue_of(&[("192.0.2.1", "eve"), ("192.0.2.1", "bob")]);
         assert!(queue.withdraw(0) && !queue.withdraw(0));
         assert_eq!(queue.pop().as_deref(), Some("bob"));
         assert!(queue.pop().is_none() && !queue.withdraw(1));
         queue.release(&client("192.0.2.1", "eve"));
-        assert_eq!((queue.slots(), queue.networks.len()), (1, 1));
+        assert_eq!((queue.slots(), queue.turns.children.len()), (1, 1));
         queue.release(&client("192.0.2.1", "bob"));
-        assert_eq!((queue.slots(), queue.networks.len()), (0, 0));
+        assert_eq!((queue.slots(), queue.turns.children.len()), (0, 0));
+        assert!(queue.accounts.children.is_empty());
     }
 }
