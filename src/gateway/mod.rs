@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use actix_web::http::header::HeaderName;
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -15,6 +16,11 @@ use crate::web::problem::Problem;
 /// The ASCII characters to encode in a header value. They include the percent sign, so that the encoding can be
 /// reversed.
 const ENCODED_CHARACTERS: &AsciiSet = &CONTROLS.add(b'%');
+
+const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
+const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
+const REMOTE_GROUPS: HeaderName = HeaderName::from_static("remote-groups");
+const REMOTE_DEVICE: HeaderName = HeaderName::from_static("remote-device");
 
 /// The protocol of reverse proxies. They pass on the keys of their clients.
 pub struct Gateway;
@@ -50,9 +56,9 @@ pub async fn verify(caller: Caller<Gateway>) -> Result<impl Responder, Problem> 
     let holder = &caller.holder;
     let encoded = |text| Cow::from(utf8_percent_encode(text, ENCODED_CHARACTERS));
     Ok(HttpResponse::Ok()
-        .insert_header(("Remote-User", &*encoded(&holder.user)))
-        .insert_header(("Remote-User-Id", holder.user_id))
-        .insert_header(("Remote-Groups", if holder.is_admin { "admin,user" } else { "user" }))
-        .insert_header(("Remote-Device", &*encoded(&holder.device)))
+        .insert_header((REMOTE_USER, &*encoded(&holder.user)))
+        .insert_header((REMOTE_USER_ID, holder.user_id))
+        .insert_header((REMOTE_GROUPS, if holder.is_admin { "admin,user" } else { "user" }))
+        .insert_header((REMOTE_DEVICE, &*encoded(&holder.device)))
         .finish())
 }

@@ -20,20 +20,25 @@ impl Page {
     }
 }
 
-/// The policy of responses that are not pages.
-const DEFAULT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-
 /// Adds the headers to a response. A response that is not a [`Page`] may depend on a key or contain one, so caches must
 /// not store it.
 pub fn add_security_headers<B: MessageBody>(response: &mut HttpResponse<B>) {
+    // Constants are validated by the compiler. Otherwise, each response would validate them.
+    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+    const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+    const DEFAULT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
     let page = response.extensions().get::<Page>().copied();
     let headers = response.headers_mut();
-    let mut insert = |name, value| headers.insert(name, HeaderValue::from_static(value));
-    insert(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    insert(REFERRER_POLICY, "no-referrer");
-    insert(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin");
-    insert(CONTENT_SECURITY_POLICY, page.map_or(DEFAULT_POLICY, |page| page.0));
-    if page.is_none() {
-        insert(CACHE_CONTROL, "no-store");
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(REFERRER_POLICY, NO_REFERRER);
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, SAME_ORIGIN);
+    if let Some(Page(policy)) = page {
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    } else {
+        headers.insert(CONTENT_SECURITY_POLICY, DEFAULT_POLICY);
+        headers.insert(CACHE_CONTROL, NO_STORE);
     }
 }
