@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use actix_web::rt::time::timeout;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, ResponseError};
@@ -27,6 +27,8 @@ use crate::secret::key::Key;
 
 /// The maximum number of keys that are tried for one request. Further keys are ignored.
 const MAX_KEYS: usize = 4;
+
+const APIKEY: HeaderName = HeaderName::from_static("apikey");
 
 /// Keys in the order in which they are tried.
 pub type Keys = SmallVec<[Key; MAX_KEYS]>;
@@ -59,7 +61,7 @@ pub fn standard_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
     };
     // A value that is not text counts as an unknown key.
     let text = |value| HeaderValue::to_str(value).unwrap_or("?");
-    request.headers().get_all("apikey").map(text).for_each(&mut add);
+    request.headers().get_all(APIKEY).map(text).for_each(&mut add);
     for value in request.headers().get_all(AUTHORIZATION).map(text) {
         if let Some((scheme, key)) = value.trim_start().split_once(' ')
             && scheme.eq_ignore_ascii_case("bearer")

@@ -2,16 +2,19 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpMessage, HttpRequest};
 
 use crate::model::TraceId;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Returns the trace id of a request. Later calls for the same request return the same id. The trace comes from the
 /// header `traceparent`, or is new if there is no valid header. The span is always new.
 #[must_use]
 pub fn trace_id(request: &HttpRequest) -> TraceId {
     *request.extensions_mut().get_or_insert_with(|| {
-        let header = request.headers().get("traceparent");
+        let header = request.headers().get(TRACEPARENT);
         let given = header.and_then(|value| parse(value.to_str().ok()?));
         let (trace, flags) = given.unwrap_or_else(|| (u128::from(random()) << 64 | u128::from(random()), 0));
         let span = random();
