@@ -6,9 +6,12 @@
 //! response, the next request must begin within [`IDLE_DEADLINE`]. This layer does not know where a request ends. It
 //! sees only when bytes are received and sent, and whether a large body is still being sent.
 //!
-//! While a handler runs, or while the client does not read, at most one batch of the client's next requests is read.
-//! More of them would only occupy memory, and actix polls a connection without pause while 128 KiB wait. A connection
-//! that is too slow is aborted, so the kernel drops its unsent bytes at once.
+//! While a handler runs, while a large body is being sent, or while the client does not read, at most one batch of the
+//! client's next requests is read. More of them would only occupy memory, and actix polls a connection without pause
+//! while 128 KiB wait. A connection that is too slow is aborted, so the kernel drops its unsent bytes at once.
+//!
+//! The bytes that are read before a handler runs are the head of its request. Long heads need a share of a budget (see
+//! `head_budget`). A connection that needs more than is left is aborted.
 //!
 //! This layer also reports to `connections` whether the connection is idle, and closes the connection when
 //! `connections` requests it. It records that the client has disconnected or will send no more. The server can then
@@ -27,6 +30,7 @@ use actix_web::rt::time::{Instant, Sleep, sleep_until};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connections::Slot;
+use super::head_budget::HeadShare;
 use super::socket::Abort;
 use crate::web::progress::Progress;
 
@@ -43,6 +47,9 @@ const READ_BATCH: usize = 4 * 1024;
 pub struct Deadline<S> {
     stream: S,
     slot: Slot,
+    head: HeadShare,
+    /// The number of bytes that have been read for the next handler.
+    head_length: usize,
     phase: Phase,
     phase_end: Instant,
     /// Wakes the task at the deadline or earlier. It is set to an earlier time only when the task begins to wait, so
@@ -53,7 +60,7 @@ pub struct Deadline<S> {
     client_disconnected: Arc<AtomicBool>,
     /// Whether the last write is waiting for the client to read.
     write_blocked: bool,
-    /// The number of bytes that have been read without a wait, or since a handler began to run.
+    /// The number of bytes that have been read without a wait, or since the client began to wait.
     batch: usize,
 }
 
@@ -68,11 +75,13 @@ enum Phase {
 }
 
 impl<S: Abort> Deadline<S> {
-    pub fn new(stream: S, slot: Slot, max_response_time: Duration) -> Self {
+    pub fn new(stream: S, slot: Slot, head: HeadShare, max_response_time: Duration) -> Self {
         let phase_end = Instant::now() + IDLE_DEADLINE;
         Self {
             stream,
             slot,
+            head,
+            head_length: 0,
             phase: Phase::Idle,
             phase_end,
             timer: Box::pin(sleep_until(phase_end)),
@@ -102,6 +111,7 @@ impl<S: Abort> Deadline<S> {
             _ => (),
         }
         self.phase = phase;
+        self.head_length = 0;
         self.phase_end = now
             + match phase {
                 Phase::Idle => IDLE_DEADLINE,
@@ -109,6 +119,20 @@ impl<S: Abort> Deadline<S> {
                 Phase::Response => self.max_response_time,
             };
         Ok(())
+    }
+
+    /// Counts bytes that have been read. Fails if they belong to a head for which the budget has no room.
+    fn count_head(&mut self, length: usize) -> io::Result<()> {
+        if self.progress.is_handling() {
+            self.head_length = 0;
+            return Ok(());
+        }
+        self.head_length += length;
+        if self.head.grow(self.head_length) {
+            return Ok(());
+        }
+        log::warn!("a connection was closed: the heads of requests use up their memory");
+        Err(self.abort(ErrorKind::ConnectionAborted))
     }
 
     /// Returns an error once the deadline has passed or the connection must be closed, and wakes the task at that time.
@@ -143,7 +167,7 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
         }
         if self.batch >= READ_BATCH {
             if self.progress.is_client_waiting() {
-                // The read continues when the handler begins to read its body, or with the response.
+                // The read continues when the handler begins to read its body, or after the response.
                 self.progress.postpone_reading(cx.waker());
             } else {
                 self.batch = 0;
@@ -165,7 +189,7 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
                 } else if self.phase == Phase::Idle {
                     self.enter(Phase::Request)?;
                 }
-                Poll::Ready(Ok(()))
+                Poll::Ready(self.count_head(length))
             }
             Poll::Ready(Err(error)) => {
                 self.client_disconnected.store(true, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use tokio::time::{pause, timeout};
 
 use super::*;
 use crate::server::connections::Connections;
+use crate::server::head_budget::{FREE_LENGTH, HeadBudget, HeadShare};
 use crate::web::address::TrustedProxies;
 
 /// A stream in memory that records whether it was aborted.
@@ -64,8 +65,9 @@ fn connection(connections: &Arc<Connections>) -> (Deadline<Memory>, DuplexStream
     let aborted = Rc::default();
     let slot = connections.open([192, 0, 2, 1].into(), Instant::now().into_std());
     let slot = slot.expect("there is room");
+    let head = Arc::<HeadBudget>::default().share();
     (
-        Deadline::new(Memory { stream, aborted }, slot, RESPONSE_DEADLINE),
+        Deadline::new(Memory { stream, aborted }, slot, head, RESPONSE_DEADLINE),
         client,
     )
 }
@@ -296,5 +298,100 @@ fn an_idle_connection_is_aborted_when_it_must_close() {
         assert_eq!(read_until_error(&mut server).await, ErrorKind::ConnectionAborted);
         assert_eq!(start.elapsed().as_secs(), 1);
         assert!(server.stream.aborted.get() && opener.await.unwrap());
+    });
+}
+
+/// Returns a budget that is used up, and the shares that hold it.
+fn used_up() -> (Arc<HeadBudget>, Vec<HeadShare>) {
+    let budget = Arc::<HeadBudget>::default();
+    let mut holders = Vec::new();
+    // The last shares are smaller than the others.
+    for length in [usize::MAX, FREE_LENGTH + 1024, FREE_LENGTH + 1] {
+        let shares = std::iter::repeat_with(|| budget.share());
+        holders.extend(shares.map_while(|mut share| share.grow(length).then_some(share)));
+    }
+    (budget, holders)
+}
+
+/// Sends this many bytes, and returns the error of the server if it does not read all of them.
+async fn send(server: &mut Deadline<Memory>, client: &mut DuplexStream, length: usize) -> Result<(), ErrorKind> {
+    let sent = vec![0; length];
+    let mut received = vec![0; length];
+    let (_, read) = tokio::join!(client.write_all(&sent), server.read_exact(&mut received));
+    read.map(drop).map_err(|error| error.kind())
+}
+
+#[test]
+fn a_long_head_is_aborted_when_the_budget_is_used_up() {
+    in_paused_time(async |mut server, mut client| {
+        let (budget, holders) = used_up();
+        server.head = budget.share();
+        send(&mut server, &mut client, FREE_LENGTH).await.unwrap();
+        assert_eq!(
+            send(&mut server, &mut client, 1).await,
+            Err(ErrorKind::ConnectionAborted)
+        );
+        assert!(server.stream.aborted.get());
+        drop(holders);
+        let (mut server, mut client) = connection(&one_slot());
+        server.head = budget.share();
+        send(&mut server, &mut client, 100 * 1024).await.unwrap();
+    });
+}
+
+#[test]
+fn requests_of_ordinary_length_need_nothing_from_the_budget() {
+    in_paused_time(async |mut server, mut client| {
+        let (budget, _holders) = used_up();
+        server.head = budget.share();
+        for _ in 0..3 {
+            send(&mut server, &mut client, FREE_LENGTH).await.unwrap();
+            // A body that a handler reads is not part of the head.
+            let progress = server.progress();
+            let handling = progress.handle();
+            let reading = progress.read_body();
+            send(&mut server, &mut client, 2 * FREE_LENGTH).await.unwrap();
+            drop(reading);
+            drop(handling);
+            server.write_all(b"response").await.unwrap();
+            server.flush().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_buffer_of_a_long_head_counts_until_the_connection_is_closed() {
+    in_paused_time(async |mut server, mut client| {
+        let budget = Arc::<HeadBudget>::default();
+        server.head = budget.share();
+        for length in [10, FREE_LENGTH + 1000, FREE_LENGTH + 3000, 10] {
+            send(&mut server, &mut client, length).await.unwrap();
+            server.write_all(b"response").await.unwrap();
+            server.flush().await.unwrap();
+        }
+        assert_eq!(budget.held(), 3000);
+        drop(server);
+        assert_eq!(budget.held(), 0);
+    });
+}
+
+#[test]
+fn at_most_a_batch_is_read_while_a_large_body_is_sent() {
+    in_paused_time(async |mut server, mut client| {
+        begin_large_response(&mut server, &mut client).await;
+        let sent = 3 * READ_BATCH;
+        actix_web::rt::spawn(async move { client.write_all(&vec![0; sent]).await });
+        let mut received = vec![0; sent];
+        let mut read = 0;
+        while let Ok(length) = timeout(Duration::from_secs(1), server.read(&mut received)).await {
+            read += length.unwrap();
+        }
+        assert!((READ_BATCH..READ_BATCH + 1024).contains(&read), "{read}");
+        let progress = server.progress();
+        let (rest, ()) = tokio::join!(server.read_exact(&mut received[read..]), async {
+            sleep(Duration::from_secs(1)).await;
+            progress.set_sending_body(false);
+        });
+        rest.unwrap();
     });
 }

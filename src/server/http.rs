@@ -81,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::server::connections::Connections;
+    use crate::server::head_budget::HeadBudget;
     use crate::web::address::TrustedProxies;
 
     #[test]
@@ -127,7 +128,12 @@ mod tests {
         let slot = connections.open(address.ip(), Instant::now()).unwrap();
         let stream = TcpStream::from_std(stream).unwrap();
         (
-            Deadline::new(stream, slot, Duration::from_secs(60)),
+            Deadline::new(
+                stream,
+                slot,
+                Arc::<HeadBudget>::default().share(),
+                Duration::from_secs(60),
+            ),
             Protocol::Http1,
             Some(address),
         )

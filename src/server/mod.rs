@@ -5,6 +5,7 @@
 
 mod connections;
 mod deadline;
+mod head_budget;
 mod http;
 mod maintenance;
 mod socket;
@@ -48,6 +49,7 @@ use crate::web::problem::Problem;
 use crate::web::process::Process;
 use connections::Connections;
 use deadline::Deadline;
+use head_budget::HeadBudget;
 use http::WhileConnected;
 use socket::{Abort, limit_unread_bytes};
 
@@ -87,6 +89,7 @@ pub fn run(
     let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
     let limits = ConnectionLimits::new(files_each);
     let connections = Connections::new(limits.slots, proxies.clone().into_inner());
+    let heads = Arc::<HeadBudget>::default();
     let routes = Routes {
         auth: Data::from(auth),
         process: process.clone(),
@@ -127,9 +130,9 @@ pub fn run(
             .into_factory()
             .map_err(|error: Error| error.error_response());
         let app = map_config(app, |()| AppConfig::default());
-        let connections = connections.clone();
+        let (connections, heads) = (connections.clone(), heads.clone());
         fn_service(move |stream| {
-            let kept = keep(stream, &connections, response_deadline).map_err(DispatchError::Io);
+            let kept = keep(stream, &connections, &heads, response_deadline).map_err(DispatchError::Io);
             ready(kept.map(|(stream, peer)| (stream, Protocol::Http1, Some(peer))))
         })
         .and_then(fn_factory(move || {
@@ -179,13 +182,14 @@ pub fn run(
 fn keep(
     stream: TcpStream,
     connections: &Arc<Connections>,
+    heads: &Arc<HeadBudget>,
     response_deadline: Duration,
 ) -> io::Result<(Deadline<TcpStream>, SocketAddr)> {
     // The address of a client that has already disconnected cannot be read. Drop its connection, because it must not be
     // treated like one whose peer has no address.
     let peer = stream.peer_addr()?;
     if let Some(slot) = connections.open(peer.ip(), Instant::now()) {
-        Ok((Deadline::new(stream, slot, response_deadline), peer))
+        Ok((Deadline::new(stream, slot, heads.share(), response_deadline), peer))
     } else {
         stream.abort_on_drop();
         Err(io::ErrorKind::ConnectionRefused.into())

@@ -29,16 +29,26 @@ impl Progress {
         While::set(&self.0.reading_body)
     }
 
-    /// Marks the large body of a response as being sent, or as sent. Small bodies need no mark, because actix passes
-    /// them to the connection in one piece.
+    /// Marks the large body of a response as being sent, or as sent and then resumes a postponed read. Small bodies need
+    /// no mark, because actix passes them to the connection in one piece.
     pub fn set_sending_body(&self, sending: bool) {
         self.0.sending_body.set(sending);
+        if !sending {
+            self.resume_reading();
+        }
     }
 
-    /// Returns whether a handler is running that does not wait for bytes of the client.
+    /// Returns whether a handler is running.
+    #[must_use]
+    pub fn is_handling(&self) -> bool {
+        self.0.handling.get()
+    }
+
+    /// Returns whether the current request needs no further bytes of the client: a handler is running that does not wait
+    /// for them, or a large body is being sent.
     #[must_use]
     pub fn is_client_waiting(&self) -> bool {
-        self.0.handling.get() && !self.0.reading_body.get()
+        self.is_handling() && !self.0.reading_body.get() || self.is_sending_body()
     }
 
     /// Postpones a read until the next call of [`Self::resume_reading`], which wakes `task`.

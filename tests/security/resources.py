@@ -51,6 +51,47 @@ def unread():
         fail("the kernel still holds responses that are not read")
 
 
+def heads():
+    """Sends 125 KB of a request on each of 1,000 connections: first requests that are never complete, then complete ones
+    on connections that stay open."""
+    head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Padding: " + 125_000 * b"x"
+
+    def is_open(connection):
+        connection.setblocking(False)
+        try:
+            return bool(connection.recv(1))
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+
+    def attack(end):
+        held = [socket.create_connection((HOST, PORT), 10) for _ in range(1000)]
+        for connection in held:
+            try:
+                connection.sendall(head + end)
+                if end:
+                    connection.recv(4096)
+            except ConnectionError:
+                pass
+        peak, slowest = 0.0, 0.0
+        for _ in range(20):
+            start = time.monotonic()
+            status, _, _ = Client().log_in(ADMIN, PASSWORD)
+            slowest = max(slowest, time.monotonic() - start)
+            if status != 200:
+                fail(f"the login of another client gets {status}")
+            peak = max(peak, memory("VmRSS"))
+            time.sleep(0.1)
+        opened = sum(is_open(connection) for connection in held)
+        return f"{peak:.0f} MiB, {opened} left open, slowest login {slowest:.2f} s", peak
+
+    (unfinished, peak), (finished, peak_after) = attack(b""), attack(b"\r\n\r\n")
+    report(unfinished=unfinished, finished=finished)
+    if max(peak, peak_after) > 60:
+        fail("long request heads take the process beyond 60 MiB")
+
+
 def others_log_in(attackers, seconds, attack):
     """Runs `attack` in a thread for each of the `attackers`, and logs in as the administrator meanwhile. Returns the
     statuses and the times in seconds of these logins, and the server's peak memory in MiB."""
@@ -140,6 +181,7 @@ def idle():
 
 {
     "unread": unread,
+    "heads": heads,
     "patches": patches,
     "password-changes": password_changes,
     "idle": idle,
