@@ -110,7 +110,7 @@ fn a_new_network_replaces_the_known_network_that_was_used_longest_ago(backend: B
         assert_eq!(log_in(&address(number)), 200);
         clock.advance(TimeDelta::seconds(1));
     }
-    // A login from the first network a day later makes the second one the one that was used longest ago.
+    // A login from the first network a day later makes the second one the least recently used.
     clock.advance(TimeDelta::days(1));
     assert_eq!(log_in(&address(0)), 200);
     assert_eq!(known(1).len(), 100, "a known network replaces no other");

@@ -17,7 +17,7 @@ struct Aligned<T: ?Sized>(T);
 /// The description of the filter and its numbers.
 static FILTER: &Aligned<[u8]> = &Aligned(*include_bytes!("common-passwords.filter"));
 
-/// Returns whether a text in the normalized form is a common password. Is wrong for one in 65,536 texts that are not.
+/// Returns whether a normalized text is a common password. Also returns true for about one in 65,536 other texts.
 pub(super) fn contains(normalized: &str) -> bool {
     let (description, numbers) = FILTER.0.split_at(BinaryFuse16::DESCRIPTOR_LEN);
     BinaryFuse16Ref::from_dma(description, numbers).contains(&key(normalized))

@@ -22,8 +22,8 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Returns `None` if the text is [`NO_PASSWORD`] or not a hash of this service. In the second case, logs an error,
-    /// because the database must have been edited by hand.
+    /// Parses a stored hash. Returns `None` if the text is [`NO_PASSWORD`] or not a hash of this service. In the second
+    /// case, logs an error, because the database must have been edited by hand.
     pub fn parse(text: &str) -> Option<Self> {
         let (text, is_of_shoko) = match text.strip_prefix(SHOKO_PREFIX) {
             Some(text) => (text, true),
@@ -46,8 +46,7 @@ impl Stored {
     }
 }
 
-/// Shoko's hash of a password: its unsalted SHA-512 in upper-case hex. It is overwritten in
-/// memory when dropped.
+/// Shoko's hash of a password: its unsalted SHA-512 in upper-case hex. It is overwritten in memory when dropped.
 #[derive(Clone)]
 pub struct ShokoHash(Zeroizing<String>);
 
