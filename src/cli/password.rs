@@ -9,8 +9,8 @@ use super::CliError;
 use super::settings::without_line_ending;
 use crate::model::SecretText;
 
-/// The capacity of the buffer for a password from standard input, in bytes. It exceeds the longest accepted password, so
-/// that reading does not enlarge the buffer.
+/// The capacity of the buffer for a password from standard input, in bytes. It exceeds the longest accepted password,
+/// so that reading does not enlarge the buffer.
 const STDIN_CAPACITY: usize = 4096;
 
 /// Reads a password from standard input, or twice from the terminal without showing it.

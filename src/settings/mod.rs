@@ -38,8 +38,8 @@ pub struct Settings {
     /// The server's URL, for responses that contain it. If `None`, the URL is taken from the request.
     pub public_url: Option<PublicUrl>,
     pub dialects: Dialects,
-    /// How long the server keeps serving after it has received the signal to stop. During this time it reports that it is not
-    /// ready.
+    /// How long the server keeps serving after it has received the signal to stop. During this time it reports that it
+    /// is not ready.
     pub shutdown_grace: Duration,
     /// The longest time from the first byte of a response until all of it has been sent. The program uses
     /// [`RESPONSE_DEADLINE`].

@@ -47,8 +47,8 @@ impl Settings {
             ),
             (
                 zulip.is_some() && self.public_url.is_none() && !is_local,
-                "SHOKO_AUTH_PUBLIC_URL is not set: Zulip's clients receive a server URL with the host name of their own \
-                 request"
+                "SHOKO_AUTH_PUBLIC_URL is not set: Zulip's clients receive a server URL with the host name of their \
+                 own request"
                     .to_owned(),
             ),
             (

@@ -158,11 +158,7 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
     let user = "INSERT INTO JMMUser (JMMUserID, Username, IsAdmin, IsAniDBUser, IsTraktUser)";
     let key = "INSERT INTO AuthTokens (UserID, DeviceName, Token)";
     for (name, sql, hint) in [
-        (
-            "view",
-            view,
-            r#"JMMUser is not an ordinary table; its type is "view""#,
-        ),
+        ("view", view, r#"JMMUser is not an ordinary table; its type is "view""#),
         (
             "virtual",
             "DROP TABLE AuthTokens; CREATE VIRTUAL TABLE AuthTokens USING fts5(AuthID, UserID, Token)".to_owned(),

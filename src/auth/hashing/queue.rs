@@ -1,8 +1,8 @@
 //! The queue of the hashing pool, as plain data without threads.
 //!
 //! The queue is fair: networks take turns, and within a network its accounts take turns. A client that sends many
-//! requests therefore delays mainly its own. IPv6 /48s take turns with each other and with IPv4 addresses. Within a /48,
-//! its /56s take turns, and within a /56, its /64s: a client with many networks gets no more turns than others.
+//! requests therefore delays mainly its own. IPv6 /48s take turns with each other and with IPv4 addresses. Within a
+//! /48, its /56s take turns, and within a /56, its /64s: a client with many networks gets no more turns than others.
 
 use std::collections::HashMap;
 
@@ -155,7 +155,7 @@ impl Node {
 }
 
 pub struct FairQueue<J> {
-    /// The parties that take turns: the widest networks and, within the turns of each, its narrower networks and accounts.
+    /// The parties that take turns: the widest networks and, within the turns of each, narrower networks and accounts.
     turns: Node,
     /// The slots of each account within its widest network, added up over all narrower networks.
     accounts: Node,

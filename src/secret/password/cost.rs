@@ -10,9 +10,9 @@ const COSTLIEST_TTL: Duration = Duration::from_secs(60 * 60);
 /// a hash with more rounds was checked within [`COSTLIEST_TTL`], such as one from before the setting was lowered, the
 /// number is that of the costliest such hash.
 ///
-/// The number falls again after that time, because nothing reports that the hash has been replaced: the operator, another
-/// node or SQL by hand may have done so, and reading all rows to find out would cost too much. As a consequence, the
-/// first check of the costliest hash after an hour without one, or after a start, takes longer than a check for an
+/// The number falls again after that time, because nothing reports that the hash has been replaced: the operator,
+/// another node or SQL by hand may have done so, and reading all rows to find out would cost too much. As a consequence,
+/// the first check of the costliest hash after an hour without one, or after a start, takes longer than a check for an
 /// unknown user.
 #[derive(Debug)]
 pub(super) struct FailureCost {
