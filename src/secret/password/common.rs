@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_than_one_in_50_000_other_texts_are_taken_for_common() {
+    fn fewer_than_one_in_50_000_other_texts_count_as_common() {
         let texts = (0..1_000_000).map(|number| format!("some other text: {number}"));
         let hits = texts.filter(|text| contains(text)).count();
         assert!(hits < 20, "{hits}");
