@@ -40,7 +40,9 @@ impl Stored {
             })
         });
         if parsed.is_none() && text != NO_PASSWORD {
-            log::error!("a stored password is not a PBKDF2-SHA256 PHC string; its user cannot log in");
+            log::error!(
+                "a stored password is not a PBKDF2-SHA256 PHC string; its user cannot log in until a new password is set"
+            );
         }
         parsed
     }
