@@ -203,8 +203,8 @@ pub enum ManageError {
     AdminOnly(Attribute),
     /// The actor's key expires, so it must not be used to gain lasting access.
     #[error(
-        "A key that expires cannot be used to change passwords, names or rights. Log in again with the password, without \
-         requesting an expiry."
+        "A key that expires cannot be used to create users or to change passwords, names or rights. Log in again with \
+         the password, without requesting an expiry."
     )]
     ExpiringKey,
     #[error("There is no such user.")]

@@ -14,8 +14,8 @@ use crate::model::{NameDigest, Network};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 /// The maximum number of users, or of typed names and networks, that are counted separately for each kind of event. All
-/// others share one count. Each kind of event has this room for itself, so that strangers who cause many rejections do
-/// not take the lines of other events.
+/// others share one count. Each kind of event has its own limit, so that strangers who cause many rejections do not
+/// suppress the lines of other events.
 const MAX_ENTRIES: usize = 64;
 /// The number of lines a minute for issued and revoked keys and for successful logins. No honest client of one user
 /// needs more. The limit is high because each line names a device, which a summary does not.
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn many_rejections_leave_the_lines_of_other_events_alone() {
+    fn many_rejections_do_not_suppress_the_lines_of_other_events() {
         let (repeats, now) = (Repeats::default(), Clock::system().now());
         for number in 0..10 * MAX_ENTRIES {
             repeats.count(key(Event::LoginThrottled, &number.to_string()), now, throttled);

@@ -1,7 +1,7 @@
 //! Checks who else can read or change the files of the service.
 //!
-//! Access through a group is normal: container platforms give a volume to a group of the process, and map users. The
-//! checks therefore reject only files that a stranger can have written.
+//! Access through a group is normal: container platforms give a volume to a group of the process, and remap user
+//! ids. The checks therefore reject only files that a stranger could have written.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -65,7 +65,7 @@ impl From<&Metadata> for Owner {
     }
 }
 
-/// Checks files that need not exist, and warns about their folders.
+/// Checks files, which need not exist. Warns about folders in which a stranger can replace them.
 pub fn check_files(files: &[PathBuf]) -> Result<(), OpenError> {
     let identity = Identity::of_process().map_err(OpenError::UnknownGroups)?;
     for file in files {
@@ -94,14 +94,14 @@ fn check_file(path: &Path, identity: &Identity) -> Result<(), OpenError> {
     })?;
     if owner.mode & OTHERS_CAN_READ_OR_WRITE != 0 {
         log::warn!(
-            "{} is accessible to other users of this machine: run `chmod o=` on it",
+            "other users of this machine can access the file {}: run `chmod o=` on it",
             path.display()
         );
     }
     Ok(())
 }
 
-/// Returns the folder of a file and, if the file is a symbolic link, the folder that it leads to.
+/// Returns the folder of a file and, if the file is a symbolic link, the folder of the link's target.
 fn folders_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     let folder = |path: &Path| match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_rejected_only_if_a_stranger_can_have_written_it() {
+    fn a_file_is_rejected_only_if_a_stranger_could_have_written_it() {
         let identity = Identity {
             uid: 1000,
             gids: vec![1000, 2000],

@@ -52,7 +52,8 @@ pub enum OpenError {
 
 impl Auth {
     /// Opens the database and reads the sealing secret. If the database is embedded, creates its file and the secret if
-    /// they do not exist. Fails if a stranger can have written one of these files. Call [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
+    /// they do not exist. Fails if a stranger could have written one of these files. Call [`Self::migrate`] or
+    /// [`Self::create_first_admin`] before anything else.
     pub fn open(settings: &CoreSettings) -> Result<Self, OpenError> {
         if let Database::Sqlite(file) = &settings.database {
             create_private_folder(&settings.data_dir)?;

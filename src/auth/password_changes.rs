@@ -18,8 +18,8 @@ pub(super) struct PasswordChanges {
 }
 
 impl PasswordChanges {
-    /// Begins a change by a user, which ends when the returned value is dropped. Fails with [`ServiceError::Busy`] if the
-    /// user is already changing a password.
+    /// Begins a change by a user, which ends when the returned value is dropped. Fails with [`ServiceError::Busy`] if
+    /// the user is already changing a password.
     pub fn begin(&self, user_id: i32) -> Result<PasswordChange<'_>> {
         if self.user_ids().insert(user_id) {
             Ok(PasswordChange { changes: self, user_id })

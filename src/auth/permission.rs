@@ -66,8 +66,8 @@ impl Auth {
         }
     }
 
-    /// Fails if the actor's key expires. The holder of such a key must not gain lasting access with it: not by a new
-    /// password, by a new user or by new rights.
+    /// Fails if the actor's key expires. The holder of such a key must not gain lasting access with it, be it by
+    /// a new password, a new user or new rights.
     pub(super) fn require_lasting_key(&self, actor: Actor<'_>) -> Result<(), ManageError> {
         match actor {
             Actor::Caller(caller) if caller.holder.expiration.is_some() => {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{invisible_characters, is_invisible};
 
-/// Escapes all invisible characters in a JSON text. They occur only within strings, so programs read the same values.
+/// Escapes all invisible characters in a JSON text. They occur only within strings, and programs read the same values.
 pub fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {

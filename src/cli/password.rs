@@ -9,7 +9,8 @@ use super::CliError;
 use super::settings::without_line_ending;
 use crate::model::SecretText;
 
-/// Room for the longest password that is accepted, and for a reader that wants some more.
+/// The capacity of the buffer for a password from standard input, in bytes. It exceeds the longest accepted password,
+/// so that reading does not enlarge the buffer.
 const STDIN_CAPACITY: usize = 4096;
 
 /// Reads a password from standard input, or twice from the terminal without showing it.
@@ -22,15 +23,15 @@ pub fn read(from_stdin: bool) -> Result<SecretText, CliError> {
             .map_err(|e| CliError::Other(format!("cannot read the password from standard input: {e}")))?;
         return Ok(SecretText::new(without_line_ending(mem::take(&mut *text))));
     }
-    let ask = |prompt| {
+    let read_hidden = |prompt| {
         rpassword::prompt_password(prompt).map(SecretText::new).map_err(|e| {
             CliError::Other(format!(
                 "there is no terminal for the prompt ({e}); use --password-stdin"
             ))
         })
     };
-    let password = ask("New password: ")?;
-    if ask("Again: ")?.expose() == password.expose() {
+    let password = read_hidden("New password: ")?;
+    if read_hidden("Again: ")?.expose() == password.expose() {
         Ok(password)
     } else {
         Err(CliError::Other("the two passwords differ; try again".to_owned()))

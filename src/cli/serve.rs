@@ -87,8 +87,8 @@ fn raise_open_files_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current, ..limits })?)
 }
 
-/// Disables core dumps, because they would contain passwords and keys in use. On Linux, also prevents other processes of
-/// the same user from reading the memory.
+/// Disables core dumps, because they would contain passwords and keys in use. On Linux, also prevents other processes
+/// of the same user from reading the memory.
 fn disable_core_dumps() -> io::Result<()> {
     let none = Some(0);
     setrlimit(

@@ -136,7 +136,8 @@ pub fn explain(error: ManageError, name: &Name) -> CliError {
             "there is no user '{name}'; `shoko-auth user list` shows all users"
         )),
         ManageError::LastAdmin => CliError::Other(format!(
-            "'{name}' is the last administrator; make another user an administrator first: `shoko-auth user grant-admin NAME`"
+            "'{name}' is the last administrator; make another user an administrator first: \
+             `shoko-auth user grant-admin NAME`"
         )),
         other => other.into(),
     }

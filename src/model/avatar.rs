@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Avatar(String);
 
-/// The text is not an [`Avatar`].
+/// The error for a text that is not an [`Avatar`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "The avatar must be a PNG, JPEG, WebP or GIF image as a data URL in base64, such as data:image/png;base64,iVBORw0K…, \
-     or empty."
+    "The avatar must be a PNG, JPEG, WebP or GIF image as a data URL in base64, such as \
+     data:image/png;base64,iVBORw0K…, or empty."
 )]
 pub struct AvatarError;
 
@@ -20,7 +20,7 @@ impl Avatar {
     /// The media types of avatars. SVG is not one of them, because it can contain scripts.
     const MEDIA_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
-    /// Checks `text`.
+    /// Accepts an empty text or the data URL of an image.
     pub fn parse(text: String) -> Result<Self, AvatarError> {
         if text.is_empty() || is_image(&text) {
             Ok(Self(text))

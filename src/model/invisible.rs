@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use icu_properties::CodePointMapData;
 use icu_properties::props::GeneralCategory;
 
-/// The zero-width non-joiner and joiner. Persian, Indian scripts and emoji need them between characters.
+/// The zero-width non-joiner and joiner. Persian, Indic scripts and emoji need them between characters.
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
 /// Returns whether a character is a format character, a line separator or a paragraph separator (Unicode's general

@@ -1,12 +1,12 @@
-//! Names that users can be given.
+//! Names for new users, and new names for existing users.
 
 use std::ops::Deref;
 
 use super::invisible::invisible_characters;
 use super::{Name, NameError};
 
-/// A name or e-mail address for a new user, or a new name for a user: a [`Name`] that does not look like another one
-/// because of invisible characters. Names that older versions have stored may contain them.
+/// A name or e-mail address for a new user, or a new name for an existing user. It is a [`Name`] without invisible
+/// characters, which could make it look like another name. Names stored by older versions may contain them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewName(Name);
 

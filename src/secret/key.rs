@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_sealing_secret_and_a_key_are_overwritten_when_dropped() {
-        // Compiles only if the types do so. The cipher does if its crate has the feature `zeroize`.
+        // This compiles only if both types implement the trait. The cipher does if its crate has the feature `zeroize`.
         fn overwritten<T: zeroize::ZeroizeOnDrop>(_: &T) {}
         overwritten(&sealer().0);
         overwritten(&Key::generate().unwrap().0);

@@ -167,7 +167,7 @@ impl<S: AsyncRead + Abort + Unpin> AsyncRead for Deadline<S> {
         }
         if self.batch >= READ_BATCH {
             if self.progress.is_client_waiting() {
-                // The read continues when the handler begins to read its body, or after the response.
+                // The read continues when the handler begins to read its body or when the response is written.
                 self.progress.postpone_reading(cx.waker());
             } else {
                 self.batch = 0;

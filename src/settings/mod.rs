@@ -24,8 +24,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub base_path: BasePath,
     pub cors_origins: CorsOrigins,
-    /// The host names under which browsers may log in, besides those of loopback and `public_url`. If empty, they may log
-    /// in under any name, unless only this machine can reach the server.
+    /// The host names under which browsers may log in, in addition to loopback names and the host of `public_url`. If
+    /// empty, any name is allowed, unless only this machine can reach the server.
     pub hosts: Vec<Host>,
     /// The proxies whose headers about the client's address are trusted.
     pub trusted_proxies: Vec<IpNet>,
@@ -38,8 +38,8 @@ pub struct Settings {
     /// The server's URL, for responses that contain it. If `None`, the URL is taken from the request.
     pub public_url: Option<PublicUrl>,
     pub dialects: Dialects,
-    /// How long the server keeps serving after it has been told to stop. During this time it reports that it is not
-    /// ready.
+    /// How long the server keeps serving after it has received the signal to stop. During this time it reports that it
+    /// is not ready.
     pub shutdown_grace: Duration,
     /// The longest time from the first byte of a response until all of it has been sent. The program uses
     /// [`RESPONSE_DEADLINE`].
@@ -139,7 +139,7 @@ pub struct CoreSettings {
     /// The sealing secret, 32 bytes in base64. If `None`, it is read from the file `secret.key` in the data folder,
     /// which is created if it is missing. PostgreSQL requires a secret here.
     pub secret_key: Option<SecretText>,
-    /// The file that contained `secret_key`, if it was read from a file.
+    /// The file from which `secret_key` was read, if any.
     pub secret_key_file: Option<PathBuf>,
     pub pbkdf2_rounds: u32,
     /// The minimum length of new passwords in characters.
@@ -162,7 +162,7 @@ pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
 pub struct KeyLimits {
     /// The maximum number of unexpired keys of a user.
     pub max_per_user: usize,
-    /// How far ahead a requested expiry may be.
+    /// How far in the future a requested expiry may be.
     pub max_lifetime: Duration,
 }
 

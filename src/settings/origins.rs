@@ -42,8 +42,8 @@ fn parse_origin(text: &str) -> Option<String> {
     if origin.is_tuple() {
         return Some(origin.ascii_serialization());
     }
-    // Apps have schemes of their own, such as `capacitor`. The standard gives their pages no origin, but browser engines
-    // send one of this form.
+    // Apps have schemes of their own, such as `capacitor`. The standard gives their pages no origin, but browser
+    // engines send one of this form.
     let host = url.host_str().filter(|host| !host.is_empty())?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let is_plain = ["", "/"].contains(&url.path()) && url.query().is_none() && url.fragment().is_none();

@@ -4,7 +4,7 @@ use super::Settings;
 
 /// Fewer rounds than this cause a warning.
 const SAFE_ROUNDS: u32 = 100_000;
-/// A smaller minimum length of passwords than this causes a warning, in characters (NIST SP 800-63B-4, section 3.1.1.2).
+/// A shorter minimum length of passwords causes a warning. In characters (NIST SP 800-63B-4, section 3.1.1.2).
 const SAFE_PASSWORD_LENGTH: usize = 8;
 
 impl Settings {
@@ -47,8 +47,8 @@ impl Settings {
             ),
             (
                 zulip.is_some() && self.public_url.is_none() && !is_local,
-                "SHOKO_AUTH_PUBLIC_URL is not set: as the URL of this server, Zulip's clients receive the host name of \
-                 their own request"
+                "SHOKO_AUTH_PUBLIC_URL is not set: Zulip's clients receive a server URL with the host name of their \
+                 own request"
                     .to_owned(),
             ),
             (

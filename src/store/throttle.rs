@@ -275,9 +275,9 @@ impl Transaction {
         Ok(written > 0)
     }
 
-    /// Deletes the known networks of a user that were used longest ago, so that `latest` and at most `max_others`
-    /// others remain. Ignores networks from which the last login was before `since`: [`Self::delete_old_networks`]
-    /// deletes them, and could deadlock with a transaction that deletes them here. Lock the user first.
+    /// Deletes the least recently used known networks of a user, so that `latest` and at most `max_others` others stay.
+    /// Ignores networks from which the last login was before `since`: [`Self::delete_old_networks`] deletes
+    /// them, and could deadlock with a transaction that deletes them here. Lock the user first.
     pub fn delete_excess_networks(
         &mut self,
         user_id: i32,

@@ -50,7 +50,7 @@ impl Body {
             return Err(ServiceError::internal("the server has no limit for large bodies"));
         };
         let permit = bodies.admit(user_id).await?;
-        // The request lasts until it is done.
+        // The permit is freed with the request.
         self.request.extensions_mut().insert(permit);
         Ok(Self {
             limit: MAX_LARGE_BYTES,

@@ -10,10 +10,10 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Result, ServiceError};
 
-/// The maximum number of such requests that are in progress at the same time.
-const MAX: usize = 8;
-/// The maximum number of them that one user can make, so that no user can keep others out.
-const MAX_OF_USER: usize = 2;
+/// The maximum number of requests with a large body that are in progress at the same time.
+const MAX_REQUESTS: usize = 8;
+/// The maximum number of these requests that belong to one user, so that no user can keep others out.
+const MAX_REQUESTS_OF_USER: usize = 2;
 /// How long a request waits for others to finish.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
@@ -29,13 +29,13 @@ struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(MAX)),
+            all: Arc::new(Semaphore::new(MAX_REQUESTS)),
             of_users: Mutex::default(),
         }
     }
 }
 
-/// Lasts until the request is done.
+/// The permission for one request with a large body. Dropping it lets another request begin.
 pub type LargeBodyPermit = [OwnedSemaphorePermit; 2];
 
 impl LargeBodies {
@@ -59,7 +59,7 @@ impl LargeBodies {
             return semaphore;
         }
         of_users.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let semaphore = Arc::new(Semaphore::new(MAX_OF_USER));
+        let semaphore = Arc::new(Semaphore::new(MAX_REQUESTS_OF_USER));
         of_users.insert(user_id, Arc::downgrade(&semaphore));
         semaphore
     }

@@ -24,18 +24,18 @@ struct Bytes {
     of_networks: HashMap<Network, usize>,
 }
 
-/// The part of a response. Dropping it frees the part for other responses.
-pub struct Part {
+/// Memory that is reserved for a response. Dropping this value frees the memory for other responses.
+pub struct ReservedMemory {
     responses: LargeResponses,
     network: Network,
     size: usize,
 }
 
 impl LargeResponses {
-    /// Returns the part for a response of `size` bytes, or `None` if there is no room. Each network may have one
+    /// Reserves memory for a response of `size` bytes. Returns `None` if there is no room. Each network may have one
     /// response of any size, as long as all responses together do not exceed their maximum.
     #[must_use]
-    pub fn reserve(&self, network: Network, size: usize) -> Option<Part> {
+    pub fn reserve(&self, network: Network, size: usize) -> Option<ReservedMemory> {
         let mut bytes = self.lock();
         let of_network = bytes.of_networks.get(&network).copied().unwrap_or(0);
         let fits = |used: usize, max: usize| used == 0 || used.saturating_add(size) <= max;
@@ -45,7 +45,7 @@ impl LargeResponses {
         bytes.total += size;
         bytes.of_networks.insert(network, of_network + size);
         let responses = self.clone();
-        Some(Part {
+        Some(ReservedMemory {
             responses,
             network,
             size,
@@ -58,7 +58,7 @@ impl LargeResponses {
     }
 }
 
-impl Drop for Part {
+impl Drop for ReservedMemory {
     fn drop(&mut self) {
         let mut bytes = self.responses.lock();
         bytes.total -= self.size;

@@ -14,7 +14,7 @@ use actix_web::web::Data;
 use log::Level;
 
 use super::address::request_context;
-use super::large_responses::{LargeResponses, Part};
+use super::large_responses::{LargeResponses, ReservedMemory};
 use super::path::normalize_path;
 use super::problem::Problem;
 use super::process::Process;
@@ -47,8 +47,8 @@ pub async fn request_middleware(
     let handling = progress.handle();
     let mut response = next.call(request).await?.map_into_boxed_body();
     drop(handling);
-    let part = match reserve_memory(&response) {
-        Ok(part) => part,
+    let memory = match reserve_memory(&response) {
+        Ok(memory) => memory,
         Err(problem) => {
             response = response.error_response(problem).map_into_boxed_body();
             None
@@ -74,14 +74,14 @@ pub async fn request_middleware(
             .set_connection_type(ConnectionType::Close);
     }
     if is_large(response.response().body()) {
-        response = response.map_body(|_, body| in_slices(body, progress, part));
+        response = response.map_body(|_, body| in_slices(body, progress, memory));
     }
     Ok(response)
 }
 
 /// Reserves memory for a large response, unless it needs none of its own. Fails if the client's network has not read
 /// other large responses yet.
-fn reserve_memory(response: &ServiceResponse<BoxBody>) -> Result<Option<Part>, Problem> {
+fn reserve_memory(response: &ServiceResponse<BoxBody>) -> Result<Option<ReservedMemory>, Problem> {
     let body = response.response().body();
     if !is_large(body) || response.response().extensions().contains::<SharedBody>() {
         return Ok(None);
@@ -96,7 +96,7 @@ fn reserve_memory(response: &ServiceResponse<BoxBody>) -> Result<Option<Part>, P
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let retry_after = UNREAD_RETRY_AFTER;
     match responses.reserve(Network::of(address), size) {
-        Some(part) => Ok(Some(part)),
+        Some(memory) => Ok(Some(memory)),
         None => Err(ServiceError::Busy { retry_after }.into()),
     }
 }

@@ -1,5 +1,5 @@
 //! Protects logins from foreign web pages. A page could otherwise make a visitor's browser send wrong passwords, which
-//! would count as failures of the visitor's own network, or use credentials that the browser remembers.
+//! would count as failures of the visitor's own network, or use credentials that the browser has cached.
 //!
 //! Browsers mark the requests of pages with `Origin` and `Sec-Fetch-Site` (Fetch Standard, section 3.2; Fetch Metadata
 //! Request Headers, section 2.4). No page can change these headers. Requests without them come from other clients and
@@ -23,9 +23,9 @@ use crate::settings::{CorsOrigins, Settings};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The maximum number of characters of a header that an error contains.
-const MAX_SHOWN: usize = 100;
+const MAX_EXCERPT_CHARS: usize = 100;
 /// The maximum length of `Host` in bytes. A host name has at most 253 (RFC 1035, section 2.3.4), and a port follows it.
-const MAX_HOST: usize = 260;
+const MAX_HOST_BYTES: usize = 260;
 
 /// Decides which web pages may log in.
 pub struct OriginPolicy {
@@ -41,7 +41,7 @@ pub struct OriginPolicy {
     warned: AtomicBool,
 }
 
-/// A web page may not log in.
+/// The reason why a web page may not log in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
     #[error(
@@ -88,16 +88,16 @@ impl OriginPolicy {
         let is_known_host = self.accepts_host(headers);
         if origins.is_empty() && site.is_none() {
             if !is_known_host && !self.warned.swap(true, Ordering::Relaxed) {
-                let host = shown(headers.get(HOST));
+                let host = excerpt(headers.get(HOST));
                 log::warn!(
-                    "a client uses the unknown host name {host}. Add the name to SHOKO_AUTH_HOSTS, or set \
-                     SHOKO_AUTH_PUBLIC_URL or SHOKO_AUTH_TRUSTED_PROXIES: until then no browser can log in under it"
+                    "a client used the unknown host name {host}: no browser can log in under it. Add the name to \
+                     SHOKO_AUTH_HOSTS, or set SHOKO_AUTH_PUBLIC_URL or SHOKO_AUTH_TRUSTED_PROXIES"
                 );
             }
             return Ok(());
         }
         if !is_known_host {
-            let host = shown(headers.get(HOST));
+            let host = excerpt(headers.get(HOST));
             return Err(OriginError::UnknownHost { host });
         }
         let is_site = |value| site.is_some_and(|site| site == value);
@@ -113,7 +113,7 @@ impl OriginPolicy {
         }
         let origin = origins
             .first()
-            .map_or_else(|| "another site".to_owned(), |origin| shown(Some(origin)));
+            .map_or_else(|| "another site".to_owned(), |origin| excerpt(Some(origin)));
         Err(OriginError::ForeignPage { origin })
     }
 
@@ -149,7 +149,7 @@ impl OriginPolicy {
 #[must_use]
 pub fn base_url(headers: &HeaderMap) -> Option<Url> {
     let host = headers.get(HOST)?.to_str().ok()?;
-    if host.len() > MAX_HOST {
+    if host.len() > MAX_HOST_BYTES {
         return None;
     }
     let url = Url::parse(&format!("http://{host}")).ok()?;
@@ -174,13 +174,13 @@ fn host_of(url: &str) -> Option<Host> {
     Host::parse(url.host_str()?).ok()
 }
 
-/// Returns a header value for an error or the log.
-fn shown(value: Option<&HeaderValue>) -> String {
+/// Returns the beginning of a header value, for an error or the log.
+fn excerpt(value: Option<&HeaderValue>) -> String {
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or("unknown");
-    text.chars().take(MAX_SHOWN).collect()
+    text.chars().take(MAX_EXCERPT_CHARS).collect()
 }
 
-/// The context of a request that may check a password. Rejects requests of foreign web pages.
+/// The context of a request that may check a password. Extracting it fails for a request from a foreign web page.
 pub struct LoginContext<E>(RequestContext, PhantomData<E>);
 
 impl<E> LoginContext<E> {

@@ -1,4 +1,4 @@
-//! What a connection is doing. Requests and responses set these flags, and the connection reads them.
+//! Flags that say what a connection is doing. Requests and responses set them, and the connection reads them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,15 +18,16 @@ struct Flags {
 }
 
 impl Progress {
-    /// Sets a flag while a request is being handled, from its head to the head of its response.
-    pub fn handle(&self) -> While<'_> {
-        While::set(&self.0.handling)
+    /// Marks a request as being handled until the returned value is dropped: from its head to the head of its response.
+    pub fn handle(&self) -> FlagGuard<'_> {
+        FlagGuard::set(&self.0.handling)
     }
 
-    /// Sets a flag while a handler waits for the body of its request, and resumes a postponed read.
-    pub fn read_body(&self) -> While<'_> {
+    /// Marks a handler as waiting for the body of its request until the returned value is dropped. Resumes a postponed
+    /// read.
+    pub fn read_body(&self) -> FlagGuard<'_> {
         self.resume_reading();
-        While::set(&self.0.reading_body)
+        FlagGuard::set(&self.0.reading_body)
     }
 
     /// Marks the large body of a response as being sent, or as sent and then resumes a postponed read. Small bodies need
@@ -70,18 +71,18 @@ impl Progress {
     }
 }
 
-/// A flag that is reset when this value is dropped.
+/// Keeps a flag set until this value is dropped.
 #[must_use]
-pub struct While<'a>(&'a Cell<bool>);
+pub struct FlagGuard<'a>(&'a Cell<bool>);
 
-impl<'a> While<'a> {
+impl<'a> FlagGuard<'a> {
     fn set(flag: &'a Cell<bool>) -> Self {
         flag.set(true);
         Self(flag)
     }
 }
 
-impl Drop for While<'_> {
+impl Drop for FlagGuard<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }

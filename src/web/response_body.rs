@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 
-use super::large_responses::Part;
+use super::large_responses::ReservedMemory;
 use super::progress::Progress;
 
 /// The size of a slice, in bytes. Actix fills its write buffer up to 32 KiB, so a connection buffers at most 48 KiB of
@@ -33,21 +33,21 @@ pub fn is_large(body: &BoxBody) -> bool {
 pub struct SharedBody;
 
 /// Returns a body that sends the same bytes in slices. The connection counts as sending until the body is dropped.
-/// `part` is the body's part of the memory for large responses, if it has one.
+/// `memory` is the memory that is reserved for the body, if any. It is freed at that time.
 #[must_use]
-pub fn in_slices(body: BoxBody, progress: Progress, part: Option<Part>) -> BoxBody {
+pub fn in_slices(body: BoxBody, progress: Progress, memory: Option<ReservedMemory>) -> BoxBody {
     progress.set_sending_body(true);
     BoxBody::new(LargeBody {
         source: body.try_into_bytes().map_or_else(Source::Stream, Source::Memory),
         progress,
-        _part: part,
+        _memory: memory,
     })
 }
 
 struct LargeBody {
     source: Source,
     progress: Progress,
-    _part: Option<Part>,
+    _memory: Option<ReservedMemory>,
 }
 
 enum Source {

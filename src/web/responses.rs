@@ -35,7 +35,8 @@ problems! {
     Unauthorized: StatusCode::UNAUTHORIZED, "The password or the key is missing or wrong.",
         json!({"detail": "The user name or the password is wrong."}),
         Some(("WWW-Authenticate", "The authentication challenge (RFC 6750)."));
-    Forbidden: StatusCode::FORBIDDEN, "The caller is not permitted to do this, or the request comes from a foreign web page.",
+    Forbidden: StatusCode::FORBIDDEN,
+        "The caller is not permitted to do this, or the request comes from a foreign web page.",
         json!({"detail": "Only an administrator may do this."}), None;
     NotFound: StatusCode::NOT_FOUND, "There is no such route or user.",
         json!({"detail": "An user by the given `userID` doesn't exist."}), None;

@@ -9,8 +9,8 @@ use actix_web::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-/// The mark of a file for browsers that is the same for every client and needs no key, so caches may store
-/// it. The value is the `Content-Security-Policy` of the file.
+/// Marks a response as a file for browsers that is the same for every client and needs no key, so caches may store it.
+/// The value is the `Content-Security-Policy` of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page(pub &'static str);
 

@@ -63,7 +63,7 @@ fn a_client_can_send_an_old_avatar_back_unchanged(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn an_import_skips_avatars_that_are_no_images(backend: Backend) {
+fn an_import_skips_avatars_that_are_not_images(backend: Backend) {
     let database = TestDatabase::create(backend);
     let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V5_3);
     for (id, name, metadata) in [

@@ -179,12 +179,14 @@ fn an_administrator_who_cannot_log_in_does_not_count_as_one(backend: Backend) {
         error(&demote(), 1).contains("last administrator"),
         "no password and no key"
     );
-    app.database.execute(
-        "INSERT INTO api_keys (user_id, device, device_folded, hash, created_at, expires_at) SELECT id, 'd', 'd', name_folded, \
-         '2026-01-01 00:00:00', '2126-01-01 00:00:00' FROM users WHERE name = 'bob'"
-            .replace("name_folded,", if backend == Backend::Postgres { "convert_to(name_folded, 'UTF8')," } else { "name_folded," })
-            .as_str(),
-    );
+    let hash = match backend {
+        Backend::Postgres => "convert_to(name_folded, 'UTF8')",
+        Backend::Sqlite => "name_folded",
+    };
+    app.database.execute(&format!(
+        "INSERT INTO api_keys (user_id, device, device_folded, hash, created_at, expires_at)
+         SELECT id, 'd', 'd', {hash}, '2026-01-01 00:00:00', '2126-01-01 00:00:00' FROM users WHERE name = 'bob'"
+    ));
     assert!(error(&demote(), 1).contains("last administrator"), "an expiring key");
     app.database.execute("UPDATE api_keys SET expires_at = NULL");
     printed(&demote());

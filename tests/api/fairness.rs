@@ -119,7 +119,7 @@ fn put_avatar(app: &TestApp, key: &str, avatar: &str) -> Response {
 }
 
 #[apply(both_databases!)]
-fn a_third_concurrent_request_of_a_user_with_a_large_body_is_rejected(backend: Backend) {
+fn a_third_concurrent_large_request_of_a_user_is_rejected(backend: Backend) {
     let app = TestApp::on(backend);
     app.add_user("bob", "Bassoon-hill");
     let (key, bob) = (app.admin_key(), app.key("bob", "Bassoon-hill", "d"));

@@ -158,15 +158,11 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
     let user = "INSERT INTO JMMUser (JMMUserID, Username, IsAdmin, IsAniDBUser, IsTraktUser)";
     let key = "INSERT INTO AuthTokens (UserID, DeviceName, Token)";
     for (name, sql, hint) in [
-        (
-            "view",
-            view,
-            r#"JMMUser is not an ordinary table but of the kind "view""#,
-        ),
+        ("view", view, r#"JMMUser is not an ordinary table; its type is "view""#),
         (
             "virtual",
             "DROP TABLE AuthTokens; CREATE VIRTUAL TABLE AuthTokens USING fts5(AuthID, UserID, Token)".to_owned(),
-            r#"AuthTokens is not an ordinary table but of the kind "virtual""#,
+            r#"AuthTokens is not an ordinary table; its type is "virtual""#,
         ),
         (
             "users",
@@ -181,7 +177,7 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
         (
             "text",
             format!("{user} VALUES (7, CAST(zeroblob(65537) AS TEXT), 0, 0, 0)"),
-            "row 7 of JMMUser has a text of more than 65536 bytes",
+            "row 7 of JMMUser has a text longer than 65536 bytes",
         ),
         (
             "size",

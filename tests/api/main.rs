@@ -28,8 +28,8 @@ mod dialect_cases;
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
-/// Keys that expire, and what they must not be used for.
-mod expiring_sessions;
+/// Keys that expire and must not give lasting access, and the audit events of keys.
+mod expiring_keys;
 /// The shares of clients and users, and the limits of large requests.
 mod fairness;
 /// Who can read and change the files of the service.
@@ -70,7 +70,7 @@ mod real_clients;
 mod recorded;
 /// Revoking a key.
 mod revoke;
-/// Which callers each route admits.
+/// Which callers each route admits, as the table "Who may call what" in `docs/security.md` says.
 mod rights;
 /// Headers that restrict browsers and caches.
 mod security_headers;

@@ -1,5 +1,3 @@
-//! Walks the table "Who may call what" in `docs/security.md`.
-
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -7,13 +5,13 @@ use serde_json::{Value, json};
 use test_support::{Backend, Client, Request, apply, both_databases};
 
 use crate::dialects::{AllDialects, basic};
-use crate::expiring_sessions::expiring_key;
+use crate::expiring_keys::expiring_key;
 use crate::support::{ADMIN, ADMIN_PASSWORD};
 
 const USER: &str = "bob";
 const USER_PASSWORD: &str = "Bassoon-hill";
 
-/// A row: the route, and for each column what the table says.
+/// A row of the table: the route, and the cell of each kind of caller.
 struct Row {
     route: String,
     cells: Vec<String>,
@@ -34,7 +32,7 @@ fn table() -> Vec<Row> {
     .collect()
 }
 
-/// A caller: user name, password and key. The password is the same after a change.
+/// A caller: user name, password and key. Requests that change the password set the same password again.
 struct Caller {
     name: &'static str,
     password: &'static str,

@@ -93,7 +93,7 @@ fn stale_counts_are_deleted_and_others_are_kept(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn a_new_network_replaces_the_known_network_that_was_used_longest_ago(backend: Backend) {
+fn a_new_network_replaces_the_least_recently_used_known_network(backend: Backend) {
     let mut clock = None;
     let app = TestApp::with(backend, |settings| clock = Some(throttling(settings)));
     let clock = clock.unwrap();
@@ -110,7 +110,7 @@ fn a_new_network_replaces_the_known_network_that_was_used_longest_ago(backend: B
         assert_eq!(log_in(&address(number)), 200);
         clock.advance(TimeDelta::seconds(1));
     }
-    // A login from the first network a day later makes the second one the one that was used longest ago.
+    // A login from the first network a day later makes the second one the least recently used.
     clock.advance(TimeDelta::days(1));
     assert_eq!(log_in(&address(0)), 200);
     assert_eq!(known(1).len(), 100, "a known network replaces no other");
@@ -134,7 +134,7 @@ fn known_networks_beyond_the_limit_are_deleted_by_the_next_login_from_a_new_one(
     let mut clock = None;
     let app = TestApp::with(backend, |settings| clock = Some(throttling(settings)));
     let now = clock.unwrap().now().format("%Y-%m-%d %H:%M:%S");
-    // An older version stored any number of them. All were used at the same time, so only the new one is certain.
+    // An older version stored any number of networks. All have the same time, so only the new one is certain to stay.
     let rows: Vec<_> = (0..300)
         .map(|n| format!("(1, '2001:db8:1:{n:x}::/64', '{now}')"))
         .collect();

@@ -31,7 +31,7 @@ LONG_NAME = "\U0010fffe" * 255
 
 
 def log_flood():
-    """Logs in on 16 connections for 5 or 60 seconds from a network that is throttled, and measures the log meanwhile."""
+    """Logs in on 16 connections for 5 or 60 seconds from a throttled network, and measures the log meanwhile."""
     client = Client()
     for number in range(20):
         client.log_in(f"name {number}", "wrong")

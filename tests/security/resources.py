@@ -24,8 +24,8 @@ def tcp_memory():
 
 
 def unread():
-    """Requests the largest file 60 times on each of 100 connections, and reads nothing. The kernel's memory must be free
-    again when the server has disconnected these clients."""
+    """Requests the largest file 60 times on each of 100 connections, and reads nothing. The kernel's memory must be
+    free again when the server has disconnected these clients."""
     process, kernel = memory("VmRSS"), tcp_memory()
     held = []
     for _ in range(100):

@@ -12,9 +12,9 @@ use xorf::{BinaryFuse16, DmaSerializable, Filter};
 
 /// Entries with fewer characters are rejected for their length anyway, unless the setting is lower than its default.
 const MIN_CHARS: usize = 8;
-/// Of the shorter entries, those among the first lines of a list are part of the filter.
+/// Shorter entries are included only if they are among this many first lines of a list.
 const SHORT_ENTRIES_WITHIN: usize = 100_000;
-/// How many texts that are no entries are looked up to measure the rate of false positives.
+/// How many texts that are not entries are looked up to measure the rate of false positives.
 const SAMPLES: u32 = 20_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,4 +1,4 @@
--- TRUNCATE fires no trigger for each row, and there is no foreign key that makes it truncate the keys too.
+-- TRUNCATE fires no row triggers, and no foreign key makes it truncate the keys too.
 CREATE FUNCTION shoko_auth_queue_all_keys() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO revoked_keys (user_id, epoch) SELECT user_id, max(epoch) FROM api_keys GROUP BY user_id

@@ -1,8 +1,8 @@
 //! The queue of the hashing pool, as plain data without threads.
 //!
 //! The queue is fair: networks take turns, and within a network its accounts take turns. A client that sends many
-//! requests therefore delays mainly its own. The /48s of IPv6 take turns with each other and with IPv4 addresses. Within
-//! a /48, its /56s take turns, and within a /56, its /64s: a client with many networks gets no more turns than others.
+//! requests therefore delays mainly its own. IPv6 /48s take turns with each other and with IPv4 addresses. Within a
+//! /48, its /56s take turns, and within a /56, its /64s: a client with many networks gets no more turns than others.
 
 use std::collections::HashMap;
 
@@ -69,8 +69,8 @@ impl Client {
         self.path.get(..1).unwrap_or_default()
     }
 
-    /// Returns the client's widest network, and then its account.
-    fn account(&self) -> Vec<Party> {
+    /// Returns the client's path in [`FairQueue::accounts`]: its widest network and its account.
+    fn account_path(&self) -> Vec<Party> {
         let ends = self.path.first().into_iter().chain(self.path.last());
         ends.cloned().collect()
     }
@@ -155,9 +155,9 @@ impl Node {
 }
 
 pub struct FairQueue<J> {
-    /// The parties that take turns. A child's own children take turns within its turns.
+    /// The parties that take turns: the widest networks and, within the turns of each, narrower networks and accounts.
     turns: Node,
-    /// The slots of each account within the widest network, whatever narrower network they belong to.
+    /// The slots of each account within its widest network, added up over all narrower networks.
     accounts: Node,
     waiting: Vec<Waiting<J>>,
     next_id: u64,
@@ -192,19 +192,19 @@ impl<J> FairQueue<J> {
     pub fn ahead_of(&self, client: &Client) -> Option<usize> {
         let has_slot = self.turns.slots < MAX_SLOTS
             && self.turns.slots_of(client.widest()) < MAX_SLOTS_OF_NETWORK
-            && self.accounts.slots_of(&client.account()) < MAX_SLOTS_OF_ACCOUNT;
+            && self.accounts.slots_of(&client.account_path()) < MAX_SLOTS_OF_ACCOUNT;
         has_slot.then(|| self.turns.ahead_of(&client.path))
     }
 
     /// Reserves a slot. Call [`Self::release`] when it is no longer needed.
     pub fn reserve(&mut self, client: &Client) {
         self.turns.reserve(&client.path);
-        self.accounts.reserve(&client.account());
+        self.accounts.reserve(&client.account_path());
     }
 
     pub fn release(&mut self, client: &Client) {
         self.turns.release(&client.path);
-        self.accounts.release(&client.account());
+        self.accounts.release(&client.account_path());
     }
 
     /// Adds a job of a client that has reserved a slot, and returns the job's id.

@@ -4,8 +4,8 @@
 //! and no process has it open, it is first copied to a private temporary folder. The columns differ between versions of
 //! Shoko. A missing column is read as NULL, and a missing flag as 0.
 //!
-//! The file may come from somebody else. It is therefore read without running any SQL that it contains, such as views,
-//! and only up to limits that no Shoko server reaches.
+//! The file may come from an untrusted source. It is therefore read without running any SQL that it contains, such as
+//! views, and only up to limits that no Shoko server reaches.
 
 use std::collections::HashSet;
 use std::io;
@@ -28,7 +28,7 @@ const MAX_IMAGE_BYTES: usize = 2 * 1024 * 1024;
 /// The maximum size of all texts and images of a table in bytes, because they are in memory at the same time.
 const MAX_TABLE_BYTES: usize = 256 * 1024 * 1024;
 
-/// Settings for a file that may come from somebody else: <https://sqlite.org/security.html>.
+/// Settings for a file that may come from an untrusted source: <https://sqlite.org/security.html>.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; \
     PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0";
 
@@ -59,20 +59,20 @@ pub enum ShokoError {
     },
 }
 
-/// The reason why the tables of a database are not read.
+/// The reason why a database is rejected for the content of its tables.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
-    #[error("{table} is not an ordinary table but of the kind {kind:?}")]
+    #[error("{table} is not an ordinary table; its type is {kind:?}")]
     NotATable { table: &'static str, kind: String },
     #[error("{table} has more than {max} rows")]
     TooManyRows { table: &'static str, max: usize },
-    #[error("row {row} of {table} has a text of more than {MAX_TEXT_BYTES} bytes")]
+    #[error("row {row} of {table} has a text longer than {MAX_TEXT_BYTES} bytes")]
     LongText { table: &'static str, row: i64 },
     #[error("{table} has more than {MAX_TABLE_BYTES} bytes of text and avatars")]
     LargeTable { table: &'static str },
 }
 
-/// The reason why the tables are not read. The caller adds the path.
+/// An error of reading the tables. [`ShokoDatabase::open`] adds the path.
 enum ReadError {
     Sqlite(diesel::result::Error),
     Content(ContentError),
@@ -247,6 +247,7 @@ fn select_users(columns: &HashSet<String>) -> String {
     )
 }
 
+/// Returns the query for the keys. It has no `ORDER BY`, for the reason given at [`select_users`].
 fn select_keys(columns: &HashSet<String>) -> String {
     let user_id = if columns.contains("UserID") {
         "CAST(UserID AS INTEGER)"
@@ -261,8 +262,8 @@ fn select_keys(columns: &HashSet<String>) -> String {
     )
 }
 
-/// Returns an expression for a text as bytes. If it has too many bytes, the expression returns one byte more than
-/// allowed without reading the text.
+/// Returns an SQL expression for the bytes of a text column, or NULL if there is no such column. For a text that is too
+/// long, the expression yields [`MAX_TEXT_BYTES`] + 1 zeros, so that SQLite does not read the text.
 fn text(columns: &HashSet<String>, name: &str) -> String {
     if columns.contains(name) {
         let too_long = MAX_TEXT_BYTES + 1;
@@ -318,7 +319,7 @@ impl Row for ShokoKey {
     }
 }
 
-/// Runs a query. Stops at the first row that exceeds a limit.
+/// Runs a query and returns its rows. Fails at the first row that exceeds a limit.
 fn read_rows<R>(connection: &mut SqliteConnection, sql: &str) -> Result<Vec<R>, ReadError>
 where
     R: Row + QueryableByName<Sqlite> + 'static,

@@ -77,7 +77,7 @@ impl ReadableFile {
     }
 }
 
-/// Fails if the database, or a file that SQLite keeps next to it, is something other than a file. Opening a pipe, for
+/// Fails if the database, or a file that SQLite keeps next to it, is not a regular file. Opening a pipe, for
 /// example, waits until another program opens it too.
 fn require_regular_files(path: &Path) -> Result<(), ShokoError> {
     let others = ENDINGS.map(|ending| beside(path, ending));

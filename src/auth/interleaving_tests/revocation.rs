@@ -308,7 +308,7 @@ fn a_revocation_between_two_batches_of_a_sweep_is_swept_too(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn two_administrators_change_the_passwords_of_each_other_at_once(backend: Backend) {
+fn two_administrators_can_change_each_others_passwords_at_once(backend: Backend) {
     let nodes = Nodes::on(backend);
     nodes
         .one
@@ -342,7 +342,7 @@ fn two_administrators_change_the_passwords_of_each_other_at_once(backend: Backen
 }
 
 #[apply(both_databases!)]
-fn a_login_at_the_limit_finds_room_that_a_running_revocation_makes(backend: Backend) {
+fn a_login_at_the_key_limit_uses_the_room_of_a_key_that_is_being_revoked(backend: Backend) {
     let mut nodes = Nodes::on(backend);
     nodes.one.key_limits.max_per_user = 1;
     let credential = check_password(&nodes.one);

@@ -31,8 +31,8 @@ use waiting::{Place, Signal, WaitingRoom};
 const KNOWN_NETWORK_TTL: TimeDelta = TimeDelta::days(30);
 /// A login from a known network updates the stored time of the last login only if that time is older than this.
 const KNOWN_NETWORK_REFRESH: TimeDelta = TimeDelta::days(1);
-/// The maximum number of known networks of a user. A new one replaces the one that was used longest ago. Without a
-/// limit, a user whose provider assigns a /48 could store 65,536 rows.
+/// The maximum number of known networks of a user. A new one replaces the least recently used one. Without a limit, a
+/// user whose provider assigns a /48 could store 65,536 rows.
 const MAX_KNOWN_NETWORKS: u16 = 100;
 
 /// The part of the throttle that is in memory.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The maximum number of values: array items, object members and the value at the top.
+/// The maximum number of values: array items, object members and the top-level value.
 pub const MAX_VALUES: usize = 1_000;
 
 /// Counts the values in a JSON text, and stops counting beyond [`MAX_VALUES`]. Fails if the text cannot be parsed.

@@ -108,8 +108,8 @@ impl UserBody {
         }
     }
 
-    /// Validates changes to the user `before`. A name or avatar that is not changed may break the rules, because
-    /// clients return the stored one, which can be older than the rules.
+    /// Validates changes to the user `before`. Accepts an unchanged name or avatar even if it breaks the rules, because
+    /// clients send back the stored value, which can be older than the rules.
     pub fn check_change(self, before: &model::User) -> Result<UserChange, Problem> {
         let mut errors = Errors::default();
         if self.password.is_some() {

@@ -54,7 +54,7 @@ impl FromRequest for ZulipCaller {
     type Future = LocalBoxFuture<'static, Result<Self, ZulipError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        // Browsers remember HTTP Basic credentials and add them to the requests of foreign pages.
+        // Browsers cache HTTP Basic credentials and add them to the requests of foreign pages.
         let checked = check_origin(request);
         let caller = Caller::<Zulip>::from_request(request, payload);
         let auth = Data::<Auth>::from_request(request, payload);
@@ -77,7 +77,7 @@ impl FromRequest for ZulipCaller {
     }
 }
 
-/// Returns the normalized name and the key that a request presents, or `None` if it presents nothing.
+/// Returns the normalized name and the key that a request presents, or `None` if it presents none.
 fn credentials(request: &HttpRequest) -> Result<Option<(String, Key)>, ZulipError> {
     let malformed = || ZulipError::unauthorized("Invalid authorization header for basic auth");
     let text = match Basic::of(request.headers()) {

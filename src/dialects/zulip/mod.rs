@@ -240,9 +240,10 @@ async fn rate_limits(
     ]
 }
 
-/// Returns whether the request comes straight from a program on this machine, not from a proxy or a page in a browser.
+/// Returns whether the request comes directly from a program on this machine, not from a proxy or a page in a browser.
 /// `Host` must be `localhost` or a loopback address, because the name of a website may resolve to this machine. A proxy
-/// that is not set up to say so sends such a `Host` too, but nginx then uses HTTP/1.0, which no other client uses.
+/// that adds no headers may send such a `Host` too. Requests over HTTP/1.0 are rejected, because nginx uses it by
+/// default and other clients do not.
 fn is_local_request(request: &HttpRequest) -> bool {
     let is_sent_by_proxies_or_browsers = |name: &HeaderName| {
         [FORWARDED, VIA, ORIGIN].contains(name)

@@ -8,11 +8,10 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::error::ZulipError;
 use crate::error::ServiceError;
-use zeroize::Zeroizing;
-
 use crate::model::{SecretText, User};
 use crate::web::body::Body;
 use crate::web::query::Query;
@@ -62,8 +61,8 @@ impl<T: Serialize> Responder for Success<T> {
         match serde_json::to_string(&self) {
             Ok(json) => {
                 let mut response = HttpResponse::Ok().body(json + "\n");
-                let json = HeaderValue::from_static("application/json");
-                response.headers_mut().insert(CONTENT_TYPE, json);
+                let content_type = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
                 response
             }
             Err(e) => HttpResponse::from_error(ZulipError::from(ServiceError::internal(e))),

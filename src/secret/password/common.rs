@@ -17,7 +17,7 @@ struct Aligned<T: ?Sized>(T);
 /// The description of the filter and its numbers.
 static FILTER: &Aligned<[u8]> = &Aligned(*include_bytes!("common-passwords.filter"));
 
-/// Returns whether a text in the normalized form is a common password. Is wrong for one in 65,536 texts that are not.
+/// Returns whether a normalized text is a common password. Also returns true for about one in 65,536 other texts.
 pub(super) fn contains(normalized: &str) -> bool {
     let (description, numbers) = FILTER.0.split_at(BinaryFuse16::DESCRIPTOR_LEN);
     BinaryFuse16Ref::from_dma(description, numbers).contains(&key(normalized))
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_than_one_in_50_000_other_texts_are_taken_for_common() {
+    fn fewer_than_one_in_50_000_other_texts_count_as_common() {
         let texts = (0..1_000_000).map(|number| format!("some other text: {number}"));
         let hits = texts.filter(|text| contains(text)).count();
         assert!(hits < 20, "{hits}");

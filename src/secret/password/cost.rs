@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 /// How long a hash with more rounds than the setting determines the cost of failures after it was last checked.
 const COSTLIEST_TTL: Duration = Duration::from_secs(60 * 60);
 
-/// The number of rounds that every failed check runs, whatever the reason for the failure: the setting, or the rounds
-/// of the costliest hash checked within [`COSTLIEST_TTL`] if that has more, such as one from before the setting was
-/// lowered.
+/// Decides how many rounds every failed check runs, whatever the reason for the failure. The number is the setting. If
+/// a hash with more rounds was checked within [`COSTLIEST_TTL`], such as one from before the setting was lowered, the
+/// number is that of the costliest such hash.
 ///
-/// The number falls again by time, because nothing reports that a row has been repaired: the operator, another node or
-/// SQL by hand may have done it, and reading all rows to find out would cost more than it is worth. The price is that
-/// after an hour without a check of the costliest hash, the next check of it takes longer than that of an unknown user.
-/// The first check after a start does so too.
+/// The number falls again after that time, because nothing reports that the hash has been replaced: the operator,
+/// another node or SQL by hand may have done so, and reading all rows to find out would cost too much. As a consequence,
+/// the first check of the costliest hash after an hour without one, or after a start, takes longer than a check for an
+/// unknown user.
 #[derive(Debug)]
 pub(super) struct FailureCost {
     setting: u32,
@@ -74,7 +74,7 @@ mod tests {
         cost.record(5000, start);
         cost.record(5000, at(30));
         assert_eq!(cost.record(3000, at(89)), 5000);
-        assert_eq!(cost.record(0, at(90)), 2000, "the row has been repaired");
+        assert_eq!(cost.record(0, at(90)), 2000, "the hash has been replaced");
         assert_eq!(cost.record(0, at(91)), 2000);
     }
 }

@@ -1,8 +1,8 @@
 //! The forms of a typed password that may have been hashed.
 //!
 //! Keyboards and systems compose letters differently: `ü` is one code point on most, and `u` with a combining mark on
-//! some. New hashes are of the NFC form (NIST SP 800-63B-4, section 3.1.1.2). Hashes from before are of the password as
-//! it was typed then.
+//! some. New hashes are computed from the NFC form (NIST SP 800-63B-4, section 3.1.1.2), older ones from the password
+//! as typed.
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;

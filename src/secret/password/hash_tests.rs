@@ -44,7 +44,7 @@ fn a_text_that_is_not_a_hash_matches_no_password() {
 }
 
 #[test]
-fn a_hash_of_shokos_is_wrapped_and_needs_a_rehash() {
+fn a_hash_from_shoko_is_wrapped_and_needs_a_rehash() {
     // The SHA-512 of "password".
     let sha512 = "B109F3BBBC244EB82441917ED06D618B9008DD09B3BEFD1B5E07394C706A8BB9\
                   80B1D7785E5976EC049B46DF5F1326AF5A2EA6D103FD07C95385FFAB0CACBC86";

@@ -30,7 +30,8 @@ pub(super) fn check(password: &str, user: &str, min_length: usize) -> Result<(),
     if password.contains('\0') {
         return Err(PasswordError::Nul);
     }
-    // Before the lists, which have many repetitive entries, because this reason is clearer.
+    // This check comes before the list of common passwords, which has many repetitive entries, because its reason is
+    // clearer.
     if is_repetitive(&nfc) {
         return Err(PasswordError::Repetitive);
     }

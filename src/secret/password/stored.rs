@@ -22,8 +22,8 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Returns `None` if the text is [`NO_PASSWORD`] or not a hash of this service. In the second case, logs an error,
-    /// because the database must have been edited by hand.
+    /// Parses a stored hash. Returns `None` if the text is [`NO_PASSWORD`] or not a hash of this service. In the second
+    /// case, logs an error, because the database must have been edited by hand.
     pub fn parse(text: &str) -> Option<Self> {
         let (text, is_of_shoko) = match text.strip_prefix(SHOKO_PREFIX) {
             Some(text) => (text, true),
@@ -40,14 +40,15 @@ impl Stored {
             })
         });
         if parsed.is_none() && text != NO_PASSWORD {
-            log::error!("a stored password is not a PBKDF2-SHA256 PHC string; its user cannot log in");
+            log::error!(
+                "a stored password is not a PBKDF2-SHA256 PHC string; its user cannot log in until a new password is set"
+            );
         }
         parsed
     }
 }
 
-/// Shoko's hash of a password: its unsalted SHA-512 in upper-case hex. It is overwritten in
-/// memory when dropped.
+/// Shoko's hash of a password: its unsalted SHA-512 in upper-case hex. It is overwritten in memory when dropped.
 #[derive(Clone)]
 pub struct ShokoHash(Zeroizing<String>);
 

@@ -1,4 +1,4 @@
-//! The problems that the errors of the service become.
+//! Converts the errors of the service to problems.
 
 use actix_web::http::StatusCode;
 
