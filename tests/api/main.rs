@@ -8,6 +8,8 @@ mod architecture;
 mod at_rest;
 /// Avatars of users.
 mod avatars;
+/// The file of the SQLite database as backup programs copy it.
+mod backup;
 /// Malformed requests, which no client library sends.
 mod bad_input;
 /// The cases in `tests/contract/cases-shoko.json`.
