@@ -32,7 +32,7 @@ pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};
 pub use login::LogIn;
 pub use open::OpenError;
-pub use throttle::{ACCOUNT_FAILURES, longest_wait, max_failures};
+pub use throttle::{ACCOUNT_FAILURES, Throttles, Wait, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
 pub use verification::FeedState;
 

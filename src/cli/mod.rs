@@ -12,6 +12,7 @@ mod log_limit;
 mod password;
 mod serve;
 mod settings;
+mod throttle;
 mod user;
 
 use std::env;
@@ -56,6 +57,9 @@ enum Command {
     /// List and revoke keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Show and clear what failed logins have caused.
+    #[command(subcommand)]
+    Throttle(throttle::Command),
     /// Import users and keys from another server.
     #[command(subcommand)]
     Import(import::Command),
@@ -135,6 +139,7 @@ fn run(cli: Cli) -> Result<String, CliError> {
         Command::Serve => serve::run(&flags.settings()?).map(|()| String::new()),
         Command::User(command) => user::run(&open(flags)?, command),
         Command::Key(command) => key::run(&open(flags)?, command),
+        Command::Throttle(command) => throttle::run(&open(flags)?, command),
         Command::Import(command) => import::run(|| open(flags), command),
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),

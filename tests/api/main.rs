@@ -86,6 +86,8 @@ mod sweep;
 mod terminal;
 /// Limits on failed logins.
 mod throttle;
+/// The login limits after a clock was ahead, and the commands that show and clear them.
+mod throttle_clock;
 /// Limits on failed logins of wide networks, and the rows that count them.
 mod throttle_networks;
 /// Keys that expire, keys for other devices, and lists of keys.
