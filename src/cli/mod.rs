@@ -8,6 +8,7 @@ mod import;
 mod key;
 mod list;
 mod log;
+mod log_filter;
 mod log_limit;
 mod password;
 mod serve;
@@ -45,7 +46,8 @@ const SECRETS: &str = "Secrets are read from the environment, or from a file nam
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
           Password of the administrator that `serve` creates if there is none
   RUST_LOG
-          Filter of log lines [default: info]";
+          Filter of log lines: LEVEL or TARGET=LEVEL, separated by commas [default: info]. The server logs security
+          events whatever the level is, except with `off` or `shoko_auth::audit=off`";
 
 #[derive(Subcommand)]
 enum Command {
@@ -89,6 +91,8 @@ enum CliError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    LogFilter(#[from] log_filter::LogFilterError),
     #[error("{0}")]
     Other(String),
     /// A mistake in the settings that clap does not detect, such as two settings that conflict.
@@ -105,13 +109,16 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let is_server = matches!(cli.command, None | Some(Command::Serve));
-    log::start(cli.flags.log_format, is_server);
-    match run(cli).and_then(|text| print(&escape_invisible(&text))) {
+    let started = log::start(cli.flags.log_format, is_server).map_err(CliError::from);
+    match started
+        .and_then(|()| run(cli))
+        .and_then(|text| print(&escape_invisible(&text)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", escape_invisible(&error.to_string()));
             match error {
-                CliError::Usage(_) => ExitCode::from(2),
+                CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }
