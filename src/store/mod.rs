@@ -5,6 +5,7 @@
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod changes;
+mod compatibility;
 mod connection;
 mod issue;
 mod keys;
@@ -27,6 +28,7 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use changes::{Change, ChangeFeed};
+pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
 use connection::{DbConnection, Manager, connect};
 pub use issue::StoredKey;

@@ -20,6 +20,8 @@ mod change_feed;
 mod change_password;
 /// The commands for users and keys.
 mod command_line;
+/// Databases that this version of the program cannot use.
+mod compatibility;
 /// Requests from pages of other origins.
 mod cors;
 /// Shoko Desktop's login.
