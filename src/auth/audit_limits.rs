@@ -129,7 +129,8 @@ impl Count {
     }
 
     fn is_over(&self, now: NaiveDateTime) -> bool {
-        self.since + MINUTE <= now
+        // If the clock has been set back, the minute would otherwise last until it has caught up.
+        now < self.since || self.since + MINUTE <= now
     }
 
     /// Counts an event of which `max_lines` get lines of their own.
@@ -191,6 +192,17 @@ mod tests {
             Some(throttled()),
             "after a minute without any, the next is logged at once"
         );
+    }
+
+    #[test]
+    fn repeats_are_reported_even_if_the_clock_is_set_back() {
+        let (repeats, now) = (Repeats::default(), Clock::system().now());
+        let reject = |days| {
+            let now = now - TimeDelta::days(days);
+            repeats.count(key(Event::LoginThrottled, "bob"), now, throttled)
+        };
+        assert_eq!((reject(0), reject(0)), (Some(throttled()), None));
+        assert_eq!(reject(3), Some(throttled().with_count(2)));
     }
 
     #[test]

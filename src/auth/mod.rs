@@ -21,7 +21,8 @@ mod verification;
 #[cfg(test)]
 mod interleaving_tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use chrono::NaiveDateTime;
 
@@ -31,7 +32,7 @@ pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};
 pub use login::LogIn;
 pub use open::OpenError;
-pub use throttle::{ACCOUNT_FAILURES, longest_wait, max_failures};
+pub use throttle::{ACCOUNT_FAILURES, Throttles, Wait, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
 pub use verification::FeedState;
 
@@ -61,12 +62,30 @@ pub struct Auth {
     key_cache: Arc<KeyCache>,
     lookups: Lookups,
     last_used: LastUsedBuffer,
+    feed_thread: OnceLock<JoinHandle<()>>,
 }
 
 impl Auth {
     /// Runs the database migrations.
     pub fn migrate(&self) -> Result<()> {
         self.store.migrate(|_| Ok(()))
+    }
+
+    /// Copies committed changes into SQLite's database file. Call it once a minute.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.store.checkpoint()
+    }
+
+    /// Stops all threads and closes all database connections. SQLite's database file is then complete by itself.
+    pub fn close(self) -> Result<()> {
+        self.lookups.stop();
+        // The feed's thread stops when nothing else uses the cache.
+        drop(self.key_cache);
+        if let Some(thread) = self.feed_thread.into_inner() {
+            // If the thread has panicked, it has closed its connection as well.
+            drop(thread.join());
+        }
+        self.store.close()
     }
 
     /// Returns the current time of the service's clock in UTC.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tempfile::NamedTempFile;
 
@@ -20,7 +20,7 @@ use crate::model::SecretText;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
-use crate::store::Store;
+use crate::store::{Store, UnsuitableDatabase};
 
 /// The file of the sealing secret in the data folder.
 const SECRET_FILE: &str = "secret.key";
@@ -46,14 +46,26 @@ pub enum OpenError {
     FileAccess { path: PathBuf, source: FileAccessError },
     #[error("The groups of this process cannot be read: {0}")]
     UnknownGroups(io::Error),
+    /// The database has the wrong encoding or belongs to a newer version.
+    #[error(transparent)]
+    UnsuitableDatabase(UnsuitableDatabase),
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
+impl From<UnsuitableDatabase> for OpenError {
+    fn from(error: UnsuitableDatabase) -> Self {
+        match error {
+            UnsuitableDatabase::Service(error) => Self::Service(error),
+            other => Self::UnsuitableDatabase(other),
+        }
+    }
+}
+
 impl Auth {
     /// Opens the database and reads the sealing secret. If the database is embedded, creates its file and the secret if
-    /// they do not exist. Fails if a stranger could have written one of these files. Call [`Self::migrate`] or
-    /// [`Self::create_first_admin`] before anything else.
+    /// they do not exist. Fails if a stranger could have written one of these files, or if this version cannot use the
+    /// database. Call [`Self::migrate`] or [`Self::create_first_admin`] before anything else.
     pub fn open(settings: &CoreSettings) -> Result<Self, OpenError> {
         if let Database::Sqlite(file) = &settings.database {
             create_private_folder(&settings.data_dir)?;
@@ -62,10 +74,12 @@ impl Auth {
         }
         check_files(&own_files(settings))?;
         let sealer = open_sealer(settings)?;
+        let store = Store::open(settings)?;
+        store.check_compatibility()?;
         let key_cache = Arc::new(KeyCache::new());
         Ok(Self {
             clock: settings.clock.clone(),
-            store: Store::open(settings)?,
+            store,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
             hashing: HashingPool::start(settings),
             password_changes: PasswordChanges::default(),
@@ -76,6 +90,7 @@ impl Auth {
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),
+            feed_thread: OnceLock::new(),
         })
     }
 }

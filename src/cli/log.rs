@@ -1,17 +1,19 @@
 //! The log: text for people, or one JSON object per line for programs.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::env;
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 
 use chrono::{SecondsFormat, Utc};
 use clap::ValueEnum;
-use env_logger::{Builder, Env};
+use env_logger::Builder;
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
 use serde_json::{Map, json};
 
 use super::escape::escape_json;
+use super::log_filter::{self, LogFilterError};
 use super::log_limit::Limited;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -27,10 +29,15 @@ const SERVER_FILTER: &str = "info,actix_server=warn,actix_http=off";
 /// The default of `RUST_LOG` for commands, which print what they have done.
 const COMMAND_FILTER: &str = "warn";
 
-/// Starts logging to standard error.
-pub fn start(format: LogFormat, is_server: bool) {
-    let filter = if is_server { SERVER_FILTER } else { COMMAND_FILTER };
-    let mut builder = Builder::from_env(Env::default().default_filter_or(filter));
+/// Starts logging to standard error. Fails if `RUST_LOG` is not a valid filter.
+pub fn start(format: LogFormat, is_server: bool) -> Result<(), LogFilterError> {
+    let default = if is_server { SERVER_FILTER } else { COMMAND_FILTER };
+    let filter = log_filter::parse(env::var_os("RUST_LOG"), default, is_server)?;
+    let mut builder = Builder::new();
+    builder.parse_filters(&filter);
+    if let Ok(style) = env::var("RUST_LOG_STYLE") {
+        builder.parse_write_style(&style);
+    }
     match format {
         LogFormat::Text => builder.format_key_values(|out, members| {
             members
@@ -48,6 +55,7 @@ pub fn start(format: LogFormat, is_server: bool) {
     if is_server {
         panic::set_hook(Box::new(log_panic));
     }
+    Ok(())
 }
 
 /// Logs a panic like any other error, so that its lines are limited, too. A backtrace follows if `RUST_BACKTRACE` is

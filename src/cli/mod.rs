@@ -8,10 +8,12 @@ mod import;
 mod key;
 mod list;
 mod log;
+mod log_filter;
 mod log_limit;
 mod password;
 mod serve;
 mod settings;
+mod throttle;
 mod user;
 
 use std::env;
@@ -44,7 +46,8 @@ const SECRETS: &str = "Secrets are read from the environment, or from a file nam
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
           Password of the administrator that `serve` creates if there is none
   RUST_LOG
-          Filter of log lines [default: info]";
+          Filter of log lines: LEVEL or TARGET=LEVEL, separated by commas [default: info]. The server logs security
+          events whatever the level is, except with `off` or `shoko_auth::audit=off`";
 
 #[derive(Subcommand)]
 enum Command {
@@ -56,6 +59,9 @@ enum Command {
     /// List and revoke keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Show and clear what failed logins have caused.
+    #[command(subcommand)]
+    Throttle(throttle::Command),
     /// Import users and keys from another server.
     #[command(subcommand)]
     Import(import::Command),
@@ -85,6 +91,8 @@ enum CliError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    LogFilter(#[from] log_filter::LogFilterError),
     #[error("{0}")]
     Other(String),
     /// A mistake in the settings that clap does not detect, such as two settings that conflict.
@@ -101,13 +109,16 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let is_server = matches!(cli.command, None | Some(Command::Serve));
-    log::start(cli.flags.log_format, is_server);
-    match run(cli).and_then(|text| print(&escape_invisible(&text))) {
+    let started = log::start(cli.flags.log_format, is_server).map_err(CliError::from);
+    match started
+        .and_then(|()| run(cli))
+        .and_then(|text| print(&escape_invisible(&text)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", escape_invisible(&error.to_string()));
             match error {
-                CliError::Usage(_) => ExitCode::from(2),
+                CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -135,6 +146,7 @@ fn run(cli: Cli) -> Result<String, CliError> {
         Command::Serve => serve::run(&flags.settings()?).map(|()| String::new()),
         Command::User(command) => user::run(&open(flags)?, command),
         Command::Key(command) => key::run(&open(flags)?, command),
+        Command::Throttle(command) => throttle::run(&open(flags)?, command),
         Command::Import(command) => import::run(|| open(flags), command),
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),

@@ -27,6 +27,9 @@ use crate::settings::{BasePath, Database, Settings};
 /// How long the start waits for a database that is unreachable.
 const MAX_DATABASE_WAIT: Duration = Duration::from_secs(30);
 const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the stop waits for requests that still use the embedded database.
+const MAX_CLOSE_WAIT: Duration = Duration::from_secs(5);
+const CLOSE_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// How many connections can wait to be accepted, if the system allows that many. The standard library's 128 are too few
 /// when thousands of clients reconnect at once: a client that finds the queue full retries only after a second.
 const MAX_BACKLOG: i32 = 4096;
@@ -74,10 +77,36 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
             log::warn!("writing last-used times failed; key uses of the last minute are not recorded: {error}");
         }
         auth.finish_audit_log();
-        ::log::logger().flush();
-        log::info!("stopped");
-        Ok(())
-    })
+        Ok::<_, CliError>(())
+    })?;
+    if let Database::Sqlite(_) = settings.core.database {
+        close(auth);
+    }
+    ::log::logger().flush();
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Closes the embedded database, so that its file contains everything. Requests that were abandoned at the end of
+/// [`server::run`] may still use the database for a moment.
+fn close(mut auth: Arc<Auth>) {
+    let start = Instant::now();
+    loop {
+        match Arc::try_unwrap(auth) {
+            Ok(auth) => {
+                if let Err(error) = auth.close() {
+                    log::warn!("closing the database failed; some changes are only in its -wal file: {error}");
+                }
+                return;
+            }
+            Err(shared) if start.elapsed() < MAX_CLOSE_WAIT => auth = shared,
+            Err(_) => {
+                log::warn!("the database is still in use; some changes are only in its -wal file");
+                return;
+            }
+        }
+        sleep(CLOSE_RETRY_INTERVAL);
+    }
 }
 
 /// Raises the soft limit on open files to the hard limit.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -100,7 +101,23 @@ impl Network {
             IpNet::V4(_) => &[],
             IpNet::V6(_) => &[56, 48],
         };
-        prefixes.iter().map(move |bits| Self::with_prefix(self.0.addr(), *bits))
+        let wider = prefixes.iter().filter(move |bits| **bits < self.0.prefix_len());
+        wider.map(move |bits| Self::with_prefix(self.0.addr(), *bits))
+    }
+
+    /// Returns the network whose [`Self::to_bytes`] are these. `None` if there is no such network.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (bits, prefix) = bytes.split_first()?;
+        let address: IpAddr = match *bits {
+            32 => <[u8; 4]>::try_from(prefix).ok()?.into(),
+            _ => {
+                let mut address = [0; 16];
+                address.get_mut(..prefix.len())?.copy_from_slice(prefix);
+                address.into()
+            }
+        };
+        Some(Self::with_prefix(address, *bits)).filter(|network| network.to_bytes() == bytes)
     }
 
     /// Returns a compact form for the database: the prefix length, followed by the bytes of the prefix.
@@ -120,6 +137,24 @@ impl Network {
         // No prefix length of this type exceeds its address length, so this cannot fail.
         let net = IpNet::new(address, bits).unwrap_or_else(|_| address.into());
         Self(net.trunc())
+    }
+}
+
+impl FromStr for Network {
+    type Err = &'static str;
+
+    /// Parses an address, or a network with a limit of its own in the form that [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let of_address = |address: &str| address.parse().map(Self::of);
+        if let Ok(network) = of_address(text) {
+            return Ok(network);
+        }
+        let narrow = text.split_once('/').and_then(|(address, _)| of_address(address).ok());
+        let mut networks = narrow
+            .into_iter()
+            .flat_map(|narrow| std::iter::once(narrow).chain(narrow.wider()));
+        let named = networks.find(|network| text.parse().is_ok_and(|net: IpNet| net == network.0));
+        named.ok_or("it must be an address, an IPv4 /32, or an IPv6 /64, /56 or /48 as in `throttle list`")
     }
 }
 
@@ -162,5 +197,21 @@ mod tests {
         assert_eq!(wider[0], [56, 0x20, 1, 0xd, 0xb8, 0, 1, 0xa]);
         assert_eq!(wider[1], [48, 0x20, 1, 0xd, 0xb8, 0, 1]);
         assert_eq!(Network::of([203, 0, 113, 7].into()).to_bytes(), [32, 203, 0, 113, 7]);
+        for text in [
+            "203.0.113.7/32",
+            "2001:db8:1:2::/64",
+            "2001:db8:1:a00::/56",
+            "2001:db8:1::/48",
+        ] {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), text);
+            assert_eq!(Network::from_bytes(&network.to_bytes()), Some(network));
+        }
+        for bytes in [&[][..], &[32], &[32, 1], &[64, 1, 2], &[48; 40]] {
+            assert_eq!(Network::from_bytes(bytes), None);
+        }
+        for text in ["203.0.113.0/24", "2001:db8::/32", "2001:db8:1::1/48", "x/64", ""] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
     }
 }

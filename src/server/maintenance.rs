@@ -13,12 +13,16 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
-/// Deletes keys that are no longer valid, and stale failures. They have no effect even before they are deleted.
+/// Deletes keys that are no longer valid, and stale failures. They have no effect even before they are deleted. Then
+/// copies all changes of the last minute into SQLite's database file.
 pub async fn sweep(auth: Data<Auth>) {
     loop {
         sweep_keys(&auth).await;
         if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
             log::debug!("deleting stale failures failed and will be retried: {error}");
+        }
+        if let Err(error) = call(&auth, Auth::checkpoint).await {
+            log::debug!("copying changes into the database file failed and will be retried: {error}");
         }
         sleep(INTERVAL).await;
     }

@@ -45,6 +45,15 @@ impl DbConnection {
         }
     }
 
+    /// Copies committed changes from SQLite's write-ahead log into the database file. Waits for no other connection, and
+    /// none waits for it.
+    pub(super) fn checkpoint(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(_) => Ok(()),
+            Self::Sqlite(c) => c.batch_execute("PRAGMA wal_checkpoint(PASSIVE)"),
+        }
+    }
+
     /// Checks that the database responds.
     pub(super) fn ping(&mut self) -> QueryResult<()> {
         diesel::sql_query("SELECT 1").execute(self).map(drop)

@@ -1,5 +1,6 @@
 //! Stores when keys were last used.
 
+use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamp};
 
@@ -18,22 +19,22 @@ const WRITE: &str = "\
          free AS (SELECT id FROM api_keys WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE api_keys SET last_used_at = used.at, last_used_from = used.address
     FROM used JOIN free USING (id)
-    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at)";
+    WHERE api_keys.id = used.id AND (last_used_at IS NULL OR last_used_at < used.at OR last_used_at > $4)";
 
 impl Store {
     /// Writes these uses and returns how many keys were updated. Skips keys that no longer exist, have a later use or
-    /// are locked by a revocation.
-    pub fn write_last_used(&self, uses: &[KeyUse]) -> Result<usize> {
+    /// are locked by a revocation. A stored use after `now` comes from a clock that was ahead, and is replaced.
+    pub fn write_last_used(&self, uses: &[KeyUse], now: NaiveDateTime) -> Result<usize> {
         let mut written = 0;
         for batch in uses.chunks(MAX_BATCH) {
-            written += self.write(|tx| tx.write_last_used(batch))?;
+            written += self.write(|tx| tx.write_last_used(batch, now))?;
         }
         Ok(written)
     }
 }
 
 impl Transaction {
-    fn write_last_used(&mut self, uses: &[KeyUse]) -> Result<usize> {
+    fn write_last_used(&mut self, uses: &[KeyUse], now: NaiveDateTime) -> Result<usize> {
         let address = |used: &KeyUse| used.from.map(|address| address.to_string());
         Ok(match self.connection() {
             DbConnection::Postgres(c) => {
@@ -44,6 +45,7 @@ impl Transaction {
                     .bind::<Array<BigInt>, _>(ids)
                     .bind::<Array<Timestamp>, _>(times)
                     .bind::<Array<Nullable<Text>>, _>(addresses)
+                    .bind::<Timestamp, _>(now)
                     .execute(c)?
             }
             DbConnection::Sqlite(c) => {
@@ -51,6 +53,7 @@ impl Transaction {
                 for used in uses {
                     // Another node may have recorded a later use.
                     let is_later = api_keys::last_used_at.is_null().or(api_keys::last_used_at.lt(used.at));
+                    let is_later = is_later.or(api_keys::last_used_at.gt(now));
                     written += diesel::update(api_keys::table.find(used.key_id))
                         .filter(is_later)
                         .set((

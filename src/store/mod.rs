@@ -5,6 +5,7 @@
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod changes;
+mod compatibility;
 mod connection;
 mod issue;
 mod keys;
@@ -27,8 +28,9 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use changes::{Change, ChangeFeed};
+pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
-use connection::{DbConnection, Manager};
+use connection::{DbConnection, Manager, connect};
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
 pub use throttle::{CountKey, Failures};
@@ -83,6 +85,7 @@ impl DerefMut for Transaction {
 
 /// A database, for use by any number of threads.
 pub struct Store {
+    database: Database,
     pool: Pool<Manager>,
     max_wait: Duration,
     /// Whether the database was unreachable when a connection was last requested.
@@ -110,6 +113,7 @@ impl Store {
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(Manager::new(database.clone()));
         Self {
+            database: database.clone(),
             pool,
             max_wait,
             is_down: AtomicBool::default(),
@@ -194,6 +198,25 @@ impl Store {
     /// Checks that the database responds and has the service's tables.
     pub fn ping(&self) -> Result<()> {
         self.read(Reader::has_admin).map(drop)
+    }
+
+    /// Copies committed changes into SQLite's database file, so that the file is never much older than the database.
+    /// SQLite itself does so only after a thousand pages have changed, which can take weeks. Does nothing on PostgreSQL.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.read(|db| Ok(db.connection().checkpoint()?))
+    }
+
+    /// Closes all connections. SQLite's database file then contains all committed changes. If no other connection is
+    /// open, the write-ahead log is deleted.
+    pub fn close(self) -> Result<()> {
+        drop(self.pool);
+        if let Database::Sqlite(_) = self.database {
+            // SQLite copies the changes and deletes the log when the last connection is closed. Another process may have
+            // the database open, so this connection copies the changes before it is closed.
+            let mut connection = connect(&self.database).map_err(ServiceError::unavailable)?;
+            connection.checkpoint()?;
+        }
+        Ok(())
     }
 
     /// Returns how many connections of the pool are in use.

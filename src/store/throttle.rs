@@ -16,6 +16,21 @@ const MAX_BATCH: usize = 1000;
 /// The maximum number of accounts in one query. SQLite limits the parameters of a query.
 const MAX_ACCOUNTS: usize = 500;
 
+/// No count below this number causes a wait.
+const LOWEST_LIMIT: i32 = 5;
+
+/// Corrects rows that would become stale too late, on PostgreSQL. Skips locked rows, because waiting could deadlock.
+const LIMIT_STALE: &str = "\
+    WITH ahead AS (SELECT account, network FROM login_failures WHERE stale_minute > $1 LIMIT $2
+                   FOR UPDATE SKIP LOCKED)
+    UPDATE login_failures SET stale_minute = $1 FROM ahead
+    WHERE login_failures.account = ahead.account AND login_failures.network = ahead.network";
+
+/// Corrects rows that would become stale too late, on SQLite.
+const LIMIT_STALE_ON_SQLITE: &str = "\
+    UPDATE login_failures SET stale_minute = ?1
+    WHERE rowid IN (SELECT rowid FROM login_failures WHERE stale_minute > ?1 LIMIT ?2)";
+
 /// Deletes stale rows on PostgreSQL. Skips rows that an attempt has locked: they are no longer stale after the attempt,
 /// and waiting for it could deadlock.
 const DELETE_STALE: &str = "\
@@ -55,6 +70,18 @@ impl CountKey {
             account: account.to_vec(),
             network: known_network.map(Network::to_bytes).unwrap_or_default(),
         }
+    }
+
+    /// Returns the digest of the account's name, or `None` for the count of a network.
+    #[must_use]
+    pub fn account(&self) -> Option<&NameDigest> {
+        self.account.as_slice().try_into().ok()
+    }
+
+    /// Returns the network, or `None` for the count that an account has for all unknown networks.
+    #[must_use]
+    pub fn network(&self) -> Option<Network> {
+        Network::from_bytes(&self.network)
     }
 
     #[must_use]
@@ -174,6 +201,14 @@ impl Reader {
         Ok(found)
     }
 
+    /// Returns the counts that are high enough for a wait.
+    pub fn highest_failures(&mut self) -> Result<Vec<Failures>> {
+        let attempts = login_failures::failures + login_failures::pending;
+        let query = login_failures::table.filter(attempts.ge(LOWEST_LIMIT));
+        let rows: Vec<Row> = query.select(Row::as_select()).load(self.connection())?;
+        Ok(rows.into_iter().map(Failures::from).collect())
+    }
+
     /// Returns whether the user has logged in from this network at or after `since`.
     pub fn is_known_network(&mut self, user_id: i32, network: &str, since: NaiveDateTime) -> Result<bool> {
         let found: i64 = known_networks::table
@@ -232,6 +267,43 @@ impl Transaction {
         Ok(())
     }
 
+    /// Deletes the counts of these networks, in the order of `networks`.
+    pub fn delete_failures_of_networks(&mut self, networks: &[Network]) -> Result<()> {
+        for network in networks {
+            let key = CountKey::of_network(*network);
+            diesel::delete(login_failures::table.find((&key.account, &key.network))).execute(self.connection())?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all counts.
+    pub fn delete_all_failures(&mut self) -> Result<()> {
+        if let DbConnection::Postgres(c) = self.connection() {
+            // Waits for running attempts. Without this lock, deleting their rows in another order could deadlock.
+            diesel::sql_query("LOCK TABLE login_failures IN SHARE ROW EXCLUSIVE MODE").execute(c)?;
+        }
+        diesel::delete(login_failures::table).execute(self.connection())?;
+        Ok(())
+    }
+
+    /// Corrects some of the counts that would become stale after `latest`, because they were written while a clock was
+    /// ahead. They would be kept for too long. Returns whether there may be more of them.
+    pub fn limit_stale_time(&mut self, latest: NaiveDateTime) -> Result<bool> {
+        let batch = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
+        // Stored times are rounded up.
+        let latest = minute(latest).saturating_add(1);
+        let correct = |sql| {
+            diesel::sql_query(sql)
+                .bind::<Integer, _>(latest)
+                .bind::<BigInt, _>(batch)
+        };
+        let corrected = match self.connection() {
+            DbConnection::Postgres(c) => correct(LIMIT_STALE).execute(c),
+            DbConnection::Sqlite(c) => correct(LIMIT_STALE_ON_SQLITE).execute(c),
+        }?;
+        Ok(corrected >= MAX_BATCH)
+    }
+
     /// Deletes some of the counts that no longer matter. Returns whether there may be more of them.
     pub fn delete_stale_failures(&mut self, now: NaiveDateTime) -> Result<bool> {
         let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
@@ -247,8 +319,8 @@ impl Transaction {
         Ok(deleted >= MAX_BATCH)
     }
 
-    /// Records that the user has logged in from this network. Does nothing if a login from there at or after
-    /// `unless_since` is already recorded. Returns whether a row was written. Lock the user first.
+    /// Records that the user has logged in from this network. Does nothing if a login from there between `unless_since`
+    /// and `now` is already recorded. A later time comes from a clock that was ahead, and is replaced. Returns whether a row was written. Lock the user first.
     pub fn record_known_network(
         &mut self,
         user_id: i32,
@@ -266,8 +338,10 @@ impl Transaction {
             .on_conflict((known_networks::user_id, known_networks::network))
             .do_update()
             .set(known_networks::last_login_at.eq(excluded(known_networks::last_login_at)));
-        let upsert =
-            diesel::query_dsl::methods::FilterDsl::filter(upsert, known_networks::last_login_at.lt(unless_since));
+        let is_other = known_networks::last_login_at
+            .lt(unless_since)
+            .or(known_networks::last_login_at.gt(now));
+        let upsert = diesel::query_dsl::methods::FilterDsl::filter(upsert, is_other);
         let written = match self.connection() {
             DbConnection::Postgres(c) => upsert.execute(c),
             DbConnection::Sqlite(c) => upsert.execute(c),
@@ -276,20 +350,26 @@ impl Transaction {
     }
 
     /// Deletes the least recently used known networks of a user, so that `latest` and at most `max_others` others stay.
-    /// Ignores networks from which the last login was before `since`: [`Self::delete_old_networks`] deletes
-    /// them, and could deadlock with a transaction that deletes them here. Lock the user first.
+    /// Networks with a login after `now`, from a clock that was ahead, are deleted first. Ignores networks from which the
+    /// last login was before `since`: [`Self::delete_old_networks`] deletes them, and could deadlock with a transaction
+    /// that deletes them here. Lock the user first.
     pub fn delete_excess_networks(
         &mut self,
         user_id: i32,
         latest: &str,
         max_others: u16,
         since: NaiveDateTime,
+        now: NaiveDateTime,
     ) -> Result<()> {
         let of_user = known_networks::table.filter(known_networks::user_id.eq(user_id));
         let excess: Vec<String> = of_user
             .filter(known_networks::network.ne(latest))
             .filter(known_networks::last_login_at.ge(since))
-            .order((known_networks::last_login_at.desc(), known_networks::network))
+            .order((
+                known_networks::last_login_at.gt(now),
+                known_networks::last_login_at.desc(),
+                known_networks::network,
+            ))
             .limit(i64::try_from(MAX_BATCH).unwrap_or(i64::MAX))
             .offset(max_others.into())
             .select(known_networks::network)

@@ -2,7 +2,7 @@ use serde_json::Value;
 use test_support::process::ServerProcess;
 use test_support::{Backend, Client, TestDatabase, apply, both_databases};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, UseDatabase};
+use crate::support::{ADMIN, ADMIN_PASSWORD, UseDatabase, program};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -259,4 +259,38 @@ fn a_stored_hash_with_too_many_rounds_fails_like_a_wrong_password_and_is_logged(
         log.contains("has 4000000000 rounds, more than the maximum of 10000000"),
         "{log}"
     );
+}
+
+#[apply(both_databases!)]
+fn security_events_are_logged_at_every_level_unless_they_are_switched_off(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    // The test needs the line with the address of the server, whatever the filter is.
+    let log = |filter: &str| {
+        log_of(
+            &database,
+            Some(&format!("{filter},shoko_auth::cli::serve=info")),
+            "text",
+        )
+    };
+    for filter in ["warn", "shoko_auth=error"] {
+        assert!(log(filter).contains("event=login_failed"), "{filter}");
+    }
+    for filter in ["off", "info,shoko_auth::audit=off"] {
+        assert!(!log(filter).contains("event="), "{filter}");
+    }
+}
+
+#[test]
+fn an_invalid_log_filter_fails_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["serve", "openapi"] {
+        let mut program = program(&[command]);
+        program
+            .env("RUST_LOG", "warning")
+            .env("SHOKO_AUTH_DATA_DIR", folder.path());
+        let output = program.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.starts_with("error: RUST_LOG: 'warning' is not valid"), "{error}");
+    }
 }

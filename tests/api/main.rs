@@ -8,6 +8,8 @@ mod architecture;
 mod at_rest;
 /// Avatars of users.
 mod avatars;
+/// The file of the SQLite database as backup programs copy it.
+mod backup;
 /// Malformed requests, which no client library sends.
 mod bad_input;
 /// The cases in `tests/contract/cases-shoko.json`.
@@ -18,6 +20,8 @@ mod change_feed;
 mod change_password;
 /// The commands for users and keys.
 mod command_line;
+/// Databases that this version of the program cannot use.
+mod compatibility;
 /// Requests from pages of other origins.
 mod cors;
 /// Shoko Desktop's login.
@@ -84,6 +88,8 @@ mod sweep;
 mod terminal;
 /// Limits on failed logins.
 mod throttle;
+/// The login limits after a clock was ahead, and the commands that show and clear them.
+mod throttle_clock;
 /// Limits on failed logins of wide networks, and the rows that count them.
 mod throttle_networks;
 /// Keys that expire, keys for other devices, and lists of keys.

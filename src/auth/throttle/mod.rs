@@ -10,6 +10,7 @@
 //! Each attempt is recorded before its password is checked and settled afterward. Concurrent attempts therefore cannot
 //! exceed the limit: attempts beyond it wait until earlier ones are settled.
 
+mod overview;
 mod policy;
 mod waiting;
 
@@ -22,9 +23,10 @@ use crate::error::{LoginError, Result, ThrottleScope, Throttled};
 use crate::model::{Name, Network, RequestContext, User, name_digest};
 use crate::settings::CoreSettings;
 use crate::store::{CountKey, Credential, Failures, Transaction};
+pub use overview::{Throttles, Wait};
 pub(super) use policy::Outcome;
 pub use policy::{ACCOUNT_FAILURES, longest_wait, max_failures};
-use policy::{Verdict, blocked_until, current, empty, recorded, settled, verdict};
+use policy::{Verdict, blocked_until, clamped, current, empty, is_ahead, latest_stale_at, recorded, settled, verdict};
 use waiting::{Place, Signal, WaitingRoom};
 
 /// How long a network stays known after a login from it.
@@ -107,6 +109,9 @@ impl Auth {
         // The limits are checked by reading first, so that a rejected attempt writes nothing.
         let counts = self.store.read(|db| db.failures(&attempt.counts))?;
         let now = self.now();
+        if counts.iter().any(|count| is_ahead(count, now)) {
+            self.store.write(|tx| clamp(tx, &counts, self.now()))?;
+        }
         match verdict(&counts, now) {
             Verdict::Allow => {}
             Verdict::Reject(scope, until) => {
@@ -126,7 +131,9 @@ impl Auth {
     }
 
     fn throttled(&self, scope: ThrottleScope, until: NaiveDateTime) -> LoginError {
-        let retry_after = (until - self.now()).to_std().unwrap_or_default();
+        // If the clock is set back at this moment, the time left would be too long.
+        let left = (until - self.now()).min(longest_wait(scope));
+        let retry_after = left.to_std().unwrap_or_default();
         LoginError::Throttled(Throttled { scope, retry_after })
     }
 
@@ -203,6 +210,7 @@ impl Auth {
     pub fn delete_stale_failures(&self) -> Result<()> {
         let now = self.now();
         while self.store.write(|tx| tx.delete_stale_failures(now))? {}
+        while self.store.write(|tx| tx.limit_stale_time(latest_stale_at(now)))? {}
         self.store.write(|tx| tx.delete_old_networks(now - KNOWN_NETWORK_TTL))
     }
 }
@@ -221,6 +229,18 @@ fn record(tx: &mut Transaction, attempt: &Attempt, now: NaiveDateTime) -> Result
         replace(tx, &mut counts, &recorded(current(count, now), now))?;
     }
     Ok(Ok(counts))
+}
+
+/// Stores these counts without times in the future. `counts` must be in the order of [`Attempt::counts`].
+fn clamp(tx: &mut Transaction, counts: &[Failures], now: NaiveDateTime) -> Result<()> {
+    // A count that has been deleted since it was read is inserted again, without failures.
+    let empty: Vec<_> = counts.iter().map(|count| empty(count.key.clone(), now)).collect();
+    for count in tx.lock_failures(&empty)? {
+        if is_ahead(&count, now) {
+            tx.store_failures(&clamped(count, now))?;
+        }
+    }
+    Ok(())
 }
 
 /// Settles an attempt and returns its counts.
@@ -249,7 +269,7 @@ fn settle(tx: &mut Transaction, attempt: &Attempt, outcome: Outcome, now: NaiveD
 fn record_network(tx: &mut Transaction, user_id: i32, network: Network, now: NaiveDateTime) -> Result<()> {
     let network = network.to_string();
     if tx.record_known_network(user_id, &network, now, now - KNOWN_NETWORK_REFRESH)? {
-        tx.delete_excess_networks(user_id, &network, MAX_KNOWN_NETWORKS - 1, now - KNOWN_NETWORK_TTL)?;
+        tx.delete_excess_networks(user_id, &network, MAX_KNOWN_NETWORKS - 1, now - KNOWN_NETWORK_TTL, now)?;
     }
     Ok(())
 }

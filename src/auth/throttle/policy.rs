@@ -45,6 +45,11 @@ fn ttl(scope: ThrottleScope) -> TimeDelta {
     }
 }
 
+/// Returns the latest time at which a count may become stale. A later time comes from a clock that was wrong.
+pub fn latest_stale_at(now: NaiveDateTime) -> NaiveDateTime {
+    now + NETWORK_WINDOW.max(ACCOUNT_FAILURES_TTL)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Success,
@@ -114,11 +119,23 @@ fn add_failures(count: &mut Failures, failures: i32, at: NaiveDateTime) {
     count.failures = count.failures.saturating_add(failures);
 }
 
-/// Returns the count as of `now`: lapsed failures are dropped, and abandoned attempts count as failures.
-pub fn current(mut count: Failures, now: NaiveDateTime) -> Failures {
-    // Times in the future come from a clock that was wrong, and must not extend a wait.
+/// Returns whether a time of the count is in the future, because a clock was wrong.
+pub fn is_ahead(count: &Failures, now: NaiveDateTime) -> bool {
+    count.failed_at > now || count.pending_at > now
+}
+
+/// Returns the count with its times in the future set to `now`. Store the result: otherwise, these times would move on
+/// with the clock, and no wait would end before the clock has reached the stored times.
+pub fn clamped(mut count: Failures, now: NaiveDateTime) -> Failures {
     count.failed_at = count.failed_at.min(now);
     count.pending_at = count.pending_at.min(now);
+    count.stale_at = count.stale_at.min(now + ttl(count.key.scope()));
+    count
+}
+
+/// Returns the count as of `now`: lapsed failures are dropped, and abandoned attempts count as failures.
+pub fn current(mut count: Failures, now: NaiveDateTime) -> Failures {
+    count = clamped(count, now);
     if count.pending > 0 && count.pending_at + MAX_PENDING_TIME <= now {
         let (pending, pending_at) = (count.pending, count.pending_at);
         add_failures(&mut count, pending, pending_at);

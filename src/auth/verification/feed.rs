@@ -42,7 +42,10 @@ impl Auth {
     pub fn follow_changes(&self, database: &Database) -> io::Result<()> {
         let (cache, database) = (Arc::downgrade(&self.key_cache), database.clone());
         let thread = Builder::new().name("change-feed".to_owned());
-        thread.spawn(move || follow(&cache, &database)).map(drop)
+        let started = thread.spawn(move || follow(&cache, &database))?;
+        // A second thread is possible but is not waited for when the service is closed.
+        drop(self.feed_thread.set(started));
+        Ok(())
     }
 
     /// Returns the state of the change feed. Does not wake an idle feed.

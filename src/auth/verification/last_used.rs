@@ -23,7 +23,7 @@ impl Auth {
     /// loses the uses since the last call. After an error, the uses are buffered again.
     pub fn flush_last_used(&self) -> Result<usize> {
         let uses = self.last_used.take();
-        let written = self.store.write_last_used(&uses);
+        let written = self.store.write_last_used(&uses, self.now());
         if written.is_err() {
             // Some batches may have been written already; writing them again changes nothing.
             self.last_used.put_back(uses);

@@ -8,7 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::cache::KeyCache;
@@ -33,7 +33,13 @@ pub struct Lookups {
     database: Database,
     max_wait: Duration,
     cache: Arc<KeyCache>,
-    queue: OnceLock<SyncSender<Lookup>>,
+    thread: OnceLock<LookupThread>,
+}
+
+struct LookupThread {
+    queue: SyncSender<Lookup>,
+    /// `None` if the thread could not be started.
+    handle: Option<JoinHandle<()>>,
 }
 
 struct Lookup {
@@ -48,7 +54,7 @@ impl Lookups {
             database: settings.database.clone(),
             max_wait: settings.max_wait,
             cache,
-            queue: OnceLock::new(),
+            thread: OnceLock::new(),
         }
     }
 
@@ -68,16 +74,28 @@ impl Lookups {
     }
 
     fn queue(&self) -> &SyncSender<Lookup> {
-        self.queue.get_or_init(|| {
+        let thread = self.thread.get_or_init(|| {
             let (sender, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
             let store = Store::new(&self.database, 1, self.max_wait);
             let (cache, clock) = (self.cache.clone(), self.clock.clone());
             let thread = Builder::new().name("key-lookup".to_owned());
-            if let Err(error) = thread.spawn(move || run(&store, &cache, &clock, &receiver)) {
-                log::error!("starting the lookup thread failed: {error}");
+            let started = thread.spawn(move || run(&store, &cache, &clock, &receiver));
+            let started = started.inspect_err(|error| log::error!("starting the lookup thread failed: {error}"));
+            LookupThread {
+                queue: sender,
+                handle: started.ok(),
             }
-            sender
-        })
+        });
+        &thread.queue
+    }
+
+    /// Stops the thread and waits until it has closed its connection.
+    pub fn stop(self) {
+        if let Some(LookupThread { queue, handle }) = self.thread.into_inner() {
+            drop(queue);
+            // The thread does not panic: it catches the panics of lookups.
+            handle.map(JoinHandle::join);
+        }
     }
 }
 
