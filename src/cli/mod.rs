@@ -2,6 +2,7 @@
 //!
 //! Commands return the text to print. Only `serve` prints by itself, because it keeps running.
 
+mod environment;
 mod escape;
 mod healthcheck;
 mod import;
@@ -12,6 +13,7 @@ mod log_limit;
 mod password;
 mod serve;
 mod settings;
+mod unknown_variables;
 mod user;
 
 use std::env;
@@ -39,6 +41,8 @@ struct Cli {
 
 /// The help text about the settings without a flag.
 const SECRETS: &str = "Secrets are read from the environment, or from a file named by NAME_FILE:
+  DATABASE_URL, DATABASE_URL_FILE
+          URL of the database: see --database-url
   SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
           Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
@@ -102,7 +106,11 @@ pub fn main() -> ExitCode {
     };
     let is_server = matches!(cli.command, None | Some(Command::Serve));
     log::start(cli.flags.log_format, is_server);
-    match run(cli).and_then(|text| print(&escape_invisible(&text))) {
+    let checked = unknown_variables::check(&Cli::command(), is_server, cli.flags.database_url.is_some());
+    match checked
+        .and_then(|()| run(cli))
+        .and_then(|text| print(&escape_invisible(&text)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", escape_invisible(&error.to_string()));

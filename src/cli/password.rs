@@ -6,7 +6,7 @@ use std::mem;
 use zeroize::Zeroizing;
 
 use super::CliError;
-use super::settings::without_line_ending;
+use super::environment::without_line_ending;
 use crate::model::SecretText;
 
 /// Room for the longest password that is accepted, and for a reader that wants some more.

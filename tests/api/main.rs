@@ -74,6 +74,8 @@ mod revoke;
 mod rights;
 /// Headers that restrict browsers and caches.
 mod security_headers;
+/// Environment variables and the files that they name.
+mod settings;
 /// Stopping the server, slow clients, and the limit of open files.
 mod shutdown;
 /// The first start, several nodes, and the health check command.

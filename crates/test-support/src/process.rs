@@ -15,7 +15,7 @@ pub fn command(program: &str, arguments: &[&str]) -> Command {
     command.args(arguments);
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("SHOKO_AUTH_") || ["DATABASE_URL", "RUST_LOG"].contains(&&*name) {
+        if name.starts_with("SHOKO_AUTH_") || ["DATABASE_URL", "DATABASE_URL_FILE", "RUST_LOG"].contains(&&*name) {
             command.env_remove(&*name);
         }
     }
