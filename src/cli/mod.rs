@@ -99,6 +99,10 @@ enum CliError {
 /// Runs the command that the process's arguments specify. The exit code is 1 after a failure and 2 after wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before clap reads them, because its own message would not say what is wrong.
+    if let Err(error) = environment::check_flag_variables(&Cli::command()) {
+        return failure(&error);
+    }
     let matches = without_empty_variables(Cli::command()).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -112,13 +116,16 @@ pub fn main() -> ExitCode {
         .and_then(|text| print(&escape_invisible(&text)))
     {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", escape_invisible(&error.to_string()));
-            match error {
-                CliError::Usage(_) => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
-        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// Prints the error and returns the exit code for it.
+fn failure(error: &CliError) -> ExitCode {
+    eprintln!("error: {}", escape_invisible(&error.to_string()));
+    match error {
+        CliError::Usage(_) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
     }
 }
 
