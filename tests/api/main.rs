@@ -20,6 +20,8 @@ mod change_password;
 mod command_line;
 /// Requests from pages of other origins.
 mod cors;
+/// The forms of `DATABASE_URL`.
+mod database_urls;
 /// Shoko Desktop's login.
 mod desktop;
 /// The cases in `tests/contract/cases-zulip-zettelstore.json`.
