@@ -20,7 +20,7 @@ use crate::model::SecretText;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
-use crate::store::Store;
+use crate::store::{ConnectError, Store};
 
 /// The file of the sealing secret in the data folder.
 const SECRET_FILE: &str = "secret.key";
@@ -46,6 +46,8 @@ pub enum OpenError {
     FileAccess { path: PathBuf, source: FileAccessError },
     #[error("The groups of this process cannot be read: {0}")]
     UnknownGroups(io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
