@@ -92,6 +92,8 @@ mod throttle;
 mod throttle_networks;
 /// Keys that expire, keys for other devices, and lists of keys.
 mod tokens;
+/// Requests for an upgrade of the connection.
+mod upgrade;
 /// Managing users over HTTP, and the settings of the web UI.
 mod users;
 /// Forward-auth, and the ways to send a key.
