@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 
 use chrono::NaiveDateTime;
 
+pub use crate::store::ConnectError;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
 pub use issue::IssuedKey;

@@ -20,7 +20,7 @@ use crate::model::SecretText;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
 use crate::settings::{CoreSettings, Database};
-use crate::store::{Store, UnsuitableDatabase};
+use crate::store::{ConnectError, Store, UnsuitableDatabase};
 
 /// The file of the sealing secret in the data folder.
 const SECRET_FILE: &str = "secret.key";
@@ -49,6 +49,8 @@ pub enum OpenError {
     /// The database has the wrong encoding or belongs to a newer version.
     #[error(transparent)]
     UnsuitableDatabase(UnsuitableDatabase),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Service(#[from] ServiceError),
 }

@@ -2,6 +2,7 @@
 //!
 //! Commands return the text to print. Only `serve` prints by itself, because it keeps running.
 
+mod environment;
 mod escape;
 mod healthcheck;
 mod import;
@@ -14,6 +15,7 @@ mod password;
 mod serve;
 mod settings;
 mod throttle;
+mod unknown_variables;
 mod user;
 
 use std::env;
@@ -41,6 +43,8 @@ struct Cli {
 
 /// The help text about the settings without a flag.
 const SECRETS: &str = "Secrets are read from the environment, or from a file named by NAME_FILE:
+  DATABASE_URL, DATABASE_URL_FILE
+          URL of the database: see --database-url
   SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
           Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
@@ -103,25 +107,34 @@ enum CliError {
 /// Runs the command that the process's arguments specify. The exit code is 1 after a failure and 2 after wrong usage.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before clap reads them, because its own message would not say what is wrong.
+    if let Err(error) = environment::check_flag_variables(&Cli::command()) {
+        return failure(&error);
+    }
     let matches = without_empty_variables(Cli::command()).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
     let is_server = matches!(cli.command, None | Some(Command::Serve));
-    let started = log::start(cli.flags.log_format, is_server).map_err(CliError::from);
-    match started
+    let checked = log::start(cli.flags.log_format, is_server)
+        .map_err(CliError::from)
+        .and_then(|()| unknown_variables::check(&Cli::command(), is_server, cli.flags.database_url.is_some()));
+    match checked
         .and_then(|()| run(cli))
         .and_then(|text| print(&escape_invisible(&text)))
     {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", escape_invisible(&error.to_string()));
-            match error {
-                CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
-        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// Prints the error and returns the exit code for it.
+fn failure(error: &CliError) -> ExitCode {
+    eprintln!("error: {}", escape_invisible(&error.to_string()));
+    match error {
+        CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
     }
 }
 

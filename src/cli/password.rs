@@ -6,7 +6,7 @@ use std::mem;
 use zeroize::Zeroizing;
 
 use super::CliError;
-use super::settings::without_line_ending;
+use super::environment::without_line_ending;
 use crate::model::SecretText;
 
 /// The capacity of the buffer for a password from standard input, in bytes. It exceeds the longest accepted password,

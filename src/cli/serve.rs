@@ -8,18 +8,19 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::escape::shell_quote;
 use super::settings::local_url;
 use super::{CliError, print};
-use crate::auth::{Auth, CreatedAdmin, OpenError};
+use crate::auth::{Auth, ConnectError, CreatedAdmin, OpenError};
 use crate::error::{ManageError, ServiceError};
 use crate::server;
 use crate::settings::{BasePath, Database, Settings};
@@ -46,6 +47,69 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
     if let Err(error) = raise_open_files_limit() {
         log::warn!("raising the limit on open files failed: {error}");
     }
+    let stopped = System::new().block_on(serve(settings))?;
+    if let (Some(auth), Database::Sqlite(_)) = (stopped, &settings.core.database) {
+        close(auth);
+    }
+    ::log::logger().flush();
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Starts the server and serves until a signal arrives. Returns `None` if the signal arrives before the start is
+/// complete.
+async fn serve(settings: &Settings) -> Result<Option<Arc<Auth>>, CliError> {
+    // Before the start waits for the database: as PID 1, a process ignores signals that it does not handle.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut stop = Box::pin(async move {
+        select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
+    });
+    let started = match select(pin!(start_in_thread(settings)), &mut stop).await {
+        Either::Left((started, _)) => started?,
+        Either::Right(_) => {
+            log::info!("stopped before the start was complete");
+            return Ok(None);
+        }
+    };
+    let (auth, url) = (started.auth, started.url);
+    let stop = async move {
+        stop.await;
+        log::info!("stopping");
+    };
+    let server = server::run(settings, started.listener, auth.clone(), stop)?;
+    log::info!("listening on {url}/");
+    server.await?;
+    if let Err(error) = auth.flush_last_used() {
+        log::warn!("writing last-used times failed; key uses of the last minute are not recorded: {error}");
+    }
+    auth.finish_audit_log();
+    Ok(Some(auth))
+}
+
+/// What the server needs to serve.
+struct Started {
+    auth: Arc<Auth>,
+    listener: TcpListener,
+    /// The URL of the server for programs on this machine.
+    url: String,
+}
+
+/// Runs [`start`] in a thread. The thread is not awaited if the returned future is dropped, because a connection to the
+/// database can block it.
+async fn start_in_thread(settings: &Settings) -> Result<Started, CliError> {
+    let (sender, receiver) = oneshot::channel();
+    let settings = settings.clone();
+    thread::Builder::new().name("start".to_owned()).spawn(move || {
+        // Nobody receives the result if a signal has stopped the start.
+        drop(sender.send(start(&settings)));
+    })?;
+    let panicked = |_| CliError::Other("the start failed unexpectedly; the lines above have the reason".to_owned());
+    receiver.await.map_err(panicked)?
+}
+
+/// Opens the database and the port, and creates the first administrator.
+fn start(settings: &Settings) -> Result<Started, CliError> {
     let auth = Arc::new(open(settings, MAX_DATABASE_WAIT)?);
     let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
     let listener = TcpListener::bind(settings.listen).map_err(cannot_listen)?;
@@ -63,28 +127,7 @@ pub fn run(settings: &Settings) -> Result<(), CliError> {
         log::info!("created the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
-    System::new().block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
-            log::info!("stopping");
-        };
-        let server = server::run(settings, listener, auth.clone(), stop)?;
-        log::info!("listening on {url}/");
-        server.await?;
-        if let Err(error) = auth.flush_last_used() {
-            log::warn!("writing last-used times failed; key uses of the last minute are not recorded: {error}");
-        }
-        auth.finish_audit_log();
-        Ok::<_, CliError>(())
-    })?;
-    if let Database::Sqlite(_) = settings.core.database {
-        close(auth);
-    }
-    ::log::logger().flush();
-    log::info!("stopped");
-    Ok(())
+    Ok(Started { auth, listener, url })
 }
 
 /// Closes the embedded database, so that its file contains everything. Requests that were abandoned at the end of
@@ -149,7 +192,7 @@ fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
 }
 
 /// Opens the database and runs the migrations. Waits up to `max_wait` for an unreachable PostgreSQL server, which may
-/// start later than this server after a power cut.
+/// start later than this server after a power cut. A server that refuses the connection fails the start at once.
 fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
     let start = Instant::now();
     loop {
@@ -172,7 +215,9 @@ fn is_unavailable(error: &CliError) -> bool {
     matches!(
         error,
         CliError::Service(ServiceError::Unavailable(_))
-            | CliError::Open(OpenError::Service(ServiceError::Unavailable(_)))
+            | CliError::Open(
+                OpenError::Connect(ConnectError::Unavailable(_)) | OpenError::Service(ServiceError::Unavailable(_))
+            )
     )
 }
 

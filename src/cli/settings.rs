@@ -1,8 +1,6 @@
 //! Reads the settings. Flags override the environment, which overrides the defaults. Secrets have no flag, because
 //! every local user can see a process's arguments.
 
-use std::env::{self, VarError};
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +12,10 @@ use ipnet::IpNet;
 use url::Host;
 
 use super::CliError;
+use super::environment::{database_url, secret, variable};
 use super::log::LogFormat;
 use crate::clock::Clock;
-use crate::model::{Name, NameError, NewName, NewNameError, SecretText};
+use crate::model::{Name, NameError, NewName, NewNameError};
 use crate::secret::password::Passwords;
 use crate::settings::{
     BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE,
@@ -41,7 +40,7 @@ pub struct Flags {
         hide_env_values = true,
         value_name = "URL"
     )]
-    database_url: Option<String>,
+    pub database_url: Option<String>,
     /// Serve everything below this path. A proxy in front must pass paths on unchanged
     #[arg(
         long,
@@ -242,8 +241,9 @@ impl Flags {
     /// Returns the settings, with the secrets from the environment.
     pub fn settings(self) -> Result<Settings, CliError> {
         let dialects = self.dialects()?;
-        let database = match self.database_url {
+        let database = match database_url(self.database_url)? {
             Some(url) => url
+                .expose()
                 .parse()
                 .map_err(|error| CliError::Usage(format!("DATABASE_URL: {error}")))?,
             None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
@@ -307,40 +307,6 @@ pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
     format!("http://{address}{}", base_path.as_str())
 }
 
-/// Returns the value of the environment variable `name`, or the content of the file whose path is the value of
-/// `{name}_FILE`. Empty variables count as absent.
-fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
-    let file_name = format!("{name}_FILE");
-    match (variable(name)?, variable(&file_name)?) {
-        (Some(_), Some(_)) => Err(CliError::Usage(format!("set {name} or {file_name}, not both"))),
-        (Some(text), None) => Ok(Some(SecretText::new(text))),
-        (None, Some(path)) => {
-            let text = fs::read_to_string(&path).map_err(|e| CliError::Usage(format!("{file_name}: {path}: {e}")))?;
-            Ok(Some(SecretText::new(without_line_ending(text))))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-fn variable(name: &str) -> Result<Option<String>, CliError> {
-    match env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(CliError::Usage(format!("{name} is not valid UTF-8"))),
-    }
-}
-
-/// Removes one line ending at the end of the text, and nothing else.
-pub fn without_line_ending(mut text: String) -> String {
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    text
-}
-
 /// Parses a name for clap.
 pub fn parse_name(text: &str) -> Result<Name, NameError> {
     Name::parse(text)
@@ -365,22 +331,4 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 /// Parses a host name or an address for clap.
 fn parse_host(text: &str) -> Result<Host, String> {
     Host::parse(text.trim()).map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_one_line_ending_is_removed() {
-        for (text, left) in [
-            ("a \n", "a "),
-            ("a\r\n", "a"),
-            ("a\n\n", "a\n"),
-            (" a\r", " a\r"),
-            ("", ""),
-        ] {
-            assert_eq!(without_line_ending(text.to_owned()), left);
-        }
-    }
 }

@@ -119,7 +119,7 @@ impl Sealer {
     /// Creates a sealer from the secret in base64, with optional white space around it.
     pub fn from_base64(text: &str) -> std::result::Result<Self, String> {
         let bytes = STANDARD
-            .decode(text.trim())
+            .decode(text.trim().trim_start_matches('\u{feff}'))
             .map(Zeroizing::new)
             .map_err(|e| format!("it is not base64 ({e})"))?;
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes)

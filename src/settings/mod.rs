@@ -2,6 +2,8 @@
 
 mod database;
 mod origins;
+mod postgres_keywords;
+mod postgres_url;
 mod warnings;
 
 use std::net::SocketAddr;
@@ -15,8 +17,9 @@ use url::{Host, Url};
 
 use crate::clock::Clock;
 use crate::model::{NewName, SecretText};
-pub use database::Database;
+pub use database::{Database, DatabaseUrlError};
 pub use origins::CorsOrigins;
+pub use postgres_url::PostgresUrl;
 
 /// The settings of `serve`.
 #[derive(Clone, Debug)]

@@ -8,9 +8,10 @@ use diesel::r2d2::ManageConnection;
 use diesel::{Connection as _, PgConnection, QueryResult, RunQueryDsl, SqliteConnection};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use zeroize::Zeroizing;
 
 use super::{Reader, Transaction};
-use crate::settings::Database;
+use crate::settings::{Database, PostgresUrl};
 
 /// The characters to percent-encode in the path of SQLite's file URLs.
 const URL_RESERVED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
@@ -163,16 +164,17 @@ pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2:
 
 /// Opens a connection to PostgreSQL.
 ///
-/// The timeouts added to the URL detect a server that vanishes without closing its connections. Settings that the URL
-/// already has come after these timeouts and override them. `lock_timeout` and `statement_timeout` limit how long one
-/// request waits for another.
-fn connect_postgres(url: &str) -> Result<DbConnection, diesel::r2d2::Error> {
-    const TIMEOUTS: &str = "connect_timeout=2&tcp_user_timeout=1500&keepalives_idle=5&keepalives_interval=2";
-    let url = match url.split_once('?') {
-        Some((server, settings)) => format!("{server}?{TIMEOUTS}&{settings}"),
-        None => format!("{url}?{TIMEOUTS}"),
-    };
-    let mut connection = PgConnection::establish(&url).map_err(diesel::r2d2::Error::ConnectionError)?;
+/// The timeouts detect a server that vanishes without closing its connections. The URL can override them. `lock_timeout`
+/// and `statement_timeout` limit how long one request waits for another.
+fn connect_postgres(url: &PostgresUrl) -> Result<DbConnection, diesel::r2d2::Error> {
+    const TIMEOUTS: [(&str, &str); 4] = [
+        ("connect_timeout", "2"),
+        ("tcp_user_timeout", "1500"),
+        ("keepalives_idle", "5"),
+        ("keepalives_interval", "2"),
+    ];
+    let text = Zeroizing::new(url.connection_text(&TIMEOUTS));
+    let mut connection = PgConnection::establish(&text).map_err(diesel::r2d2::Error::ConnectionError)?;
     connection
         .batch_execute("SET lock_timeout = '4s'; SET statement_timeout = '4s'")
         .map_err(diesel::r2d2::Error::QueryError)?;

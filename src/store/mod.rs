@@ -11,6 +11,7 @@ mod issue;
 mod keys;
 mod last_used;
 mod preferences;
+mod refusal;
 mod schema;
 mod sweep;
 mod throttle;
@@ -33,6 +34,7 @@ pub use connection::sqlite_url;
 use connection::{DbConnection, Manager, connect};
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
+pub use refusal::ConnectError;
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 
@@ -94,11 +96,11 @@ pub struct Store {
 
 impl Store {
     /// Connects once, so that a wrong setting is reported, and creates the pool. Does not run the migrations.
-    pub fn open(settings: &CoreSettings) -> Result<Self> {
+    pub fn open(settings: &CoreSettings) -> Result<Self, ConnectError> {
         let database = &settings.database;
         Manager::new(database.clone())
             .connect()
-            .map_err(|e| ServiceError::unavailable(format!("{database}: {e}")))?;
+            .map_err(|e| ConnectError::new(database.to_string(), &e))?;
         Ok(Self::new(database, POOL_SIZE, settings.max_wait))
     }
 

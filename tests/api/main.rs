@@ -24,6 +24,8 @@ mod command_line;
 mod compatibility;
 /// Requests from pages of other origins.
 mod cors;
+/// The forms of `DATABASE_URL`.
+mod database_urls;
 /// Shoko Desktop's login.
 mod desktop;
 /// The cases in `tests/contract/cases-zulip-zettelstore.json`.
@@ -78,6 +80,8 @@ mod revoke;
 mod rights;
 /// Headers that restrict browsers and caches.
 mod security_headers;
+/// Environment variables and the files that they name.
+mod settings;
 /// Stopping the server, slow clients, and the limit of open files.
 mod shutdown;
 /// The first start, several nodes, and the health check command.
@@ -94,6 +98,8 @@ mod throttle_clock;
 mod throttle_networks;
 /// Keys that expire, keys for other devices, and lists of keys.
 mod tokens;
+/// Requests for an upgrade of the connection.
+mod upgrade;
 /// Managing users over HTTP, and the settings of the web UI.
 mod users;
 /// Forward-auth, and the ways to send a key.

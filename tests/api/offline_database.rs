@@ -3,11 +3,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use test_support::database::SEALING_SECRET;
 use test_support::process::Process;
 use test_support::wait::wait_until;
 use test_support::{Backend, Client, TestDatabase};
 
-use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase, limit_waits};
+use crate::support::{ADMIN, ADMIN_PASSWORD, DEVICE, TestApp, UseDatabase, limit_waits, program};
 
 /// The server's time limit for a database call. While the database is offline, a request that
 /// needs it must fail sooner.
@@ -135,4 +136,51 @@ fn the_server_waits_for_an_offline_database_at_the_start() {
     database.bring_online();
     let server = process.wait_until_listening();
     assert_eq!(server.get("/health/ready").send().status, 200);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn the_start_fails_at_once_if_another_attempt_would_fail_too() {
+    let database = TestDatabase::create(Backend::Postgres);
+    let url = database.url();
+    let (_, place) = url.rsplit_once('@').unwrap();
+    let (address, _) = place.split_once('/').unwrap();
+    for (url, hint) in [
+        (format!("postgres://no_such_role@{address}/none"), "the role exists"),
+        (format!("{url}_none"), "Create the database"),
+        (format!("{url}?sslmode=require"), "postgres-tls"),
+        (format!("{url}?sslmode=nonsense"), "Correct the parameters"),
+        ("postgres:///?service=no_such_service".to_owned(), "service file"),
+    ] {
+        let start = Instant::now();
+        let output = database.program(&["serve"]).env("DATABASE_URL", &url).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(1) && error.contains(hint),
+            "{url}: {error}"
+        );
+        assert!(!error.contains("retrying") && start.elapsed() < MAX_START, "{error}");
+    }
+}
+
+/// How soon a start must end that does not wait for the database. It would wait for 30 seconds.
+const MAX_START: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_the_database() {
+    for signal in ["TERM", "INT"] {
+        let mut command = program(&["serve"]);
+        command
+            .env("DATABASE_URL", "postgres://127.0.0.1:1/none")
+            .env("SHOKO_AUTH_SECRET_KEY", SEALING_SECRET);
+        let mut process = Process::spawn(command);
+        process.wait_for_log("retrying");
+        let start = Instant::now();
+        process.signal(signal);
+        let (status, log) = process.wait_until_exit();
+        // The default action of a signal would leave no exit code, and does not exist for PID 1.
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("stopped before the start was complete"), "{log}");
+        assert!(start.elapsed() < MAX_START, "{:?}", start.elapsed());
+    }
 }

@@ -269,7 +269,7 @@ fn connection_errors_do_not_contain_the_database_password() {
         ("postgres://me:hunter22@127.0.0.1:1/none", 1, "127.0.0.1:1/none"),
         ("postgress://me:hunter22@127.0.0.1:1/none", 2, "DATABASE_URL"),
         ("postgres://me:hunter%22%@127.0.0.1:1/none", 2, "percent-encode"),
-        ("postgres://me:1/hunter22@127.0.0.1:1/none", 2, "percent-encode"),
+        ("postgres://me:1/hunter22@127.0.0.1:1/none", 1, "127.0.0.1:1/none"),
         ("host=127.0.0.1 password=hunter22", 2, "postgres://"),
     ] {
         let mut command = program(&["user", "list"]);

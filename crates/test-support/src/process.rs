@@ -15,7 +15,7 @@ pub fn command(program: &str, arguments: &[&str]) -> Command {
     command.args(arguments);
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("SHOKO_AUTH_") || ["DATABASE_URL", "RUST_LOG"].contains(&&*name) {
+        if name.starts_with("SHOKO_AUTH_") || ["DATABASE_URL", "DATABASE_URL_FILE", "RUST_LOG"].contains(&&*name) {
             command.env_remove(&*name);
         }
     }
@@ -63,6 +63,22 @@ impl Process {
     /// Returns whether a log line contains `text`.
     pub fn has_logged(&self, text: &str) -> bool {
         self.stderr.text().contains(text)
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
+            .status();
+        assert!(sent.expect("sh can be started").success());
+    }
+
+    /// Waits until the program exits, and returns its status and its log.
+    pub fn wait_until_exit(&mut self) -> (ExitStatus, String) {
+        let status = wait_for("the program exits", || {
+            self.child.try_wait().expect("the process has a status")
+        });
+        (status, self.stderr.wait_until_closed())
     }
 
     /// Waits for the log line that reports the address of the server.
@@ -188,17 +204,11 @@ impl ServerProcess {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.process_id())])
-            .status();
-        assert!(sent.expect("sh can be started").success());
+        self.process.signal(name);
     }
 
     /// Waits until the server exits, and returns its status and its log.
     pub fn wait_until_exit(&mut self) -> (ExitStatus, String) {
-        let status = wait_for("the server exits", || {
-            self.process.child.try_wait().expect("the process has a status")
-        });
-        (status, self.process.stderr.wait_until_closed())
+        self.process.wait_until_exit()
     }
 }

@@ -1,0 +1,169 @@
+//! URLs of PostgreSQL databases in all forms that libpq documents, and some that it does not.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::database::DatabaseUrlError as Error;
+use super::postgres_keywords::KEYWORDS;
+
+/// The characters to percent-encode in the name of a database.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
+/// The parameters of a connection to PostgreSQL, which may include a password.
+///
+/// The URL is parsed here, and libpq gets its parts. libpq would split a URL with special characters in the password at
+/// another place, and quote the rest in an error. It would also reject URLs that are clear enough.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl {
+    /// Names and values. A later parameter overrides an earlier one of the same name.
+    parameters: Vec<(String, String)>,
+}
+
+impl PostgresUrl {
+    /// Parses what follows `postgres://`:
+    /// `[user[:password]@][host[:port][,host[:port]…]][/database][?name=value[&name=value…]]`.
+    ///
+    /// The user and the password end at the last `@` before the query, so the password may contain `@`, `/`, `:`, `?`
+    /// and `#` without percent-encoding.
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        if !is_percent_encoded(text) {
+            return Err(Error::BadPercentEncoding);
+        }
+        let user_end = text[..query_start(text)].rfind('@');
+        let (user, place) = match user_end {
+            Some(at) => (Some(&text[..at]), &text[at + 1..]),
+            None => (None, text),
+        };
+        if user.is_some_and(|user| user.contains('/') && !user.contains(':')) {
+            return Err(Error::AmbiguousAt);
+        }
+        let (place, query) = place.split_once('?').unwrap_or((place, ""));
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+        let mut url = Self { parameters: Vec::new() };
+        let (user, password) = user
+            .and_then(|user| user.split_once(':'))
+            .unwrap_or((user.unwrap_or(""), ""));
+        url.set("user", user)?;
+        url.set("password", password)?;
+        url.set_hosts(hosts)?;
+        url.set("dbname", database)?;
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').ok_or(Error::ParameterWithoutValue)?;
+            match (name, value) {
+                ("ssl", "true") => url.set("sslmode", "require")?,
+                (name, value) if KEYWORDS.contains(&name) => url.set(name, value)?,
+                _ => return Err(Error::UnknownParameter),
+            }
+        }
+        Ok(url)
+    }
+
+    /// Adds a parameter with a percent-encoded value. An empty value counts as absent.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let decoded = percent_decode_str(value).decode_utf8();
+        let value = decoded.map_err(|_| Error::BadPercentEncoding)?;
+        if value.contains('\0') {
+            return Err(Error::BadPercentEncoding);
+        }
+        if !value.is_empty() {
+            self.parameters.push((name.to_owned(), value.into_owned()));
+        }
+        Ok(())
+    }
+
+    fn set_hosts(&mut self, hosts: &str) -> Result<(), Error> {
+        let (mut names, mut ports) = (Vec::new(), Vec::new());
+        for host in hosts.split(',') {
+            let (name, port) = match host.strip_prefix('[') {
+                Some(rest) => {
+                    let (address, port) = rest.split_once(']').ok_or(Error::BadHost)?;
+                    (address, port.strip_prefix(':').or(port.is_empty().then_some("")))
+                }
+                None => match host.split_once(':') {
+                    Some((name, port)) => (name, Some(port)),
+                    None => (host, Some("")),
+                },
+            };
+            let port = port.filter(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0));
+            if name.contains(|c: char| c.is_whitespace() || c == '#') {
+                return Err(Error::BadHost);
+            }
+            names.push(name);
+            ports.push(port.ok_or(Error::BadPort)?);
+        }
+        let has_any = |texts: &[&str]| texts.iter().any(|text| !text.is_empty());
+        if has_any(&names) {
+            self.set("host", &names.join(","))?;
+        }
+        if has_any(&ports) {
+            self.set("port", &ports.join(","))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the parameters as libpq's key/value text. The defaults come first, so that the URL overrides them.
+    #[must_use]
+    pub fn connection_text(&self, defaults: &[(&str, &str)]) -> String {
+        let defaults = defaults.iter().copied();
+        let own = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let quoted = defaults.chain(own).map(|(name, value)| {
+            let value = value.replace('\\', r"\\").replace('\'', r"\'");
+            format!("{name}='{value}'")
+        });
+        quoted.collect::<Vec<_>>().join(" ")
+    }
+
+    fn get(&self, name: &str) -> &str {
+        let mut values = self.parameters.iter().rev();
+        values.find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Returns where the query begins if it contains an `@`, or the end of the text. A question mark before an `@` belongs to
+/// the password unless the name of a parameter follows it.
+fn query_start(text: &str) -> usize {
+    let is_parameter = |rest: &str| rest.split_once('=').is_some_and(|(name, _)| KEYWORDS.contains(&name));
+    let starts = text.match_indices('?').map(|(at, _)| at);
+    let mut queries = starts.filter(|at| is_parameter(&text[at + 1..]));
+    queries.next().unwrap_or(text.len())
+}
+
+/// Returns whether every percent sign begins an encoded byte.
+fn is_percent_encoded(text: &str) -> bool {
+    text.split('%').skip(1).all(|part| {
+        let mut digits = part.bytes().take(2);
+        part.len() >= 2 && digits.all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// Shows hosts, ports and database, but no user, password or other parameter, because logs must not contain them.
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = if self.get("host").is_empty() {
+            "hostaddr"
+        } else {
+            "host"
+        };
+        let mut ports = self.get("port").split(',');
+        f.write_str("postgres://")?;
+        for (index, host) in self.get(host).split(',').enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            if host.contains(':') {
+                write!(f, "{separator}[{host}]")?;
+            } else {
+                write!(f, "{separator}{}", host.replace('/', "%2F"))?;
+            }
+            if let Some(port) = ports.next().filter(|port| !port.is_empty()) {
+                write!(f, ":{port}")?;
+            }
+        }
+        match self.get("dbname") {
+            "" => Ok(()),
+            name => write!(f, "/{}", utf8_percent_encode(name, ENCODED)),
+        }
+    }
+}
