@@ -32,13 +32,13 @@ pub struct Selection {
     all: bool,
 }
 
-pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
+pub fn run(auth: &Auth, command: &Command) -> Result<String, CliError> {
     match command {
-        Command::List { json } => render(&auth.throttles()?, json),
+        Command::List { json } => render(&auth.throttles()?, *json),
         Command::Clear(Selection {
             network: Some(network), ..
         }) => {
-            auth.clear_failures_of_network(network)?;
+            auth.clear_failures_of_network(*network)?;
             Ok(format!("The failed logins of {network} are cleared.\n"))
         }
         Command::Clear(Selection { network: None, .. }) => {
