@@ -275,9 +275,10 @@ impl Transaction {
         Ok(written > 0)
     }
 
-    /// Deletes the least recently used known networks of a user, so that `latest` and at most `max_others` others stay.
-    /// Ignores networks from which the last login was before `since`: [`Self::delete_old_networks`] deletes
-    /// them, and could deadlock with a transaction that deletes them here. Lock the user first.
+    /// Deletes up to [`MAX_BATCH`] of the least recently used known networks of a user, so that `latest` and
+    /// `max_others` others stay. Ignores networks from which the last login was before `since`:
+    /// [`Self::delete_old_networks`] deletes them, and could deadlock with a transaction that deletes them here. Lock the
+    /// user first.
     pub fn delete_excess_networks(
         &mut self,
         user_id: i32,
