@@ -275,7 +275,7 @@ impl Transaction {
         Ok(written > 0)
     }
 
-    /// Deletes up to [`MAX_BATCH`] of the least recently used known networks of a user, so that `latest` and
+    /// Deletes up to `MAX_BATCH` of the least recently used known networks of a user, so that `latest` and
     /// `max_others` others stay. Ignores networks from which the last login was before `since`:
     /// [`Self::delete_old_networks`] deletes them, and could deadlock with a transaction that deletes them here. Lock the
     /// user first.
