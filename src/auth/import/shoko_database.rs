@@ -72,7 +72,7 @@ pub enum ContentError {
     LargeTable { table: &'static str },
 }
 
-/// An error of reading the tables. [`ShokoDatabase::open`] adds the path.
+/// An error of reading the tables. [`ShokoDatabase::read`] adds the path.
 enum ReadError {
     Sqlite(diesel::result::Error),
     Content(ContentError),
