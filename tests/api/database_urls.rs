@@ -86,20 +86,21 @@ fn every_form_of_a_postgresql_url_reaches_the_database() {
     let database = TestDatabase::create(Backend::Postgres);
     let (place, name) = host_and_name(&database);
     let server = env::var("TEST_DATABASE_URL").unwrap();
-    let user = server.split("://").nth(1).unwrap().split(['@', ':']).next().unwrap();
+    let (login, _) = server.split_once("://").unwrap().1.rsplit_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let (host, port) = place.split_once(':').unwrap_or((&place, "5432"));
     let service = database.folder.path().join("services");
     fs::write(
         &service,
-        format!("[auth]\nhost={host}\nport={port}\nuser={user}\ndbname={name}\n"),
+        format!("[auth]\npassword={password}\nhost={host}\nport={port}\nuser={user}\ndbname={name}\n"),
     )
     .unwrap();
     for url in [
-        format!("postgres://{user}@127.0.0.1:1,{host}:{port}/{name}?target_session_attrs=read-write"),
-        format!("  POSTGRESQL://{user}@{host}:{port}/{name}\n"),
-        format!("postgres://{user}@/{name}?host={host}&port={port}"),
-        format!("postgres:///?user={user}&host={host}&port={port}&dbname={name}"),
-        format!("postgres://{user}@{host}:{port}/{name}?options=-c%20geqo%3Doff&application_name=x"),
+        format!("postgres://{login}@127.0.0.1:1,{host}:{port}/{name}?target_session_attrs=read-write"),
+        format!("  POSTGRESQL://{login}@{host}:{port}/{name}\n"),
+        format!("postgres://{login}@/{name}?host={host}&port={port}"),
+        format!("postgres:///?user={user}&password={password}&host={host}&port={port}&dbname={name}"),
+        format!("postgres://{login}@{host}:{port}/{name}?options=-c%20geqo%3Doff&application_name=x"),
     ] {
         let output = list_users(&url, database.folder.path());
         assert!(output.status.success(), "{url}: {output:?}");
@@ -117,6 +118,7 @@ fn every_form_of_a_postgresql_url_reaches_the_database() {
             ("PGHOST", host),
             ("PGPORT", port),
             ("PGUSER", user),
+            ("PGPASSWORD", password),
             ("PGDATABASE", &name),
         ])
         .env("SHOKO_AUTH_SECRET_KEY", SEALING_SECRET)
