@@ -56,9 +56,9 @@ pub fn parse(value: Option<OsString>, default: &str, is_server: bool) -> Result<
         let target = part.split_once('=').map_or(*part, |(target, _)| target.trim());
         target == AUDIT_LOG_TARGET || target.eq_ignore_ascii_case("off")
     };
-    let mut filter = parts.join(",");
+    let filter = parts.join(",");
     if is_server && !parts.iter().any(decides_audit) {
-        filter += &format!(",{AUDIT_LOG_TARGET}=info");
+        return Ok(format!("{filter},{AUDIT_LOG_TARGET}=info"));
     }
     Ok(filter)
 }

@@ -146,7 +146,7 @@ fn run(cli: Cli) -> Result<String, CliError> {
         Command::Serve => serve::run(&flags.settings()?).map(|()| String::new()),
         Command::User(command) => user::run(&open(flags)?, command),
         Command::Key(command) => key::run(&open(flags)?, command),
-        Command::Throttle(command) => throttle::run(&open(flags)?, command),
+        Command::Throttle(command) => throttle::run(&open(flags)?, &command),
         Command::Import(command) => import::run(|| open(flags), command),
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),

@@ -9,6 +9,7 @@ use crate::auth::Auth;
 use crate::auth::audit::{self, Event};
 use crate::error::Result;
 use crate::model::{Actor, NameDigest, Network, name_digest};
+use crate::store::{Reader, Transaction};
 
 /// All networks and users that have to wait.
 pub struct Throttles {
@@ -31,7 +32,7 @@ pub struct Wait {
 impl Auth {
     /// Returns which networks and users have to wait.
     pub fn throttles(&self) -> Result<Throttles> {
-        let counts = self.store.read(|db| db.highest_failures())?;
+        let counts = self.store.read(Reader::highest_failures)?;
         let users = self.users()?;
         let names: HashMap<NameDigest, &str> = users
             .iter()
@@ -71,7 +72,7 @@ impl Auth {
 
     /// Clears all failed logins, of networks and of users.
     pub fn clear_all_failures(&self) -> Result<()> {
-        self.store.write(|tx| tx.delete_all_failures())?;
+        self.store.write(Transaction::delete_all_failures)?;
         audit::log(Event::ThrottleCleared, "", "", Actor::Operator);
         Ok(())
     }
