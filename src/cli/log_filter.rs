@@ -52,15 +52,15 @@ pub fn parse(value: Option<OsString>, default: &str, is_server: bool) -> Result<
             part: (*part).to_owned(),
         });
     }
-    let audit = format!("{AUDIT_LOG_TARGET}=info");
     let decides_audit = |part: &&str| {
         let target = part.split_once('=').map_or(*part, |(target, _)| target.trim());
         target == AUDIT_LOG_TARGET || target.eq_ignore_ascii_case("off")
     };
+    let filter = parts.join(",");
     if is_server && !parts.iter().any(decides_audit) {
-        parts.push(&audit);
+        return Ok(format!("{filter},{AUDIT_LOG_TARGET}=info"));
     }
-    Ok(parts.join(","))
+    Ok(filter)
 }
 
 #[cfg(test)]

@@ -55,11 +55,13 @@ fn render(throttles: &Throttles, json: bool) -> Result<String, CliError> {
         let list = List { waits, unknown_names };
         return Ok(escape_json(&serde_json::to_string_pretty(&list)?) + "\n");
     }
-    let mut text = list::render(&waits, false)?;
+    let table = list::render(&waits, false)?;
     if unknown_names > 0 {
-        text += &format!("Names that no user has, and that have to wait: {unknown_names}.\n");
+        return Ok(format!(
+            "{table}Names that no user has, and that have to wait: {unknown_names}.\n"
+        ));
     }
-    Ok(text)
+    Ok(table)
 }
 
 #[derive(Serialize)]

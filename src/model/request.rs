@@ -109,13 +109,12 @@ impl Network {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (bits, prefix) = bytes.split_first()?;
-        let address: IpAddr = match *bits {
-            32 => <[u8; 4]>::try_from(prefix).ok()?.into(),
-            _ => {
-                let mut address = [0; 16];
-                address.get_mut(..prefix.len())?.copy_from_slice(prefix);
-                address.into()
-            }
+        let address: IpAddr = if *bits == 32 {
+            <[u8; 4]>::try_from(prefix).ok()?.into()
+        } else {
+            let mut address = [0; 16];
+            address.get_mut(..prefix.len())?.copy_from_slice(prefix);
+            address.into()
         };
         Some(Self::with_prefix(address, *bits)).filter(|network| network.to_bytes() == bytes)
     }

@@ -1,6 +1,6 @@
 //! Checks that this version of the program can use a database, before it runs the migrations.
 
-use diesel::migration::{Migration, MigrationSource};
+use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
@@ -74,8 +74,10 @@ impl Store {
 /// Returns the migrations of this program, which have the same names on both databases.
 fn known_migrations() -> Result<Vec<String>> {
     let migrations = MigrationSource::<Sqlite>::migrations(&SQLITE_MIGRATIONS).map_err(ServiceError::internal)?;
-    let version = |migration: &Box<dyn Migration<Sqlite>>| migration.name().version().to_string();
-    Ok(migrations.iter().map(version).collect())
+    let versions = migrations
+        .iter()
+        .map(|migration| migration.name().version().to_string());
+    Ok(versions.collect())
 }
 
 impl Reader {

@@ -281,12 +281,27 @@ fn log_failure(error: &(impl Error + 'static)) {
     }
 }
 
-/// Classifies an error of diesel. A query that cannot be built or read, or that violates a constraint, is a bug. Every
-/// other error is due to the state of the database.
+/// Returns whether PostgreSQL's message is about a value that it cannot store (SQLSTATE class 22), which a later attempt
+/// cannot store either. diesel hides the SQLSTATE, so this works only if the server's `lc_messages` is English.
+fn is_data_error(message: &str) -> bool {
+    [
+        "has no equivalent in encoding",
+        "invalid byte sequence for encoding",
+        "out of range",
+        "value too long for type",
+        "invalid input syntax for type",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
+}
+
+/// Classifies an error of diesel. A query that cannot be built or read, that violates a constraint, or whose values
+/// cannot be stored is a bug. Every other error is due to the state of the database.
 impl From<diesel::result::Error> for ServiceError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::{DatabaseErrorKind as Kind, Error};
         match error {
+            Error::DatabaseError(Kind::Unknown, ref info) if is_data_error(info.message()) => Self::internal(error),
             Error::DatabaseError(
                 Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::NotNullViolation | Kind::CheckViolation,
                 _,
@@ -297,6 +312,34 @@ impl From<diesel::result::Error> for ServiceError {
             | Error::NotFound
             | Error::InvalidCString(_) => Self::internal(error),
             _ => Self::unavailable(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::result::{DatabaseErrorKind, Error};
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_cannot_be_stored_is_not_an_outage() {
+        let error = |message: &str| {
+            let info = Box::new(message.to_owned());
+            ServiceError::from(Error::DatabaseError(DatabaseErrorKind::Unknown, info))
+        };
+        for message in [
+            r#"character with byte sequence 0xd0 0x94 in encoding "UTF8" has no equivalent in encoding "LATIN1""#,
+            r#"invalid byte sequence for encoding "UTF8": 0x00"#,
+            "integer out of range",
+        ] {
+            assert!(matches!(error(message), ServiceError::Internal(_)), "{message}");
+        }
+        for message in [
+            "canceling statement due to lock timeout",
+            "could not extend file: No space left on device",
+        ] {
+            assert!(matches!(error(message), ServiceError::Unavailable(_)), "{message}");
         }
     }
 }

@@ -38,6 +38,7 @@ fn only_requests_of_foreign_pages_are_rejected(backend: Backend) {
                 401,
             ),
             (&[("Sec-Fetch-Site", "none")], 401),
+            (&[("Sec-Fetch-Site", "same-site")], 401),
             (&[("Sec-Fetch-Site", "same-site"), ("Origin", own)], 401),
             (&[("Origin", "http://login.example.org:8111")], 401),
             (&[("Host", "nas.local:8111"), ("Origin", "http://NAS.local")], 401),
