@@ -307,7 +307,7 @@ fn used_up() -> (Arc<HeadBudget>, Vec<HeadShare>) {
     let mut holders = Vec::new();
     // The last shares are smaller than the others.
     for length in [usize::MAX, FREE_LENGTH + 1024, FREE_LENGTH + 1] {
-        let shares = std::iter::repeat_with(|| budget.share());
+        let shares = std::iter::repeat_with(|| budget.share()).take(1000);
         holders.extend(shares.map_while(|mut share| share.grow(length).then_some(share)));
     }
     (budget, holders)
@@ -380,7 +380,8 @@ fn at_most_a_batch_is_read_while_a_large_body_is_sent() {
     in_paused_time(async |mut server, mut client| {
         begin_large_response(&mut server, &mut client).await;
         let sent = 3 * READ_BATCH;
-        actix_web::rt::spawn(async move { client.write_all(&vec![0; sent]).await });
+        // The handle keeps the client connected.
+        let _client = actix_web::rt::spawn(async move { client.write_all(&vec![0; sent]).await.map(|()| client) });
         let mut received = vec![0; sent];
         let mut read = 0;
         while let Ok(length) = timeout(Duration::from_secs(1), server.read(&mut received)).await {
