@@ -91,10 +91,12 @@ fn every_form_of_a_postgresql_url_reaches_the_database() {
     let (login, _) = server.split_once("://").unwrap().1.rsplit_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let (host, port) = place.split_once(':').unwrap_or((&place, "5432"));
+    // The folder of a socket is percent-encoded in a URL, but not elsewhere.
+    let plain_host = percent_encoding::percent_decode_str(host).decode_utf8().unwrap();
     let service = database.folder.path().join("services");
     fs::write(
         &service,
-        format!("[auth]\npassword={password}\nhost={host}\nport={port}\nuser={user}\ndbname={name}\n"),
+        format!("[auth]\npassword={password}\nhost={plain_host}\nport={port}\nuser={user}\ndbname={name}\n"),
     )
     .unwrap();
     for url in [
@@ -117,7 +119,7 @@ fn every_form_of_a_postgresql_url_reaches_the_database() {
     let output = command(PROGRAM, &["user", "list"])
         .env("DATABASE_URL", "postgres://")
         .envs([
-            ("PGHOST", host),
+            ("PGHOST", plain_host.as_ref()),
             ("PGPORT", port),
             ("PGUSER", user),
             ("PGPASSWORD", password),
