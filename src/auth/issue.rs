@@ -60,7 +60,7 @@ impl Auth {
         caller: &Caller,
         device: &Name,
         expiration: Option<Expiration>,
-        revoke: impl FnOnce(&mut Transaction, &Credential) -> Result<Vec<String>>,
+        revoke: impl Fn(&mut Transaction, &Credential) -> Result<Vec<String>>,
     ) -> Result<IssuedKey, E> {
         let holder = &caller.holder;
         let (revoked, device_key) = self.store.write(|tx| -> Result<_, E> {

@@ -21,8 +21,7 @@ mod verification;
 #[cfg(test)]
 mod interleaving_tests;
 
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use chrono::NaiveDateTime;
 
@@ -47,7 +46,7 @@ use audit::AuditLog;
 use hashing::HashingPool;
 use password_changes::PasswordChanges;
 use throttle::Throttle;
-use verification::{KeyCache, LastUsedBuffer, Lookups};
+use verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 
 /// The service: all operations that dialects and the command line can run.
 pub struct Auth {
@@ -63,7 +62,7 @@ pub struct Auth {
     key_cache: Arc<KeyCache>,
     lookups: Lookups,
     last_used: LastUsedBuffer,
-    feed_thread: OnceLock<JoinHandle<()>>,
+    feed_thread: FeedThread,
 }
 
 impl Auth {
@@ -82,10 +81,7 @@ impl Auth {
         self.lookups.stop();
         // The feed's thread stops when nothing else uses the cache.
         drop(self.key_cache);
-        if let Some(thread) = self.feed_thread.into_inner() {
-            // If the thread has panicked, it has closed its connection as well.
-            drop(thread.join());
-        }
+        self.feed_thread.join();
         self.store.close()
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
@@ -14,7 +14,7 @@ use super::file_access::{FileAccessError, check_files, database_files};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
-use super::verification::{KeyCache, LastUsedBuffer, Lookups};
+use super::verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
 use crate::model::SecretText;
 use crate::secret::key::Sealer;
@@ -92,7 +92,7 @@ impl Auth {
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),
-            feed_thread: OnceLock::new(),
+            feed_thread: FeedThread::default(),
         })
     }
 }

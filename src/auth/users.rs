@@ -42,7 +42,7 @@ impl Auth {
     /// Runs the migrations and creates an administrator if there is none. Both happen under the migration lock, so if
     /// several nodes start at once, only one of them creates the administrator.
     pub fn create_first_admin(&self, wanted: &FirstAdmin) -> Result<Option<CreatedAdmin>, ManageError> {
-        self.store.migrate(|tx| {
+        let created = self.store.migrate(|tx| -> Result<_, ManageError> {
             if tx.has_admin()? {
                 return Ok(None);
             }
@@ -63,12 +63,15 @@ impl Auth {
             };
             let user = insert_user(tx, &admin, &hash, self.now())?;
             tx.mark_automatic(user.id)?;
-            log_created(&user, Actor::Operator);
             Ok(Some(CreatedAdmin {
                 user,
                 generated_password,
             }))
-        })
+        })?;
+        if let Some(created) = &created {
+            log_created(&created.user, Actor::Operator);
+        }
+        Ok(created)
     }
 
     pub fn create_user(&self, actor: Actor<'_>, user: &NewUser, password: &str) -> Result<User, ManageError> {
@@ -253,7 +256,7 @@ impl Auth {
         actor: Actor<'_>,
         event: Event,
         user: &UserRef,
-        change: impl FnOnce(&mut Transaction, &User) -> Result<(), ManageError>,
+        change: impl Fn(&mut Transaction, &User) -> Result<(), ManageError>,
     ) -> Result<(), ManageError> {
         let changed = self.store.write(|tx| -> Result<_, ManageError> {
             tx.lock_users()?;

@@ -1,4 +1,4 @@
-//! Tasks that run once a minute. They end when the server stops. Nothing is lost, because each step is one transaction,
+//! Tasks that run regularly, most of them once a minute. They end when the server stops. Nothing is lost, because each step is one transaction,
 //! and the tasks continue after the next start.
 
 use std::time::Duration;
@@ -7,11 +7,23 @@ use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
 use crate::auth::Auth;
+use crate::settings::CoreSettings;
 use crate::web::call;
 
 const INTERVAL: Duration = Duration::from_secs(60);
+const FEED_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Replaces the change feed if the database no longer responds to it.
+pub async fn watch_feed(auth: Data<Auth>, settings: CoreSettings) {
+    loop {
+        sleep(FEED_WATCH_INTERVAL).await;
+        if let Err(error) = auth.replace_silent_feed(&settings.database, settings.max_connection_use()) {
+            log::warn!("starting another change feed failed and will be retried: {error}");
+        }
+    }
+}
 
 /// Deletes keys that are no longer valid, and stale failures. They have no effect even before they are deleted. Then
 /// copies all changes of the last minute into SQLite's database file.

@@ -163,6 +163,7 @@ pub fn run(
     let server = builder.run();
     let handle = server.handle();
     let grace = settings.shutdown_grace;
+    spawn(maintenance::watch_feed(auth.clone(), settings.core.clone()));
     spawn(maintenance::sweep(auth.clone()));
     spawn(maintenance::flush(auth));
     spawn(async move {

@@ -154,6 +154,15 @@ pub struct CoreSettings {
     pub max_wait: Duration,
 }
 
+impl CoreSettings {
+    /// Returns how long a database connection may be used before it counts as silent. Nobody waits for it any longer:
+    /// with the standard settings, this takes ten seconds, and the client has received an error.
+    #[must_use]
+    pub fn max_connection_use(&self) -> Duration {
+        self.max_wait * 5
+    }
+}
+
 /// The program's [`CoreSettings::max_wait`].
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
 

@@ -11,6 +11,7 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::prelude::*;
 
+use super::UnsuitableDatabase;
 use super::connection::{DbConnection, connect};
 use super::schema::changes;
 use crate::error::{Result, ServiceError};
@@ -49,11 +50,14 @@ pub struct ChangeFeed {
 impl ChangeFeed {
     /// Opens a feed of all changes from now on.
     pub fn open(database: &Database) -> Result<Self> {
-        let unavailable = |e: diesel::r2d2::Error| ServiceError::unavailable(e);
-        let mut connection = connect(database).map_err(unavailable)?;
+        let mut connection = connect(database).map_err(ServiceError::unavailable)?;
         let mut number = 0;
         match &mut connection {
-            DbConnection::Postgres(c) => listen(c, || connect(database).map_err(unavailable))?,
+            DbConnection::Postgres(c) => {
+                if !listen(c, database)? {
+                    return Err(ServiceError::unavailable(UnsuitableDatabase::SharedSessions));
+                }
+            }
             DbConnection::Sqlite(c) => number = last_number(c)?,
         }
         let alive_at = Instant::now();
@@ -104,24 +108,36 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Starts listening, and checks that a notification from a second connection arrives. A pooler in transaction mode
-/// would silently lose notifications.
-fn listen(connection: &mut PgConnection, another: impl FnOnce() -> Result<DbConnection>) -> Result<()> {
+/// Checks that each connection has a session of its own. A pooler in transaction mode lets clients share sessions, so it
+/// loses notifications, prepared statements and settings.
+pub(super) fn check_sessions(database: &Database) -> Result<(), UnsuitableDatabase> {
+    match connect(database).map_err(ServiceError::unavailable)? {
+        DbConnection::Postgres(mut c) => {
+            if listen(&mut c, database)? {
+                Ok(())
+            } else {
+                Err(UnsuitableDatabase::SharedSessions)
+            }
+        }
+        DbConnection::Sqlite(_) => Ok(()),
+    }
+}
+
+/// Starts listening. Returns whether a notification from a second connection arrives.
+fn listen(connection: &mut PgConnection, database: &Database) -> Result<bool> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!(
         "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}; LISTEN {echo}"
     ))?;
-    let mut another = another()?;
+    let mut another = connect(database).map_err(ServiceError::unavailable)?;
     another.batch_execute(&format!("NOTIFY {echo}"))?;
     let start = Instant::now();
     while start.elapsed() < ECHO_TIMEOUT {
         let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
         if received.iter().any(|notification| notification.channel == echo) {
-            return Ok(());
+            return Ok(true);
         }
         sleep(Duration::from_millis(1));
     }
-    Err(ServiceError::unavailable(
-        "notifications do not arrive: DATABASE_URL must lead to PostgreSQL itself or to a pooler in session mode",
-    ))
+    Ok(false)
 }

@@ -6,6 +6,7 @@ use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
 use semver::Version;
 
+use super::changes::check_sessions;
 use super::{DbConnection, Reader, SQLITE_MIGRATIONS, Store};
 use crate::error::{Result, ServiceError};
 
@@ -29,6 +30,11 @@ pub enum UnsuitableDatabase {
          backup from before the update."
     )]
     UnknownMigration { own: Version, migration: String },
+    #[error(
+        "DATABASE_URL leads to a pooler that shares sessions, such as PgBouncer with pool_mode=transaction. shoko-auth \
+         needs sessions of its own: connect to PostgreSQL itself, or set pool_mode=session for this database."
+    )]
+    SharedSessions,
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
@@ -46,9 +52,10 @@ struct Row {
 }
 
 impl Store {
-    /// Checks the encoding of the database, and whether a newer version of the program has changed it so that this
-    /// version cannot use it.
+    /// Checks that connections do not share sessions, the encoding of the database, and whether a newer version of the
+    /// program has changed the database so that this version cannot use it.
     pub fn check_compatibility(&self) -> Result<(), UnsuitableDatabase> {
+        check_sessions(&self.database)?;
         let (encoding, applied, oldest) =
             self.read(|db| Ok::<_, ServiceError>((db.encoding()?, db.applied_migrations()?, db.oldest_program()?)))?;
         if let Some(encoding) = encoding.filter(|encoding| encoding != "UTF8") {

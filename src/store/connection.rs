@@ -4,8 +4,9 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::prelude::*;
 use diesel::r2d2::ManageConnection;
-use diesel::{Connection as _, PgConnection, QueryResult, RunQueryDsl, SqliteConnection};
+use diesel::sql_types::Text;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
@@ -15,6 +16,12 @@ use crate::settings::{Database, PostgresUrl};
 
 /// The characters to percent-encode in the path of SQLite's file URLs.
 const URL_RESERVED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Returns the value of a setting of a PostgreSQL session.
+    fn current_setting(name: Text) -> Text;
+}
 
 #[derive(diesel::MultiConnection)]
 pub(super) enum DbConnection {
@@ -55,9 +62,13 @@ impl DbConnection {
         }
     }
 
-    /// Checks that the database responds.
-    pub(super) fn ping(&mut self) -> QueryResult<()> {
-        diesel::sql_query("SELECT 1").execute(self).map(drop)
+    /// Checks that the database responds, and returns whether this session can write. A session with a PostgreSQL
+    /// server that is or was a standby, or with a database that is temporarily read-only, cannot.
+    pub(super) fn can_write(&mut self) -> QueryResult<bool> {
+        match self {
+            Self::Postgres(c) => diesel::select(current_setting("transaction_read_only").eq("off")).first(c),
+            Self::Sqlite(c) => diesel::sql_query("SELECT 1").execute(c).map(|_| true),
+        }
     }
 
     fn is_broken(&mut self) -> bool {
@@ -68,15 +79,20 @@ impl DbConnection {
     }
 }
 
-/// How long after its last use a connection is assumed to work. Checking it before each use would double the cost of a
-/// query.
-const ASSUME_ALIVE_FOR: Duration = Duration::from_secs(1);
+/// How long after a check a connection is assumed to work. A check before each use would double the cost of a query.
+const ASSUME_WORKS_FOR: Duration = Duration::from_secs(1);
+/// An attempt that fails sooner is repeated on another connection. One that fails later has probably reached a timeout,
+/// and its client has waited long enough.
+const MAX_TIME_BEFORE_RETRY: Duration = Duration::from_secs(1);
 
 /// A connection in the pool.
 pub(super) struct Pooled {
     transaction: Transaction,
-    /// When the connection last worked. `None` if it is new or its last use failed.
-    worked_at: Option<Instant>,
+    opened_at: Instant,
+    /// When the connection last proved to work. `None` if its last use failed.
+    checked_at: Option<Instant>,
+    /// Whether the pool must close the connection.
+    is_discarded: bool,
 }
 
 impl Pooled {
@@ -89,16 +105,42 @@ impl Pooled {
         &mut self.transaction
     }
 
-    /// Records whether the connection has just worked.
-    pub fn record_use(&mut self, works: bool) {
-        self.worked_at = works.then(Instant::now);
+    pub fn opened_at(&self) -> Instant {
+        self.opened_at
     }
 
-    /// Checks whether the connection works.
-    pub fn is_alive(&mut self) -> bool {
-        let works = self.ping().is_ok();
-        self.record_use(works);
+    /// Checks whether the connection works and can write. If not, the pool closes it.
+    pub fn works(&mut self) -> bool {
+        let works = self.can_write().unwrap_or(false);
+        self.checked_at = works.then(Instant::now);
+        self.is_discarded = !works;
         works
+    }
+
+    /// Checks whether the connection works, unless it has just done so.
+    pub fn is_valid(&mut self) -> bool {
+        self.checked_at.is_some_and(|at| at.elapsed() < ASSUME_WORKS_FOR) || self.works()
+    }
+
+    fn is_broken(&mut self) -> bool {
+        self.is_discarded || self.transaction.reader.connection.is_broken()
+    }
+
+    /// Decides, after an attempt that began at `began_at` has failed, whether another connection may succeed. If so,
+    /// the pool closes this one.
+    ///
+    /// Many failures last as long as the session: the server has become a standby, a prepared statement was lost or no
+    /// longer matches its table, or a setting of the role has changed since. diesel does not tell the SQLSTATE, and
+    /// messages may be in any language. Therefore every PostgreSQL session in which a query has failed quickly is
+    /// closed, which costs one connection.
+    pub fn discard_after_failure(&mut self, began_at: Instant) -> bool {
+        self.checked_at = None;
+        let failed_quickly = began_at.elapsed() < MAX_TIME_BEFORE_RETRY;
+        match &**self {
+            DbConnection::Postgres(_) if failed_quickly => self.is_discarded = true,
+            DbConnection::Postgres(_) | DbConnection::Sqlite(_) => self.is_discarded = !self.works(),
+        }
+        self.is_discarded
     }
 }
 
@@ -129,28 +171,30 @@ impl Manager {
 }
 
 impl ManageConnection for Manager {
-    type Connection = Pooled;
+    /// A place in the pool. It is empty while its connection is in use.
+    type Connection = Option<Pooled>;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<Pooled, Self::Error> {
+    fn connect(&self) -> Result<Option<Pooled>, Self::Error> {
         let connection = connect(&self.database)?;
-        Ok(Pooled {
+        Ok(Some(Pooled {
             transaction: Transaction {
                 reader: Reader { connection },
             },
-            worked_at: None,
-        })
+            opened_at: Instant::now(),
+            checked_at: Some(Instant::now()),
+            is_discarded: false,
+        }))
     }
 
-    fn is_valid(&self, connection: &mut Pooled) -> Result<(), Self::Error> {
-        if connection.worked_at.is_some_and(|at| at.elapsed() < ASSUME_ALIVE_FOR) {
-            return Ok(());
-        }
-        connection.ping().map_err(diesel::r2d2::Error::QueryError)
+    /// Does nothing, because the pool could not abandon a check that never ends. [`Pooled::is_valid`] checks the
+    /// connection while it is in use.
+    fn is_valid(&self, _: &mut Option<Pooled>) -> Result<(), Self::Error> {
+        Ok(())
     }
 
-    fn has_broken(&self, connection: &mut Pooled) -> bool {
-        std::thread::panicking() || connection.is_broken()
+    fn has_broken(&self, place: &mut Option<Pooled>) -> bool {
+        std::thread::panicking() || place.as_mut().is_none_or(Pooled::is_broken)
     }
 }
 

@@ -10,6 +10,7 @@ mod connection;
 mod issue;
 mod keys;
 mod last_used;
+mod pool;
 mod preferences;
 mod refusal;
 mod schema;
@@ -20,20 +21,23 @@ mod users;
 use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::path::Path;
+use std::time::Instant;
 
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
-use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::r2d2::ManageConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 pub use changes::{Change, ChangeFeed};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
-use connection::{DbConnection, Manager, connect};
+use connection::{DbConnection, Manager, Pooled, connect};
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
+use pool::Pool;
 pub use refusal::ConnectError;
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
@@ -47,12 +51,6 @@ const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqli
 /// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
-/// How long a request waits for a connection while the database is unreachable. With a longer wait, requests would pile
-/// up.
-const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
-/// The longest pause between attempts to reach a database that is down. It cannot be set directly: the pool takes half
-/// of its `connection_timeout`, which affects nothing else here.
-const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 const POOL_SIZE: u32 = 10;
 
 /// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
@@ -88,10 +86,7 @@ impl DerefMut for Transaction {
 /// A database, for use by any number of threads.
 pub struct Store {
     database: Database,
-    pool: Pool<Manager>,
-    max_wait: Duration,
-    /// Whether the database was unreachable when a connection was last requested.
-    is_down: AtomicBool,
+    pool: Pool,
 }
 
 impl Store {
@@ -101,50 +96,31 @@ impl Store {
         Manager::new(database.clone())
             .connect()
             .map_err(|e| ConnectError::new(database.to_string(), &e))?;
-        Ok(Self::new(database, POOL_SIZE, settings.max_wait))
+        Ok(Self::new(settings, POOL_SIZE))
     }
 
-    /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection. A
-    /// request waits at most `max_wait` for one.
+    /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
     #[must_use]
-    pub fn new(database: &Database, connections: u32, max_wait: Duration) -> Self {
-        let pool = Pool::builder()
-            .max_size(connections)
-            .min_idle(Some(1))
-            .connection_timeout(RECONNECT_INTERVAL * 2)
-            .error_handler(Box::new(NopErrorHandler))
-            .build_unchecked(Manager::new(database.clone()));
+    pub fn new(settings: &CoreSettings, connections: u32) -> Self {
         Self {
-            database: database.clone(),
-            pool,
-            max_wait,
-            is_down: AtomicBool::default(),
+            database: settings.database.clone(),
+            pool: Pool::new(settings, connections),
         }
     }
 
-    /// Runs queries that read. If the connection turns out to be broken, runs them once more on another connection.
+    /// Runs queries that read. If they fail because of the connection, runs them once more on another one.
     pub fn read<T, E: From<ServiceError> + Error + 'static>(
         &self,
         queries: impl Fn(&mut Reader) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.connection()?;
-        let result = match queries(connection.reader()) {
-            Err(error) if is_unavailable(&error) && !connection.is_alive() => {
-                drop(connection);
-                queries(self.live_connection()?.reader())
-            }
-            result => {
-                connection.record_use(result.is_ok());
-                result
-            }
-        };
-        result.inspect_err(log_failure)
+        self.with_connection(|connection| queries(connection.reader()))
     }
 
-    /// Runs queries in a transaction, which is committed if they return `Ok` and rolled back otherwise.
+    /// Runs queries in a transaction, which is committed if they return `Ok` and rolled back otherwise. If they fail
+    /// because of the connection, runs them once more in a transaction on another one.
     pub fn write<T, E: From<ServiceError> + Error + 'static>(
         &self,
-        queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
+        queries: impl Fn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
         match self.write_unless(|tx| queries(tx).map(Ok::<T, Infallible>))? {
             Ok(value) => Ok(value),
@@ -153,43 +129,49 @@ impl Store {
     }
 
     /// Runs queries in a transaction, which is committed if they return `Ok(Ok(value))`. It is rolled back if they
-    /// return `Ok(Err(reason))` or an error.
+    /// return `Ok(Err(reason))` or an error. If they fail because of the connection, runs them once more in a
+    /// transaction on another one. A commit that fails is not repeated, because it may have succeeded.
     pub fn write_unless<T, R, E: From<ServiceError> + Error + 'static>(
         &self,
-        queries: impl FnOnce(&mut Transaction) -> Result<Result<T, R>, E>,
+        queries: impl Fn(&mut Transaction) -> Result<Result<T, R>, E>,
     ) -> Result<Result<T, R>, E> {
-        let mut connection = self.begin_write().inspect_err(log_failure)?;
-        let result = queries(connection.transaction());
-        let finished = if let Ok(Ok(_)) = &result {
-            connection.commit().map_err(|error| E::from(error.into()))
-        } else {
-            if let Err(e) = connection.rollback() {
-                log::warn!("rolling back a transaction failed: {e}");
+        let committed = self.with_connection(|connection| {
+            connection.begin_write().map_err(ServiceError::from)?;
+            let result = queries(connection.transaction());
+            if let Ok(Ok(_)) = &result {
+                let commit = connection.commit().map_err(|error| E::from(error.into()));
+                return Ok(commit.and(result));
             }
-            Ok(())
-        };
-        connection.record_use(finished.is_ok());
-        finished.and(result).inspect_err(log_failure)
+            if let Err(error) = connection.rollback() {
+                log::warn!("rolling back a transaction failed: {error}");
+            }
+            result.map(Ok)
+        })?;
+        committed.inspect_err(log_failure)
     }
 
-    fn begin_write(&self) -> Result<PooledConnection<Manager>> {
-        let mut connection = self.connection()?;
-        if let Err(error) = connection.begin_write() {
-            if connection.is_alive() {
-                return Err(error.into());
+    /// Runs an attempt on a connection. If it fails because of the connection, repeats it once on another one.
+    fn with_connection<T, E: From<ServiceError> + Error + 'static>(
+        &self,
+        attempt: impl Fn(&mut Pooled) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.pool.connection()?;
+        let began_at = Instant::now();
+        let result = match attempt(&mut connection) {
+            Err(error) if is_unavailable(&error) && connection.discard_after_failure(began_at) => {
+                drop(connection);
+                attempt(&mut *self.pool.working_connection(began_at)?)
             }
-            drop(connection);
-            connection = self.live_connection()?;
-            connection.begin_write()?;
-        }
-        Ok(connection)
+            result => result,
+        };
+        result.inspect_err(log_failure)
     }
 
     /// Runs the migrations and then `queries` in one transaction. The transaction holds a lock, because several nodes
     /// may start at the same time.
     pub fn migrate<T, E: From<ServiceError> + Error + 'static>(
         &self,
-        queries: impl FnOnce(&mut Transaction) -> Result<T, E>,
+        queries: impl Fn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
         self.write(|tx| {
             migrate(tx)?;
@@ -197,9 +179,22 @@ impl Store {
         })
     }
 
-    /// Checks that the database responds and has the service's tables.
+    /// Checks that the database responds, has the service's tables, and accepts changes.
     pub fn ping(&self) -> Result<()> {
-        self.read(Reader::has_admin).map(drop)
+        if let Database::Sqlite(file) = &self.database {
+            // No query would fail if the file was deleted, or its file system has become read-only.
+            access(file, Access::WRITE_OK).map_err(|error| ServiceError::unavailable(file_error(file, error)))?;
+        }
+        self.read(|db| {
+            db.has_admin()?;
+            if db.connection().can_write()? {
+                Ok(())
+            } else {
+                Err(ServiceError::unavailable(
+                    "the database is read-only, or this server is a standby",
+                ))
+            }
+        })
     }
 
     /// Copies committed changes into SQLite's database file, so that the file is never much older than the database.
@@ -223,38 +218,8 @@ impl Store {
 
     /// Returns how many connections of the pool are in use.
     #[cfg(test)]
-    pub fn connections_in_use(&self) -> u32 {
-        let state = self.pool.state();
-        state.connections - state.idle_connections
-    }
-
-    /// Returns a connection that has just responded, if there is one. Checks every connection of the pool, because a
-    /// server that has closed one has probably closed all.
-    fn live_connection(&self) -> Result<PooledConnection<Manager>> {
-        for _ in 0..self.pool.max_size() {
-            let mut connection = self.connection()?;
-            if connection.is_alive() {
-                return Ok(connection);
-            }
-        }
-        self.connection()
-    }
-
-    fn connection(&self) -> Result<PooledConnection<Manager>> {
-        let timeout = if self.is_down.load(Ordering::Relaxed) {
-            CHECKOUT_TIMEOUT_WHILE_DOWN
-        } else {
-            self.max_wait
-        };
-        let connection = self.pool.get_timeout(timeout);
-        // If the pool has connections, they are only all in use. The database is down only if it has none.
-        let is_down = connection.is_err() && self.pool.state().connections == 0;
-        match (self.is_down.swap(is_down, Ordering::Relaxed), &connection) {
-            (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
-            (true, Ok(_)) => log::info!("the database is reachable again"),
-            _ => {}
-        }
-        connection.map_err(ServiceError::unavailable)
+    pub fn connections_in_use(&self) -> usize {
+        self.pool.connections_in_use()
     }
 }
 
@@ -269,6 +234,10 @@ fn migrate(tx: &mut Transaction) -> Result<()> {
         DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
     }
     .map_err(|e| ServiceError::internal(format!("migrating the database: {e}")))
+}
+
+fn file_error(file: &Path, error: Errno) -> String {
+    format!("{}: {error}", file.display())
 }
 
 fn is_unavailable(error: &(impl Error + 'static)) -> bool {

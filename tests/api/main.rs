@@ -25,6 +25,7 @@ mod compatibility;
 /// Requests from pages of other origins.
 mod cors;
 /// The forms of `DATABASE_URL`.
+mod database_sessions;
 mod database_urls;
 /// Shoko Desktop's login.
 mod desktop;

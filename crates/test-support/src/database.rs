@@ -7,6 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::relay::Relay;
 use crate::wait::wait_until;
 
 /// A sealing secret: 32 bytes in base64.
@@ -111,6 +112,28 @@ impl TestDatabase {
             Location::Postgres(database) => database.allow_connections(true),
             Location::Sqlite(_) => self.execute("ALTER TABLE elsewhere RENAME TO changes"),
         }
+    }
+
+    /// Starts a relay in front of PostgreSQL. Returns it with the value of `DATABASE_URL` that leads through it.
+    pub fn relay(&self) -> (Relay, String) {
+        const SERVER: &str = "SELECT COALESCE(host(inet_server_addr()) || ':' || inet_server_port(), \
+                              split_part(current_setting('unix_socket_directories'), ',', 1) || '/.s.PGSQL.' \
+                              || current_setting('port')) AS text";
+        let relay = Relay::start(self.texts(SERVER).remove(0));
+        let (scheme, rest) = self.postgres().url.split_once("://").expect("a URL has a scheme");
+        let (authority, database) = rest.split_once('/').expect("the URL names the database");
+        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+        let url = format!("{scheme}://{user}@{}/{database}", relay.address);
+        (relay, url)
+    }
+
+    /// Sets whether new PostgreSQL sessions are read-only, as on a server that has been demoted or is almost full.
+    pub fn make_read_only(&self, is_read_only: bool) {
+        let PostgresDatabase { server, name, .. } = self.postgres();
+        execute_on_postgres(
+            server,
+            &format!("ALTER DATABASE {name} SET default_transaction_read_only = {is_read_only}"),
+        );
     }
 
     /// Runs SQL statements on a new connection, as another program would.

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod database;
 pub mod process;
+pub mod relay;
 pub mod shoko_database;
 pub mod wait;
 

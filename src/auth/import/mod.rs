@@ -43,8 +43,8 @@ pub enum ImportMode {
     DryRun,
 }
 
-/// The reason to roll back the transaction of a dry run.
-struct DryRun;
+/// The reason to roll back the transaction of a dry run, with its report.
+struct DryRun(ImportReport);
 
 /// The hashes to store for added users, by `JMMUserID`.
 type Hashes = HashMap<i64, String>;
@@ -60,8 +60,8 @@ impl Auth {
         mode: ImportMode,
         progress: impl Fn(usize, usize),
     ) -> Result<ImportReport> {
-        let mut report = ImportReport::default();
-        let candidates = ImportCandidates::new(data, self.now(), &mut report);
+        let mut rejected = ImportReport::default();
+        let candidates = ImportCandidates::new(data, self.now(), &mut rejected);
         let hashes = match mode {
             ImportMode::Write => self.wrap_passwords(&candidates.users, progress)?,
             ImportMode::DryRun => {
@@ -70,18 +70,23 @@ impl Auth {
             }
         };
         let written = self.store.write_unless(|tx| -> Result<_> {
+            let mut report = rejected.clone();
             let owners = add_users(tx, &candidates.users, &hashes, self.now(), &mut report)?;
             self.add_keys(tx, &candidates.keys, &owners, &mut report)?;
             Ok(match mode {
-                ImportMode::Write => Ok(()),
-                ImportMode::DryRun => Err(DryRun),
+                ImportMode::Write => Ok(report),
+                ImportMode::DryRun => Err(DryRun(report)),
             })
         })?;
+        let mut report = match written {
+            Ok(report) => {
+                self.key_cache.invalidate_all();
+                audit::log(Event::Imported, "", "", Actor::Operator);
+                report
+            }
+            Err(DryRun(report)) => report,
+        };
         report.rows.sort_by_key(|row| (row.table, row.row));
-        if written.is_ok() {
-            self.key_cache.invalidate_all();
-            audit::log(Event::Imported, "", "", Actor::Operator);
-        }
         Ok(report)
     }
 

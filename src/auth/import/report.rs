@@ -41,7 +41,7 @@ pub struct RowReport {
 }
 
 /// The result of an import or of a dry run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ImportReport {
     pub users: Counts,
     pub keys: Counts,

@@ -1,11 +1,12 @@
 //! Follows the change feed, so that the key cache agrees with the database even when other processes change it.
 //!
 //! While no keys are verified, the feed is idle: it polls rarely, and no cached key is valid. The first verification
-//! wakes it.
+//! wakes it. If the database does not respond on the feed's connection, another feed takes over.
 
 use std::io;
-use std::sync::{Arc, Weak};
-use std::thread::{Builder, sleep};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use super::cache::KeyCache;
@@ -35,16 +36,96 @@ pub enum FeedState {
     Down,
 }
 
+/// The maximum number of feeds that wait for the database, including those that have been replaced.
+const MAX_FEEDS: usize = 20;
+
+/// The thread that follows the feed, if it has been started.
+#[derive(Default)]
+pub struct FeedThread {
+    running: Mutex<Option<Running>>,
+    /// Each thread has a clone.
+    threads: Arc<()>,
+}
+
+struct Running {
+    progress: Arc<Progress>,
+    handle: JoinHandle<()>,
+}
+
+/// Tells whether a feed thread still receives responses from the database.
+#[derive(Default)]
+struct Progress {
+    /// When the current exchange with the database began. `None` between two exchanges.
+    exchange_began_at: Mutex<Option<Instant>>,
+    /// Whether another thread has taken over.
+    is_replaced: AtomicBool,
+}
+
+impl FeedThread {
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the thread has stopped. It stops when nothing else uses the cache.
+    pub fn join(self) {
+        if let Some(running) = self.running.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            // If the thread has panicked, it has closed its connection as well.
+            drop(running.handle.join());
+        }
+    }
+}
+
+impl Progress {
+    fn begin_exchange(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+
+    fn end_exchange(&self) {
+        *self.lock() = None;
+    }
+
+    fn is_silent(&self, max_time: Duration) -> bool {
+        self.lock().is_some_and(|began_at| began_at.elapsed() > max_time)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.exchange_began_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Auth {
     /// Starts a thread that follows changes to `database`, which must be this service's own database. Verified keys are
     /// cached only while the thread can follow the changes. Only a server needs this: a command exits too soon to
     /// benefit.
     pub fn follow_changes(&self, database: &Database) -> io::Result<()> {
+        self.start_feed(database, FeedHealth { is_down: false })
+    }
+
+    /// Starts another feed if the database has not responded to the current one for `max_time`. Call it regularly.
+    pub fn replace_silent_feed(&self, database: &Database, max_time: Duration) -> io::Result<()> {
+        let is_silent = |running: &Running| running.progress.is_silent(max_time);
+        let is_needed = self.feed_thread.running().as_ref().is_some_and(is_silent);
+        if !is_needed || Arc::strong_count(&self.feed_thread.threads) > MAX_FEEDS {
+            return Ok(());
+        }
+        let mut health = FeedHealth { is_down: false };
+        health.report(Some(&ServiceError::unavailable("the database does not respond")));
+        self.start_feed(database, health)
+    }
+
+    fn start_feed(&self, database: &Database, health: FeedHealth) -> io::Result<()> {
         let (cache, database) = (Arc::downgrade(&self.key_cache), database.clone());
+        let progress = Arc::<Progress>::default();
+        let (own_progress, running) = (progress.clone(), self.feed_thread.threads.clone());
         let thread = Builder::new().name("change-feed".to_owned());
-        let started = thread.spawn(move || follow(&cache, &database))?;
-        // A second thread is possible but is not waited for when the service is closed.
-        drop(self.feed_thread.set(started));
+        let handle = thread.spawn(move || {
+            follow(&cache, &database, &own_progress, health);
+            drop(running);
+        })?;
+        let replaced = self.feed_thread.running().replace(Running { progress, handle });
+        if let Some(replaced) = replaced {
+            replaced.progress.is_replaced.store(true, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -60,11 +141,12 @@ impl Auth {
     }
 }
 
-/// Follows the feed until the service has been dropped.
-fn follow(cache: &Weak<KeyCache>, database: &Database) {
-    let mut health = FeedHealth::default();
-    while cache.strong_count() > 0 {
-        if let Err(error) = follow_connection(cache, database, &mut health) {
+/// Follows the feed until the service has been dropped or another thread has taken over.
+fn follow(cache: &Weak<KeyCache>, database: &Database, progress: &Progress, mut health: FeedHealth) {
+    while cache.strong_count() > 0 && !progress.is_replaced.load(Ordering::Relaxed) {
+        let followed = follow_connection(cache, database, progress, &mut health);
+        progress.end_exchange();
+        if let Err(error) = followed {
             health.report(Some(&error));
             cache.upgrade().inspect(|cache| cache.demand().set_idle(false));
             sleep(RECONNECT_INTERVAL);
@@ -73,13 +155,24 @@ fn follow(cache: &Weak<KeyCache>, database: &Database) {
 }
 
 /// Follows the feed on one connection until the connection fails.
-fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut FeedHealth) -> Result<()> {
+fn follow_connection(
+    cache: &Weak<KeyCache>,
+    database: &Database,
+    progress: &Progress,
+    health: &mut FeedHealth,
+) -> Result<()> {
+    progress.begin_exchange();
     let mut feed = ChangeFeed::open(database)?;
     // The feed does not report changes that were made before it was opened.
     cache.upgrade().inspect(|cache| cache.invalidate_all());
     let mut used_at = Instant::now();
     while let Some(cache) = cache.upgrade() {
+        progress.begin_exchange();
         let (changes, as_of) = feed.poll()?;
+        progress.end_exchange();
+        if progress.is_replaced.load(Ordering::Relaxed) {
+            break;
+        }
         for change in changes {
             match change {
                 Change::User(user_id) => cache.invalidate_user(user_id),
@@ -108,7 +201,6 @@ fn follow_connection(cache: &Weak<KeyCache>, database: &Database, health: &mut F
 }
 
 /// Whether the feed was last up or down. Only a change between the two is logged.
-#[derive(Default)]
 struct FeedHealth {
     is_down: bool,
 }

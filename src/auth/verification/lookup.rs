@@ -4,19 +4,21 @@
 //! connection, logins and verifications do not wait for each other's connections, and a flood of unknown keys occupies
 //! only this thread. In measurements, a second thread reduced the throughput, because each thread found fewer keys
 //! waiting.
+//!
+//! If the database does not respond on the thread's connection, another thread with another connection takes over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cache::KeyCache;
 use crate::clock::Clock;
 use crate::error::{Result, ServiceError};
 use crate::model::KeyHolder;
 use crate::secret::key::KeyHash;
-use crate::settings::{CoreSettings, Database};
+use crate::settings::CoreSettings;
 use crate::store::Store;
 
 /// The maximum number of requests that one query serves.
@@ -29,15 +31,23 @@ pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
 
 /// The lookup thread. It starts with the first lookup and stops when this value is dropped.
 pub struct Lookups {
+    /// How long a query may take before another thread takes over.
+    max_query_time: Duration,
+    worker: Arc<Worker>,
+    thread: Mutex<Option<LookupThread>>,
+}
+
+/// What a lookup thread needs.
+struct Worker {
     clock: Clock,
-    database: Database,
-    max_wait: Duration,
+    store: Store,
     cache: Arc<KeyCache>,
-    thread: OnceLock<LookupThread>,
 }
 
 struct LookupThread {
     queue: SyncSender<Lookup>,
+    /// When the current query began. `None` if the thread waits for lookups.
+    query_began_at: Arc<Mutex<Option<Instant>>>,
     /// `None` if the thread could not be started.
     handle: Option<JoinHandle<()>>,
 }
@@ -50,11 +60,13 @@ struct Lookup {
 impl Lookups {
     pub fn new(settings: &CoreSettings, cache: Arc<KeyCache>) -> Self {
         Self {
-            clock: settings.clock.clone(),
-            database: settings.database.clone(),
-            max_wait: settings.max_wait,
-            cache,
-            thread: OnceLock::new(),
+            max_query_time: settings.max_connection_use(),
+            worker: Arc::new(Worker {
+                clock: settings.clock.clone(),
+                store: Store::new(settings, 1),
+                cache,
+            }),
+            thread: Mutex::default(),
         }
     }
 
@@ -73,25 +85,25 @@ impl Lookups {
         }
     }
 
-    fn queue(&self) -> &SyncSender<Lookup> {
-        let thread = self.thread.get_or_init(|| {
-            let (sender, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
-            let store = Store::new(&self.database, 1, self.max_wait);
-            let (cache, clock) = (self.cache.clone(), self.clock.clone());
-            let thread = Builder::new().name("key-lookup".to_owned());
-            let started = thread.spawn(move || run(&store, &cache, &clock, &receiver));
-            let started = started.inspect_err(|error| log::error!("starting the lookup thread failed: {error}"));
-            LookupThread {
-                queue: sender,
-                handle: started.ok(),
-            }
-        });
-        &thread.queue
+    /// Returns the queue of a thread that responds. The lookups of a thread that does not respond are not moved to the
+    /// next thread: nobody waits for the oldest of them any longer.
+    fn queue(&self) -> SyncSender<Lookup> {
+        let mut thread = lock(&self.thread);
+        if thread
+            .as_ref()
+            .is_some_and(|thread| thread.is_silent(self.max_query_time))
+        {
+            log::warn!("the database has not responded to a key lookup, so another connection takes over");
+            *thread = None;
+        }
+        let thread = thread.get_or_insert_with(|| LookupThread::start(self.worker.clone()));
+        thread.queue.clone()
     }
 
     /// Stops the thread and waits until it has closed its connection.
     pub fn stop(self) {
-        if let Some(LookupThread { queue, handle }) = self.thread.into_inner() {
+        let thread = self.thread.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(LookupThread { queue, handle, .. }) = thread {
             drop(queue);
             // The thread does not panic: it catches the panics of lookups.
             handle.map(JoinHandle::join);
@@ -99,17 +111,45 @@ impl Lookups {
     }
 }
 
-fn run(store: &Store, cache: &KeyCache, clock: &Clock, queue: &Receiver<Lookup>) {
+impl LookupThread {
+    fn start(worker: Arc<Worker>) -> Self {
+        let (queue, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
+        let query_began_at = Arc::<Mutex<Option<Instant>>>::default();
+        let began_at = query_began_at.clone();
+        let thread = Builder::new().name("key-lookup".to_owned());
+        let started = thread.spawn(move || run(&worker, &receiver, &began_at));
+        let started = started.inspect_err(|error| log::error!("starting the lookup thread failed: {error}"));
+        Self {
+            queue,
+            query_began_at,
+            handle: started.ok(),
+        }
+    }
+
+    fn is_silent(&self, max_query_time: Duration) -> bool {
+        lock(&self.query_began_at).is_some_and(|began_at| began_at.elapsed() > max_query_time)
+    }
+}
+
+/// Locks a value. A panic cannot leave it in a wrong state, because each change is a single step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(worker: &Worker, queue: &Receiver<Lookup>, query_began_at: &Mutex<Option<Instant>>) {
     while let Ok(first) = queue.recv() {
         let batch = std::iter::once(first)
             .chain(queue.try_iter().take(MAX_BATCH - 1))
             .collect();
+        *lock(query_began_at) = Some(Instant::now());
         // A panic drops the callbacks of its batch, so these requests fail, but it must not stop the thread.
-        drop(catch_unwind(AssertUnwindSafe(|| look_up(store, cache, clock, batch))));
+        drop(catch_unwind(AssertUnwindSafe(|| look_up(worker, batch))));
+        *lock(query_began_at) = None;
     }
 }
 
-fn look_up(store: &Store, cache: &KeyCache, clock: &Clock, batch: Vec<Lookup>) {
+fn look_up(worker: &Worker, batch: Vec<Lookup>) {
+    let Worker { clock, store, cache } = worker;
     let hashes: Vec<KeyHash> = batch.iter().flat_map(|lookup| lookup.hashes.iter().copied()).collect();
     let generation = cache.generation();
     let found = store.read(|db| db.key_holders(&hashes, clock.now()));

@@ -11,6 +11,7 @@ use std::sync::mpsc::channel;
 
 pub(super) use cache::KeyCache;
 pub use feed::FeedState;
+pub(super) use feed::FeedThread;
 pub(super) use last_used::LastUsedBuffer;
 pub(super) use lookup::{LookupResult, Lookups};
 

@@ -1,0 +1,190 @@
+//! The pool of connections. It survives connections that never respond.
+//!
+//! PostgreSQL's timeouts do not end a wait for a server that is stopped, or for a proxy that keeps a connection open but
+//! no longer forwards it, and libpq has no timeout for a response. The thread that waits cannot be interrupted.
+//! Therefore a connection that has been in use for too long is abandoned: another one takes its place in the pool.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use diesel::r2d2::{self, NopErrorHandler, PooledConnection};
+
+use super::connection::{Manager, Pooled};
+use crate::error::{Result, ServiceError};
+use crate::settings::CoreSettings;
+
+/// How long a request waits for a connection while the database is unreachable. With a longer wait, requests would pile
+/// up.
+const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
+/// The longest pause between attempts to reach a database that is down. It cannot be set directly: the pool takes half
+/// of its `connection_timeout`, which affects nothing else here.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
+/// The maximum number of abandoned connections.
+const MAX_ABANDONED: usize = 20;
+
+pub(super) struct Pool {
+    connections: r2d2::Pool<Manager>,
+    uses: Arc<Mutex<Uses>>,
+    max_wait: Duration,
+    /// How long after its checkout a connection may be abandoned.
+    max_use: Duration,
+    /// Whether the database was unreachable when a connection was last requested.
+    is_down: AtomicBool,
+}
+
+#[derive(Default)]
+struct Uses {
+    last_id: u64,
+    /// The connections in use, in the order of their checkouts.
+    current: BTreeMap<u64, Use>,
+    abandoned: usize,
+}
+
+struct Use {
+    began_at: Instant,
+    /// The connection's place in the pool. The user of the connection has taken the connection itself.
+    place: PooledConnection<Manager>,
+}
+
+/// A connection in use. Dropping this value returns the connection to the pool, or closes it.
+pub(super) struct Checkout {
+    /// `None` only during the drop.
+    connection: Option<Pooled>,
+    id: u64,
+    uses: Arc<Mutex<Uses>>,
+}
+
+impl Pool {
+    /// Creates a pool of up to `size` connections. Does not wait for the first one.
+    pub fn new(settings: &CoreSettings, size: u32) -> Self {
+        let connections = r2d2::Pool::builder()
+            .max_size(size)
+            .min_idle(Some(1))
+            .test_on_check_out(false)
+            .connection_timeout(RECONNECT_INTERVAL * 2)
+            .error_handler(Box::new(NopErrorHandler))
+            .build_unchecked(Manager::new(settings.database.clone()));
+        Self {
+            connections,
+            uses: Arc::default(),
+            max_wait: settings.max_wait,
+            max_use: settings.max_connection_use(),
+            is_down: AtomicBool::default(),
+        }
+    }
+
+    /// Returns a connection. Waits for it as long as the settings allow, or only a moment while the database is
+    /// unreachable.
+    pub fn connection(&self) -> Result<Checkout> {
+        let timeout = if self.is_down.load(Ordering::Relaxed) {
+            CHECKOUT_TIMEOUT_WHILE_DOWN
+        } else {
+            self.max_wait
+        };
+        let deadline = Instant::now() + timeout;
+        loop {
+            let mut connection = self.check_out(deadline)?;
+            if connection.is_valid() {
+                return Ok(connection);
+            }
+        }
+    }
+
+    /// Returns a connection that may have failed since its last use.
+    fn check_out(&self, deadline: Instant) -> Result<Checkout> {
+        lock(&self.uses).abandon_overdue(self.max_use);
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let place = self.connections.get_timeout(timeout);
+        // If the pool has connections, they are only all in use. The database is down only if it has none.
+        let is_down = place.is_err() && self.connections.state().connections == 0;
+        match (self.is_down.swap(is_down, Ordering::Relaxed), &place) {
+            (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
+            (true, Ok(_)) => log::info!("the database is reachable again"),
+            _ => {}
+        }
+        let mut place = place.map_err(ServiceError::unavailable)?;
+        let connection = place.take();
+        let id = lock(&self.uses).begin(place);
+        let uses = self.uses.clone();
+        Ok(Checkout { connection, id, uses })
+    }
+
+    /// Returns a connection that works. Checks the connections that were opened before a failure at `failed_at`, because
+    /// a server that has closed one has probably closed all. Returns a later one unchecked: another would be no better.
+    pub fn working_connection(&self, failed_at: Instant) -> Result<Checkout> {
+        loop {
+            let mut connection = self.connection()?;
+            if connection.opened_at() > failed_at || connection.works() {
+                return Ok(connection);
+            }
+        }
+    }
+
+    /// Returns how many connections are in use.
+    #[cfg(test)]
+    pub fn connections_in_use(&self) -> usize {
+        lock(&self.uses).current.len()
+    }
+}
+
+impl Uses {
+    fn begin(&mut self, place: PooledConnection<Manager>) -> u64 {
+        self.last_id += 1;
+        let began_at = Instant::now();
+        self.current.insert(self.last_id, Use { began_at, place });
+        self.last_id
+    }
+
+    /// Abandons the connections that have been in use for longer than `max_use`. Their places in the pool are free
+    /// again.
+    fn abandon_overdue(&mut self, max_use: Duration) {
+        while self.abandoned < MAX_ABANDONED
+            && let Some(oldest) = self.current.first_entry()
+            && oldest.get().began_at.elapsed() > max_use
+        {
+            oldest.remove();
+            self.abandoned += 1;
+            log::warn!(
+                "the database has not responded on a connection for {max_use:?}, so another one takes its place"
+            );
+        }
+    }
+}
+
+fn lock(uses: &Mutex<Uses>) -> MutexGuard<'_, Uses> {
+    // A panic cannot leave a wrong state behind, because each change is complete in one step.
+    uses.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Deref for Checkout {
+    type Target = Pooled;
+
+    fn deref(&self) -> &Pooled {
+        self.connection
+            .as_ref()
+            .expect("the connection is there until the drop")
+    }
+}
+
+impl DerefMut for Checkout {
+    fn deref_mut(&mut self) -> &mut Pooled {
+        self.connection
+            .as_mut()
+            .expect("the connection is there until the drop")
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let mut uses = lock(&self.uses);
+        let Some(Use { mut place, .. }) = uses.current.remove(&self.id) else {
+            uses.abandoned -= 1;
+            return;
+        };
+        drop(uses);
+        *place = self.connection.take();
+    }
+}
