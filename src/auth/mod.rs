@@ -76,6 +76,11 @@ impl Auth {
         self.store.checkpoint()
     }
 
+    /// Returns whether the database is on another machine and is reached without TLS.
+    pub fn is_database_exposed(&self) -> Result<bool> {
+        self.store.is_exposed()
+    }
+
     /// Stops all threads and closes all database connections. SQLite's database file is then complete by itself.
     pub fn close(self) -> Result<()> {
         self.lookups.stop();

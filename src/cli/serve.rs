@@ -23,7 +23,7 @@ use super::{CliError, print};
 use crate::auth::{Auth, ConnectError, CreatedAdmin, OpenError};
 use crate::error::{ManageError, ServiceError};
 use crate::server;
-use crate::settings::{BasePath, Database, Settings};
+use crate::settings::{BasePath, Database, Settings, exposed_database};
 
 /// How long the start waits for a database that is unreachable.
 const MAX_DATABASE_WAIT: Duration = Duration::from_secs(30);
@@ -127,6 +127,11 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         log::info!("created the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
+    match auth.is_database_exposed() {
+        Ok(true) => log::warn!("{}", exposed_database(&settings.core.database)),
+        Ok(false) => {}
+        Err(error) => log::warn!("checking the encryption of the connection to the database failed: {error}"),
+    }
     Ok(Started { auth, listener, url })
 }
 

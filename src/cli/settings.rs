@@ -32,7 +32,8 @@ pub struct Flags {
     /// Folder of the embedded database and its sealing secret
     #[arg(long, global = true, env = "SHOKO_AUTH_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// `postgres://USER@HOST/NAME` or `sqlite://PATH` [default: `shoko-auth.db` in the data folder]
+    /// `postgres://USER@HOST/NAME` or `sqlite://PATH` [default: `shoko-auth.db` in the data folder]. TLS to PostgreSQL
+    /// needs a build with `--features postgres-tls`
     #[arg(
         long,
         global = true,

@@ -19,7 +19,8 @@ use crate::clock::Clock;
 use crate::model::{NewName, SecretText};
 pub use database::{Database, DatabaseUrlError};
 pub use origins::CorsOrigins;
-pub use postgres_url::PostgresUrl;
+pub use postgres_url::{PostgresUrl, TLS_IS_BUILT_IN};
+pub use warnings::exposed_database;
 
 /// The settings of `serve`.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! URLs of PostgreSQL databases in all forms that libpq documents, and some that it does not.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -9,6 +10,9 @@ use super::postgres_keywords::KEYWORDS;
 
 /// The characters to percent-encode in the name of a database.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
+/// Whether this build can encrypt connections to PostgreSQL.
+pub const TLS_IS_BUILT_IN: bool = cfg!(feature = "postgres-tls");
 
 /// The parameters of a connection to PostgreSQL, which may include a password.
 ///
@@ -117,6 +121,22 @@ impl PostgresUrl {
         quoted.collect::<Vec<_>>().join(" ")
     }
 
+    /// Returns whether all servers are on this machine, or `None` if some are or the URL does not say where they are.
+    #[must_use]
+    pub fn is_local(&self) -> Option<bool> {
+        let addresses = [self.get("hostaddr"), self.get("host")];
+        let hosts = addresses.into_iter().find(|hosts| !hosts.is_empty())?;
+        let mut hosts = hosts.split(',').map(is_local_host);
+        let first = hosts.next()?;
+        hosts.all(|host| host == first).then_some(first)
+    }
+
+    /// Returns whether libpq connects only with TLS.
+    #[must_use]
+    pub fn requires_tls(&self) -> bool {
+        matches!(self.get("sslmode"), "require" | "verify-ca" | "verify-full")
+    }
+
     fn get(&self, name: &str) -> &str {
         let mut values = self.parameters.iter().rev();
         values.find(|(key, _)| key == name).map_or("", |(_, value)| value)
@@ -130,6 +150,14 @@ fn query_start(text: &str) -> usize {
     let starts = text.match_indices('?').map(|(at, _)| at);
     let mut queries = starts.filter(|at| is_parameter(&text[at + 1..]));
     queries.next().unwrap_or(text.len())
+}
+
+/// Returns whether a host of libpq is on this machine. A path is a socket, and so is an empty host or one that begins with
+/// `@`.
+fn is_local_host(host: &str) -> bool {
+    let is_socket = host.is_empty() || host.starts_with(['/', '@']);
+    let address = host.parse::<IpAddr>();
+    is_socket || host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Returns whether every percent sign begins an encoded byte.
@@ -165,5 +193,51 @@ impl fmt::Display for PostgresUrl {
             "" => Ok(()),
             name => write!(f, "/{}", utf8_percent_encode(name, ENCODED)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_says_whether_the_servers_are_on_this_machine() {
+        for (url, is_local) in [
+            ("me@127.0.0.1/auth", Some(true)),
+            ("me@127.1.2.3:5433/auth", Some(true)),
+            ("me@[::1]/auth", Some(true)),
+            ("me@[::ffff:127.0.0.1]/auth", Some(true)),
+            ("me@localhost/auth", Some(true)),
+            ("me@%2Frun%2Fpostgresql/auth", Some(true)),
+            ("me@/auth?host=/run/postgresql", Some(true)),
+            ("me@/auth?host=@pg", Some(true)),
+            ("me@db.example/auth", Some(false)),
+            ("me@localhost.example/auth", Some(false)),
+            ("me@192.0.2.1/auth", Some(false)),
+            ("me@[2001:db8::1],10.0.0.1/auth", Some(false)),
+            ("me@localhost/auth?hostaddr=192.0.2.1", Some(false)),
+            ("me@db.example/auth?hostaddr=127.0.0.1", Some(true)),
+            ("me@localhost,db.example/auth", None),
+            ("/auth?service=auth", None),
+            ("", None),
+        ] {
+            assert_eq!(PostgresUrl::parse(url).unwrap().is_local(), is_local, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_some_modes_always_encrypt() {
+        for (mode, requires_tls) in [
+            ("disable", false),
+            ("allow", false),
+            ("prefer", false),
+            ("require", true),
+            ("verify-ca", true),
+            ("verify-full", true),
+        ] {
+            let url = PostgresUrl::parse(&format!("db.example/auth?sslmode={mode}")).unwrap();
+            assert_eq!(url.requires_tls(), requires_tls, "{mode}");
+        }
+        assert!(!PostgresUrl::parse("db.example/auth").unwrap().requires_tls());
     }
 }

@@ -1,6 +1,6 @@
 //! Warnings about settings whose consequences may not be intended.
 
-use super::Settings;
+use super::{Database, Settings, TLS_IS_BUILT_IN};
 
 /// Fewer rounds than this cause a warning.
 const SAFE_ROUNDS: u32 = 100_000;
@@ -62,4 +62,19 @@ impl Settings {
             .map(|(_, text)| text)
             .collect()
     }
+}
+
+/// Returns the warning about a database on another machine that is reached without TLS.
+#[must_use]
+pub fn exposed_database(database: &Database) -> String {
+    let remedy = if TLS_IS_BUILT_IN {
+        "Set sslmode=verify-full in DATABASE_URL, and enable TLS on the server"
+    } else {
+        "This build has no TLS for PostgreSQL: build shoko-auth with `--features postgres-tls`, and set \
+         sslmode=verify-full in DATABASE_URL"
+    };
+    format!(
+        "the connections to {database} are not encrypted: the network can read names, password hashes and everything \
+         else in them. {remedy}"
+    )
 }

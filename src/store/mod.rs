@@ -7,6 +7,7 @@
 mod changes;
 mod compatibility;
 mod connection;
+mod encryption;
 mod issue;
 mod keys;
 mod last_used;

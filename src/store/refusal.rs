@@ -40,8 +40,9 @@ pub enum Refusal {
     Login,
     /// SQLSTATE 28000: `pg_hba.conf` admits no such connection.
     #[error(
-        "The server's pg_hba.conf does not admit this connection: add a line for it. If only encrypted connections are \
-         admitted, build shoko-auth with `--features postgres-tls`."
+        "The server's pg_hba.conf does not admit this connection: add a line for it. If the message says `no encryption`, \
+         the server wants TLS: set sslmode=require in DATABASE_URL, with a build of shoko-auth that has TLS \
+         (`--features postgres-tls`)."
     )]
     NotAdmitted,
     /// SQLSTATE 3D000.
@@ -76,6 +77,9 @@ const REFUSALS: &[(&[&str], Refusal)] = &[
     (&["server does not support SSL, but SSL was required"], Refusal::Tls),
     (&["root certificate file"], Refusal::Tls),
     (&["certificate verify failed"], Refusal::Tls),
+    (&["does not match host name"], Refusal::Tls),
+    (&["could not read certificate file"], Refusal::Tls),
+    (&["could not load private key file"], Refusal::Tls),
     (&["invalid connection option"], Refusal::Parameter),
     (&["invalid", "value"], Refusal::Parameter),
     (&["invalid port number"], Refusal::Parameter),
@@ -127,6 +131,10 @@ mod tests {
             (
                 "sslmode value \"require\" invalid when SSL support is not compiled in".to_owned(),
                 Some(Refusal::NoTls),
+            ),
+            (
+                format!("{at}server certificate for \"db\" does not match host name \"127.0.0.1\""),
+                Some(Refusal::Tls),
             ),
             ("invalid sslmode value: \"x\"".to_owned(), Some(Refusal::Parameter)),
             (down.clone(), None),

@@ -37,6 +37,8 @@ mod dialects;
 mod document;
 /// Keys that expire and must not give lasting access, and the audit events of keys.
 mod expiring_keys;
+/// A PostgreSQL database that is reached without TLS.
+mod exposed_database;
 /// The shares of clients and users, and the limits of large requests.
 mod fairness;
 /// Who can read and change the files of the service.

@@ -209,6 +209,30 @@ fn healthcheck_fails_if_the_server_is_unreachable(backend: Backend) {
 }
 
 #[test]
+fn healthcheck_does_not_use_the_proxy_of_the_environment() {
+    let app = TestApp::on(Backend::Sqlite);
+    let mut command = app.database.program(&["healthcheck"]);
+    command.env("SHOKO_AUTH_LISTEN", app.address());
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn an_address_in_use_fails_the_start_and_creates_no_administrator() {
+    let app = TestApp::on(Backend::Sqlite);
+    let database = TestDatabase::create(Backend::Sqlite);
+    let mut command = database.program(&["serve"]);
+    let output = command.env("SHOKO_AUTH_LISTEN", app.address()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("error: cannot listen on"), "{error}");
+    assert!(database.texts("SELECT name AS text FROM users").is_empty());
+}
+
+#[test]
 fn only_the_owner_can_read_the_embedded_database_and_its_secret() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
