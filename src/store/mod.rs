@@ -4,12 +4,14 @@
 //! `auth` decides which queries run, and in which order. It passes a closure to [`Store`], which runs the closure on a
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
+mod account;
 mod changes;
 mod compatibility;
 mod connection;
 mod issue;
 mod keys;
 mod last_used;
+mod links;
 mod preferences;
 mod refusal;
 mod schema;
@@ -28,6 +30,7 @@ use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+pub use account::Page;
 pub use changes::{Change, ChangeFeed};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
