@@ -47,7 +47,7 @@ fn explain(error: &serde_json::Error) -> String {
         return format!("The body is not valid JSON: {text}.");
     }
     match text.split_once(" at line") {
-        Some((reason, _)) if is_about_names && reason.len() < 500 => format!("The body has an {reason}."),
+        Some((reason, _)) if is_about_names && reason.len() < 500 => format!("The body is wrong: {reason}."),
         _ => "The value has the wrong type.".to_owned(),
     }
 }

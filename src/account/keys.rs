@@ -5,10 +5,10 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 
 use super::caller::AccountCaller;
-use super::json;
 use super::requests::KeyRequest;
 use super::responses::{IssuedKey, List, ListedKey};
 use super::session::signed_out;
+use super::{examples, json};
 use crate::auth::{Auth, KeySelection};
 use crate::model::{Actor, UserRef};
 use crate::web::body::Body;
@@ -21,7 +21,7 @@ use crate::web::responses::{BadRequest, Conflict, Forbidden, NotFound};
 #[utoipa::path(get, path = "/api/account/keys", tag = "Account",
     params(("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
         ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
-    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>), (status = 400, response = BadRequest)))]
+    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest)))]
 pub async fn list(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Result<HttpResponse, Problem> {
     let (page, caller) = (json::page(&query)?, caller.into_inner());
     let (user_id, current) = (caller.holder.user_id, caller.holder.key_id);
@@ -36,7 +36,7 @@ pub async fn list(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Resu
 /// 409. Keys that expire, and gateway keys, can share the name of a device with such a key.
 #[utoipa::path(post, path = "/api/account/keys", tag = "Account",
     request_body(content = KeyRequest, description = "The device, the expiry and the scope."),
-    responses((status = 201, description = "The new key.", body = IssuedKey), (status = 403, response = Forbidden),
+    responses((status = 201, description = "The new key.", body = IssuedKey, example = json!(examples::issued_key())), (status = 403, response = Forbidden),
         (status = 409, response = Conflict)))]
 pub async fn issue(auth: Data<Auth>, caller: AccountCaller, body: Body) -> Result<HttpResponse, Problem> {
     let (new, password) = json::object::<KeyRequest>(body).await?.check()?;

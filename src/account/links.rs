@@ -7,7 +7,7 @@ use actix_web::web::{Data, Path};
 use super::caller::AccountAdmin;
 use super::requests::{Confirmation, LinkRequest};
 use super::responses::{Link, LinkUser};
-use super::{AccountUrls, json};
+use super::{AccountUrls, examples, json};
 use crate::auth::Auth;
 use crate::error::LinkError;
 use crate::model::UserRef;
@@ -22,7 +22,7 @@ use crate::web::responses::{Forbidden, NotFound, TooManyFailures};
 #[utoipa::path(post, path = "/api/account/users/{id}/link", tag = "Account",
     params(("id" = i32, Path, description = "The id of the user.", example = 1)),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 201, description = "The link. It is shown only once.", body = Link), (status = 403, response = Forbidden),
+    responses((status = 201, description = "The link. It is shown only once.", body = Link, example = json!(examples::link())), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
 pub async fn issue(
     auth: Data<Auth>,
@@ -44,7 +44,7 @@ pub async fn issue(
 /// Uses up the link and revokes all keys of the user. A rejected password does not use up the link.
 #[utoipa::path(post, path = "/api/account/link", tag = "Account", security(()),
     request_body(content = LinkRequest, description = "The link and the new password."),
-    responses((status = 200, description = "The password is set. The user can sign in with it.", body = LinkUser),
+    responses((status = 200, description = "The password is set. The user can sign in with it.", body = LinkUser, example = json!({"user": "bob"})),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
 pub async fn set_password(
     auth: Data<Auth>,

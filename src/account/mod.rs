@@ -5,6 +5,7 @@
 
 pub mod caller;
 pub mod cookie;
+mod examples;
 pub mod json;
 pub mod keys;
 pub mod links;

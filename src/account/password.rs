@@ -4,10 +4,10 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::AccountCaller;
-use super::json;
 use super::requests::PasswordRequest;
 use super::responses::Session;
 use super::session::{signed_in, signed_out};
+use super::{examples, json};
 use crate::auth::Auth;
 use crate::error::ManageError;
 use crate::web::body::Body;
@@ -21,7 +21,7 @@ use crate::web::responses::{Forbidden, TooManyFailures};
 #[utoipa::path(post, path = "/api/account/password", tag = "Account",
     request_body(content = PasswordRequest, description = "The current and the new password."),
     responses((status = 200, description = "The password is changed. The browser has a new session.", body = Session,
-            headers(("Set-Cookie" = String, description = "The cookie of the new session."))),
+            headers(("Set-Cookie" = String, description = "The cookie of the new session.")), example = json!(examples::session())),
         (status = 204, description = "The password is changed. The request presented a key, which is revoked."),
         (status = 403, response = Forbidden), (status = 429, response = TooManyFailures)))]
 pub async fn change(

@@ -8,7 +8,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use super::caller::AccountCaller;
 use super::requests::SignInRequest;
 use super::responses::Session;
-use super::{cookie, json};
+use super::{cookie, examples, json};
 use crate::auth::{Auth, NewSession, SignIn};
 use crate::error::KeyError;
 use crate::web::body::Body;
@@ -24,7 +24,7 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
 #[utoipa::path(post, path = "/api/account/session", tag = "Account", security(()),
     request_body(content = SignInRequest, description = "The user and the password."),
     responses((status = 200, description = "The new session.", body = Session,
-            headers(("Set-Cookie" = String, description = "The cookie of the session."))),
+            headers(("Set-Cookie" = String, description = "The cookie of the session.")), example = json!(examples::session())),
         (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
         (status = 429, response = TooManyFailures)))]
 pub async fn sign_in(
@@ -43,7 +43,7 @@ pub async fn sign_in(
 
 /// Get the user who is signed in, since when and until when.
 #[utoipa::path(get, path = "/api/account/session", tag = "Account",
-    responses((status = 200, description = "The session, or the key that the request presents.", body = Session)))]
+    responses((status = 200, description = "The session, or the key that the request presents.", body = Session, example = json!(examples::session()))))]
 pub async fn read(auth: Data<Auth>, caller: AccountCaller) -> Result<HttpResponse, Problem> {
     let is_admin = caller.holder.is_admin;
     let caller = caller.into_inner();

@@ -5,9 +5,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 
 use super::caller::AccountAdmin;
-use super::json;
 use super::requests::Confirmation;
 use super::responses::{Throttled, ThrottledItem};
+use super::{examples, json};
 use crate::auth::Auth;
 use crate::model::{Name, Network, UserRef};
 use crate::web::body::Body;
@@ -20,7 +20,7 @@ use crate::web::responses::{BadRequest, Forbidden, NotFound, TooManyFailures};
 #[utoipa::path(get, path = "/api/account/throttled", tag = "Account",
     params(("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
         ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
-    responses((status = 200, description = "The waits, the longest ones first.", body = Throttled),
+    responses((status = 200, description = "The waits, the longest ones first.", body = Throttled, example = json!(examples::throttled())),
         (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
     let page = json::page(&query)?;

@@ -7,7 +7,7 @@ use actix_web::web::{Data, Path};
 use super::caller::AccountAdmin;
 use super::requests::{Confirmation, UserPatch, UserRequest};
 use super::responses::{CreatedUser, Link, List, ListedAccount, ListedKey};
-use super::{AccountUrls, json};
+use super::{AccountUrls, examples, json};
 use crate::auth::{Auth, KeySelection};
 use crate::error::ManageError;
 use crate::model::UserRef;
@@ -22,7 +22,7 @@ use crate::web::responses::{BadRequest, Forbidden, NotFound, TooManyFailures};
     params(("search" = Option<String>, Query, description = "A part of the name or of the e-mail address."),
         ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
         ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
-    responses((status = 200, description = "The users.", body = List<ListedAccount>), (status = 400, response = BadRequest),
+    responses((status = 200, description = "The users.", body = List<ListedAccount>, example = json!(examples::users())), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
     let page = json::page(&query)?;
@@ -35,7 +35,7 @@ pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Resul
 /// Create a user, with a password or with a one-time link for choosing one.
 #[utoipa::path(post, path = "/api/account/users", tag = "Account",
     request_body(content = UserRequest, description = "The user."),
-    responses((status = 201, description = "The new user.", body = CreatedUser), (status = 403, response = Forbidden),
+    responses((status = 201, description = "The new user.", body = CreatedUser, example = json!(examples::created_user())), (status = 403, response = Forbidden),
         (status = 429, response = TooManyFailures)))]
 pub async fn create(
     auth: Data<Auth>,
@@ -65,7 +65,7 @@ pub async fn create(
 #[utoipa::path(patch, path = "/api/account/users/{id}", tag = "Account",
     params(("id" = i32, Path, description = "The id of the user.", example = 1)),
     request_body(content = UserPatch, description = "The changes."),
-    responses((status = 200, description = "The changed user.", body = ListedAccount), (status = 403, response = Forbidden),
+    responses((status = 200, description = "The changed user.", body = ListedAccount, example = json!(examples::user())), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
 pub async fn update(
     auth: Data<Auth>,
@@ -125,7 +125,7 @@ pub async fn unlock(
     params(("id" = i32, Path, description = "The id of the user.", example = 1),
         ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
         ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
-    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>), (status = 400, response = BadRequest),
+    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
 pub async fn list_keys(
     auth: Data<Auth>,
