@@ -59,6 +59,16 @@ impl Auth {
         if let Some(secret) = &sign_in.replaced {
             self.end_session(secret, context)?;
         }
+        let session = self.start_session(&credential, browser)?;
+        self.audit
+            .log(Event::KeyIssued, &session.user, session.browser.as_typed(), context);
+        self.raise_rounds(&credential, &sign_in.password, context);
+        Ok(session)
+    }
+
+    /// Starts a session after the password check. Fails if the password has changed or the user has been disabled or
+    /// deleted since `credential` was read.
+    pub(super) fn start_session(&self, credential: &Credential, browser: Name) -> Result<NewSession, LoginError> {
         let session = self.store.write(|tx| -> Result<_, LoginError> {
             let current = tx.lock_credential(credential.user_id)?.filter(|now| !now.is_disabled);
             let current = current.filter(|now| now.password_version == credential.password_version);
@@ -68,9 +78,6 @@ impl Auth {
         })?;
         // The new session may have replaced the oldest one.
         self.key_cache.invalidate_user(credential.user_id);
-        self.audit
-            .log(Event::KeyIssued, &session.user, session.browser.as_typed(), context);
-        self.raise_rounds(&credential, &sign_in.password, context);
         Ok(session)
     }
 
@@ -85,7 +92,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Starts a session. The user must be locked.
+    /// Inserts a session. The user must be locked.
     fn insert_session(&self, tx: &mut Transaction, credential: &Credential, browser: Name) -> Result<NewSession> {
         let created_at = self.now();
         let ends_at = self.session_end(created_at);

@@ -67,6 +67,18 @@ impl Reader {
         Ok(row.map(KeyInfo::from))
     }
 
+    /// Returns how many unexpired sessions a user has.
+    pub fn count_sessions(&mut self, credential: &Credential, now: NaiveDateTime) -> Result<usize> {
+        let sessions: i64 = api_keys::table
+            .filter(api_keys::user_id.eq(credential.user_id))
+            .filter(api_keys::epoch.eq(credential.key_epoch))
+            .filter(api_keys::expires_at.gt(now))
+            .filter(api_keys::kind.eq(SESSION))
+            .count()
+            .get_result(self.connection())?;
+        Ok(number(sessions))
+    }
+
     /// Returns whether a device has a lasting full key, even one that no login returns.
     pub fn has_lasting_key(&mut self, credential: &Credential, device: &Name) -> Result<bool> {
         let found: i64 = api_keys::table

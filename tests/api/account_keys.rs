@@ -266,6 +266,18 @@ fn keys_are_revoked_one_by_one_or_all_but_the_current_one(backend: Backend) {
     let tv = app.key(USER, USER_PASSWORD, "tv");
     assert_eq!(browser.send(&app, "DELETE", KEYS, &json!({})).status, 204);
     assert!(!browser.is_signed_in(&app) && !app.accepts(&tv));
+    for path in [KEYS.to_owned(), format!("{KEYS}?except=current")] {
+        let only = Browser::sign_in(&app, USER, USER_PASSWORD);
+        assert_eq!(
+            only.send(&app, "DELETE", &path, &json!({})).status,
+            204,
+            "without other keys"
+        );
+    }
+    let only = Browser::sign_in(&app, USER, USER_PASSWORD);
+    let revoked = app.database.run(&["key", "revoke", "--user", USER], "");
+    assert!(revoked.status.success(), "{revoked:?}");
+    assert!(!only.is_signed_in(&app));
 }
 
 #[apply(both_databases!)]

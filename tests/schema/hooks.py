@@ -98,7 +98,7 @@ def before_call(context, case, kwargs):
         for name, value in part.items():
             if value == KEY_IN_USE:
                 part[name] = credentials(case.operation, in_use) if name == "Authorization" else in_use
-            elif name == "userID" and is_keepers(value):
+            elif name in ("userID", "id") and "/keys/{id}" not in case.operation.path and is_keepers(value):
                 part[name] = other_user()
             elif name == "Username" and value in ("Rob", "Default"):  # examples in the document; each name must be new
                 part[name] = f"{value} {next(numbers)}"

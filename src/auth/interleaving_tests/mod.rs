@@ -2,6 +2,8 @@
 
 /// Tests of revocations and demotions that run at the same time as other changes.
 mod revocation;
+/// Tests of sessions and one-time links during password changes.
+mod sessions;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
