@@ -7,7 +7,8 @@ use test_support::shoko_database::{ShokoDatabase, ShokoVersion};
 use test_support::{Backend, Client, Response, apply, both_databases};
 
 use crate::account::{Browser, USER, USER_PASSWORD, app_with_clock};
-use crate::support::{TestApp, UseDatabase};
+use crate::expiring_keys::audited;
+use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase};
 
 const NEW: &str = "Clarinet-bay";
 const LINK: &str = "/api/account/link";
@@ -194,4 +195,55 @@ fn an_import_prints_links_for_users_without_a_password(backend: Backend) {
         let used = use_link(&app, token, NEW);
         assert_eq!((used.status, &used.json()["user"]), (200, &link["user"]));
     }
+}
+
+#[apply(both_databases!)]
+fn every_change_of_the_account_is_an_audit_event(backend: Backend) {
+    let events = audited(backend, |app| {
+        let browser = Browser::sign_in(app, ADMIN, ADMIN_PASSWORD);
+        let send = |method: &str, path: &str, mut body: Value| {
+            body["currentPassword"] = json!(ADMIN_PASSWORD);
+            let response = browser.send(app, method, path, &body);
+            assert!(response.status < 300, "{method} {path}: {}", response.text());
+            serde_json::from_slice::<Value>(&response.body).unwrap_or_default()
+        };
+        let created = send("POST", "/api/account/users", json!({"name": "carol"}));
+        let used = use_link(app, &token(&created["link"]), NEW);
+        assert_eq!(used.status, 200, "{}", used.text());
+        let change = json!({"email": "c@example.org", "isDisabled": true});
+        send("PATCH", "/api/account/users/2", change);
+        send(
+            "POST",
+            "/api/account/keys",
+            json!({"device": "script", "scope": "gateway"}),
+        );
+        send("POST", "/api/account/users/2/unlock", json!({}));
+        send("DELETE", "/api/account/throttled?network=203.0.113.7", json!({}));
+        send("DELETE", "/api/account/users/2", json!({}));
+        let unconfirmed = browser.send(app, "POST", "/api/account/users", &json!({"name": "dave"}));
+        unconfirmed.problem(400);
+        assert_eq!(
+            browser.send(app, "DELETE", "/api/account/session", &json!({})).status,
+            204
+        );
+    });
+    let expected = [
+        "user_made Default  ",
+        "admin_granted Default  ",
+        "login_ok Default Browser ",
+        "key_made Default Browser ",
+        "user_made carol  Default",
+        "link_made carol  Default",
+        "link_used carol  ",
+        "password_changed carol  ",
+        "email_changed carol  Default",
+        "user_disabled carol  Default",
+        "key_made Default script Default",
+        "user_unlocked carol  Default",
+        "throttle_cleared   Default",
+        "user_deleted carol  Default",
+        "access_denied Default  Default",
+        "key_revoked Default Browser Default",
+    ];
+    assert_eq!(events, expected);
 }
