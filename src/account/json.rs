@@ -24,6 +24,10 @@ const MAX_PAGE: u32 = 1_000_000;
 pub async fn object<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let text = body.text(is_json, JSON_TYPES).await?;
     let text = if text.trim().is_empty() { "{}" } else { text.as_str() };
+    // `serde` would also read an array, as the members in order.
+    if text.trim_start().starts_with('[') {
+        return Err(Problem::invalid("", "The body must be a JSON object."));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = match error.path().to_string() {

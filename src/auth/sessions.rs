@@ -46,6 +46,8 @@ pub struct NewSession {
     pub expires_at: NaiveDateTime,
     /// When the session expires in any case.
     pub ends_at: NaiveDateTime,
+    /// The browsers of the user's oldest sessions, which this one has replaced.
+    replaced: Vec<String>,
 }
 
 impl Auth {
@@ -60,6 +62,9 @@ impl Auth {
             self.end_session(secret, context)?;
         }
         let session = self.start_session(&credential, browser)?;
+        for browser in &session.replaced {
+            self.audit.log(Event::KeyRevoked, &session.user, browser, context);
+        }
         self.audit
             .log(Event::KeyIssued, &session.user, session.browser.as_typed(), context);
         self.raise_rounds(&credential, &sign_in.password, context);
@@ -98,7 +103,7 @@ impl Auth {
         let ends_at = self.session_end(created_at);
         let expires_at = ends_at.min(created_at + self.session_limits.idle);
         let secret = SessionSecret::generate()?;
-        tx.delete_excess_sessions(credential, MAX_SESSIONS - 1, created_at)?;
+        let replaced = tx.delete_excess_sessions(credential, MAX_SESSIONS - 1, created_at)?;
         let stored = StoredKey {
             user_id: credential.user_id,
             epoch: credential.key_epoch,
@@ -121,6 +126,7 @@ impl Auth {
             created_at,
             expires_at,
             ends_at,
+            replaced,
         })
     }
 

@@ -156,8 +156,14 @@ impl From<EntryRow> for UserEntry {
 }
 
 impl Transaction {
-    /// Deletes the oldest sessions of a user until at most `max` are left. The user must be locked.
-    pub fn delete_excess_sessions(&mut self, credential: &Credential, max: u32, now: NaiveDateTime) -> Result<()> {
+    /// Deletes the oldest sessions of a user until at most `max` are left, and returns their browsers. The user must be
+    /// locked.
+    pub fn delete_excess_sessions(
+        &mut self,
+        credential: &Credential,
+        max: u32,
+        now: NaiveDateTime,
+    ) -> Result<Vec<String>> {
         let ids: Vec<i64> = api_keys::table
             .filter(api_keys::user_id.eq(credential.user_id))
             .filter(api_keys::epoch.eq(credential.key_epoch))
@@ -168,10 +174,11 @@ impl Transaction {
             .limit(i64::from(u16::MAX))
             .select(api_keys::id)
             .load(self.connection())?;
+        let mut browsers = Vec::new();
         for id in ids {
-            diesel::delete(api_keys::table.find(id)).execute(self.connection())?;
+            browsers.extend(self.delete_key_by_id(id)?.map(|owner| owner.device));
         }
-        Ok(())
+        Ok(browsers)
     }
 
     /// Moves the expiry of a session that has not expired.

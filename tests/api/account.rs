@@ -121,6 +121,9 @@ fn a_wrong_password_starts_no_session(backend: Backend) {
         json!({"user": ADMIN, "password": ADMIN_PASSWORD, "typo": 1}),
         json!({"user": ADMIN, "password": 1}),
         json!(["x"]),
+        json!([ADMIN, ADMIN_PASSWORD]),
+        json!(null),
+        json!("x"),
     ] {
         app.post(SESSION).json(&body).send().problem(400);
     }
