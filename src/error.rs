@@ -177,6 +177,60 @@ impl From<ServiceError> for IssueError {
     }
 }
 
+/// The reason why the API of the account issued no key.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NewKeyError {
+    #[error(transparent)]
+    BadExpiry(#[from] BadExpiry),
+    /// The device has a lasting full key, which is never shown again.
+    #[error("The device already has a key. Revoke that key first, or choose another name.")]
+    DeviceHasKey,
+    /// The caller's key expires, and the new key would expire later or never.
+    #[error("An expiring key cannot be used to get a key that expires later or never.")]
+    WouldOutliveCaller,
+    /// The new key would outlive the caller's session.
+    #[error("The current password is required for a key that expires later than the session.")]
+    PasswordRequired,
+    #[error(transparent)]
+    TooManyKeys(#[from] TooManyKeys),
+    #[error("{0}")]
+    Key(#[from] KeyError),
+}
+
+impl From<ServiceError> for NewKeyError {
+    fn from(error: ServiceError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// The reason why the current password in a request was not accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfirmError {
+    #[error("The current password is wrong.")]
+    WrongPassword,
+    #[error("Too many failed logins. Try again in {} s.", whole_seconds(&.0.retry_after))]
+    Throttled(Throttled),
+    #[error("{0}")]
+    Key(#[from] KeyError),
+}
+
+impl From<ServiceError> for ConfirmError {
+    fn from(error: ServiceError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// The reason why a one-time link set no password.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("The link has been used, replaced or revoked, or it has expired. Ask an administrator for a new one.")]
+    Unknown,
+    #[error(transparent)]
+    BadPassword(#[from] PasswordError),
+    #[error("{0}")]
+    Service(#[from] ServiceError),
+}
+
 /// The reason why a key was not renewed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RenewError {
@@ -207,6 +261,9 @@ pub enum ManageError {
          the password, without requesting an expiry."
     )]
     ExpiringKey,
+    /// The caller presents a session, which may do this only in a request with the current password.
+    #[error("The current password is required.")]
+    PasswordRequired,
     #[error("There is no such user.")]
     UnknownUser,
     #[error("There is no such key or device.")]

@@ -15,6 +15,7 @@ use utoipa::openapi::{OpenApi as Document, Server};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::Url;
 
+use crate::account;
 use crate::dialects::{shoko, zettelstore, zulip};
 use crate::gateway;
 use crate::settings::{BasePath, Dialects};
@@ -33,6 +34,7 @@ use crate::web::static_file::StaticFile;
         (name = "Settings", description = "The settings that Shoko's web UI stores."),
         (name = "Init", description = "State and version of the server."),
         (name = "Desktop", description = "Shoko Desktop's login, if it is switched on."),
+        (name = "Account", description = "Sessions of browsers, a user's own keys and password, and the administration of users."),
         (name = "Gateway", description = "Verification for reverse proxies that protect other services."),
     ),
     modifiers(&SecuritySchemes),
@@ -61,13 +63,23 @@ impl Modify for SecuritySchemes {
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("The API key as a bearer token."));
         add("Bearer", SecurityScheme::Http(bearer.build()));
+        let cookie = ApiKeyValue::with_description(
+            "__Host-shoko-auth",
+            "The session of a browser. Without encryption, the cookie's name is `shoko-auth`.",
+        );
+        add("Session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
 /// Returns Shoko's document as JSON, for a service that is mounted at `base_path`.
 pub fn document_json(base_path: &BasePath) -> serde_json::Result<String> {
     let mut document = Api::openapi();
-    for part in [shoko::document(), gateway::Document::openapi(), Problems::openapi()] {
+    for part in [
+        shoko::document(),
+        gateway::Document::openapi(),
+        account::Document::openapi(),
+        Problems::openapi(),
+    ] {
         document.merge(part);
     }
     let mut document = serde_json::to_value(with_server(document, base_path))?;
@@ -96,6 +108,7 @@ fn with_server(mut document: Document, base_path: &BasePath) -> Document {
 fn complete_operations(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, methods) in paths {
+        let is_account = path.starts_with("/api/account/");
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             operation["operationId"] = operation_id(path, method).into();
             let has_body = operation.get("requestBody").is_some();
@@ -106,7 +119,8 @@ fn complete_operations(document: &mut Value) {
                 .as_array()
                 .is_some_and(|security| security.contains(&json!({})));
             if operation["security"].is_null() {
-                operation["security"] = json!([{"ApiKey": []}, {"ApiKeyQuery": []}, {"Bearer": []}]);
+                let second = if is_account { "Session" } else { "ApiKeyQuery" };
+                operation["security"] = json!([{"ApiKey": []}, {second: []}, {"Bearer": []}]);
             }
             let problems = [
                 ("400", "BadRequest", has_body),
@@ -116,7 +130,7 @@ fn complete_operations(document: &mut Value) {
                 ("500", "InternalError", true),
                 ("503", "Unavailable", true),
             ];
-            complete_responses(&mut operation["responses"], problems);
+            complete_responses(&mut operation["responses"], problems, !is_account);
         }
     }
 }
@@ -150,11 +164,12 @@ fn add_request_types(operation: &mut Value) {
     }
 }
 
-/// Adds `text/json` to JSON responses, and references to the problems that apply.
-fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6]) {
+/// Adds `text/json` to JSON responses if `has_text_json`, and references to the problems that apply.
+fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6], has_text_json: bool) {
     let Value::Object(responses) = responses else { return };
     for response in responses.values_mut() {
-        if let Some(Value::Object(content)) = response.get_mut("content")
+        if has_text_json
+            && let Some(Value::Object(content)) = response.get_mut("content")
             && let Some(json) = content.get("application/json").cloned()
         {
             content.insert("text/json".to_owned(), json);

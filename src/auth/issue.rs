@@ -10,7 +10,7 @@ use super::audit::{self, Event};
 use crate::error::{
     BadExpiry, IssueError, KeyError, Lifetime, LoginError, RenewError, Result, ServiceError, TooManyKeys,
 };
-use crate::model::{Caller, Expiration, Name, RequestContext, RequestedExpiry};
+use crate::model::{Caller, Expiration, KeyKind, Name, RequestContext, RequestedExpiry, Scope};
 use crate::secret::key::Key;
 use crate::settings::KeyLimits;
 use crate::store::{Credential, StoredKey, Transaction};
@@ -35,7 +35,7 @@ pub(super) struct DeviceKey {
     pub key: Key,
     is_new: bool,
     /// The device of an expiring key that was revoked to make room for this one.
-    replaced: Option<String>,
+    pub replaced: Option<String>,
 }
 
 impl Auth {
@@ -71,7 +71,7 @@ impl Auth {
             let device_key = if revoked.is_empty() {
                 self.find_or_issue_key::<E>(tx, &credential, device, expiration)?
             } else {
-                self.insert_key(tx, &credential, device, expiration)?
+                self.insert_key(tx, &credential, device, &Scope::Full, expiration)?
             };
             Ok((revoked, device_key))
         })?;
@@ -186,17 +186,17 @@ impl Auth {
             );
             tx.delete_sealed_key(credential, device)?;
             // A known device can always log in.
-            return Ok(self.insert_key(tx, credential, device, expiration)?);
+            return Ok(self.insert_key(tx, credential, device, &Scope::Full, expiration)?);
         }
         let replaced = self.make_room::<E>(tx, credential, expiration)?;
-        let issued = self.insert_key(tx, credential, device, expiration)?;
+        let issued = self.insert_key(tx, credential, device, &Scope::Full, expiration)?;
         Ok(DeviceKey { replaced, ..issued })
     }
 
     /// Makes room for a key that expires at `expiration`. If the user has the maximum number of keys, revokes the
     /// expiring key that expires first and returns its device. Fails if there is no such key or if the new key would be
     /// a lasting key.
-    fn make_room<E: From<TooManyKeys> + From<ServiceError>>(
+    pub(super) fn make_room<E: From<TooManyKeys> + From<ServiceError>>(
         &self,
         tx: &mut Transaction,
         credential: &Credential,
@@ -218,23 +218,29 @@ impl Auth {
     }
 
     /// Issues a new key, whatever the number of the user's keys.
-    fn insert_key(
+    pub(super) fn insert_key(
         &self,
         tx: &mut Transaction,
         credential: &Credential,
         device: &Name,
+        scope: &Scope,
         expiration: Option<Expiration>,
     ) -> Result<DeviceKey> {
         let user_id = credential.user_id;
-        let key = Key::generate()?;
-        let sealed = match expiration {
-            None => Some(self.sealer.seal(&key, user_id, device.normalized())?),
-            Some(_) => None,
+        let key = match scope {
+            Scope::Full => Key::generate()?,
+            Scope::Gateway(_) => Key::generate_for_gateway()?,
+        };
+        // Logins return the key that is sealed, so only a lasting full key may be.
+        let sealed = match (scope, expiration) {
+            (Scope::Full, None) => Some(self.sealer.seal(&key, user_id, device.normalized())?),
+            _ => None,
         };
         let stored = StoredKey {
             user_id,
             epoch: credential.key_epoch,
             device,
+            kind: KeyKind::Device(scope.clone()),
             hash: key.hash(),
             sealed,
             expiration,
@@ -249,7 +255,7 @@ impl Auth {
 
     /// Returns the key. If it is new, logs that it was issued. If it has replaced another key, removes that key from
     /// the cache and logs its revocation. Call this method after the transaction has been committed.
-    fn finish_issue<'a>(
+    pub(super) fn finish_issue<'a>(
         &self,
         issued: DeviceKey,
         user_id: i32,

@@ -148,7 +148,7 @@ impl Auth {
                     let revoked = if let Some(device) = device {
                         tx.delete_keys_of_device(&user, device, self.now())?
                     } else {
-                        let revoked = tx.count_keys(&user, self.now())?;
+                        let revoked = tx.count_keys(&user, self.now())? + tx.count_sessions(&user, self.now())?;
                         tx.revoke_keys_of_user(user.user_id)?;
                         revoked
                     };

@@ -144,7 +144,7 @@ impl Auth {
     }
 
     /// Runs [`Self::rehash`] and logs an error instead of returning it, because the login itself has succeeded.
-    fn raise_rounds(&self, credential: &Credential, password: &SecretText, context: &RequestContext) {
+    pub(super) fn raise_rounds(&self, credential: &Credential, password: &SecretText, context: &RequestContext) {
         if let Err(error) = self.rehash(credential, password.expose(), context) {
             log::warn!("raising the rounds of a password hash failed and will be retried at the next login: {error}");
         }

@@ -2,6 +2,8 @@
 //!
 //! The module is synchronous and does not use HTTP. Each file of this folder has the methods for one subject.
 
+mod account_keys;
+mod administration;
 mod audit;
 mod audit_limits;
 mod file_access;
@@ -9,11 +11,13 @@ mod hashing;
 mod import;
 mod issue;
 mod keys;
+mod links;
 mod login;
 mod open;
 mod password_changes;
 mod permission;
 mod preferences;
+mod sessions;
 mod throttle;
 mod users;
 mod verification;
@@ -23,24 +27,29 @@ mod interleaving_tests;
 
 use std::sync::Arc;
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::ConnectError;
+pub use crate::store::{ConnectError, Page};
+pub use account_keys::NewKey;
+pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
 pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};
+pub use links::NewLink;
 pub use login::LogIn;
 pub use open::OpenError;
+pub use sessions::{NewSession, SignIn};
 pub use throttle::{ACCOUNT_FAILURES, Throttles, Wait, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
-pub use verification::FeedState;
+pub use verification::{FeedState, LookupResult};
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::model::Acceptance;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
-use crate::settings::KeyLimits;
+use crate::settings::{KeyLimits, SessionLimits};
 use crate::store::Store;
 use audit::AuditLog;
 use hashing::HashingPool;
@@ -59,6 +68,8 @@ pub struct Auth {
     throttle: Throttle,
     audit: AuditLog,
     key_limits: KeyLimits,
+    session_limits: SessionLimits,
+    link_lifetime: TimeDelta,
     key_cache: Arc<KeyCache>,
     lookups: Lookups,
     last_used: LastUsedBuffer,
@@ -99,6 +110,6 @@ impl Auth {
     pub fn ping(&self) -> Result<()> {
         self.store.ping()?;
         // No key has this hash.
-        self.look_up_blocking(vec![[0; 32]]).map(drop)
+        self.look_up_blocking(vec![[0; 32]], Acceptance::FullKeys).map(drop)
     }
 }

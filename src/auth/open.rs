@@ -89,6 +89,8 @@ impl Auth {
             throttle: Throttle::new(settings),
             audit: AuditLog::new(settings.clock.clone()),
             key_limits: settings.key_limits,
+            session_limits: settings.sessions,
+            link_lifetime: settings.link_lifetime,
             lookups: Lookups::new(settings, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),

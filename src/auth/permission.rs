@@ -40,7 +40,12 @@ impl Auth {
         let holder = tx
             .lock_key_holder(&caller.holder, self.now())?
             .ok_or(KeyError::Invalid)?;
+        let is_own = matches!(permission, Permission::ChangeUser(user_id) if user_id == holder.user_id);
         match permission {
+            // A session may be stolen or left open, so a change to others needs the password in the same request.
+            _ if holder.is_admin && !is_own && holder.is_session() && !caller.has_password => {
+                Err(self.deny(caller, ManageError::PasswordRequired))
+            }
             _ if holder.is_admin => Ok(Authority::Administrator),
             Permission::ChangeUser(user_id) if user_id == holder.user_id => Ok(Authority::OwnUser),
             Permission::ChangeUser(_) | Permission::Administer => Err(self.deny(caller, ManageError::Forbidden)),
@@ -67,9 +72,17 @@ impl Auth {
     }
 
     /// Fails if the actor's key expires. The holder of such a key must not gain lasting access with it, be it by
-    /// a new password, a new user or new rights.
+    /// a new password, a new user or new rights. A session expires too, but the current password in the same request
+    /// makes up for that.
     pub(super) fn require_lasting_key(&self, actor: Actor<'_>) -> Result<(), ManageError> {
         match actor {
+            Actor::Caller(caller) if caller.holder.is_session() => {
+                if caller.has_password {
+                    Ok(())
+                } else {
+                    Err(self.deny(caller, ManageError::PasswordRequired))
+                }
+            }
             Actor::Caller(caller) if caller.holder.expiration.is_some() => {
                 Err(self.deny(caller, ManageError::ExpiringKey))
             }
@@ -78,7 +91,7 @@ impl Auth {
     }
 
     /// Logs that an operation was denied to the caller, and returns the reason.
-    fn deny(&self, caller: &Caller, reason: ManageError) -> ManageError {
+    pub(super) fn deny(&self, caller: &Caller, reason: ManageError) -> ManageError {
         self.audit.log(Event::AccessDenied, &caller.holder.user, "", caller);
         reason
     }

@@ -251,7 +251,7 @@ impl Auth {
 
     /// Runs `change` in a transaction that prevents other transactions from changing users. Requires administrator
     /// rights. Logs `event`.
-    fn administer_user(
+    pub(super) fn administer_user(
         &self,
         actor: Actor<'_>,
         event: Event,
@@ -278,7 +278,7 @@ impl Auth {
     }
 }
 
-fn log_changed(before: &User, after: &User, actor: Actor<'_>) {
+pub(super) fn log_changed(before: &User, after: &User, actor: Actor<'_>) {
     if before.name != after.name {
         audit::log_renamed(&before.name, &after.name, actor);
     }
@@ -289,7 +289,7 @@ fn log_changed(before: &User, after: &User, actor: Actor<'_>) {
     }
 }
 
-fn log_created(user: &User, actor: Actor<'_>) {
+pub(super) fn log_created(user: &User, actor: Actor<'_>) {
     audit::log(Event::UserCreated, &user.name, "", actor);
     if user.is_admin {
         audit::log(Event::AdminGranted, &user.name, "", actor);
@@ -340,7 +340,7 @@ fn reject_admin_only_changes(user: &User, change: &UserChange) -> Result<(), Man
 }
 
 /// Fails if `user` is the last administrator that is not disabled. The users must be locked.
-fn keep_an_admin(tx: &mut Transaction, user: &User) -> Result<(), ManageError> {
+pub(super) fn keep_an_admin(tx: &mut Transaction, user: &User) -> Result<(), ManageError> {
     let is_active_admin = user.is_admin && !user.is_disabled;
     if is_active_admin && !tx.has_other_admin(user.id)? {
         return Err(ManageError::LastAdmin);
@@ -348,7 +348,12 @@ fn keep_an_admin(tx: &mut Transaction, user: &User) -> Result<(), ManageError> {
     Ok(())
 }
 
-fn insert_user(tx: &mut Transaction, user: &NewUser, hash: &str, now: NaiveDateTime) -> Result<User, ManageError> {
+pub(super) fn insert_user(
+    tx: &mut Transaction,
+    user: &NewUser,
+    hash: &str,
+    now: NaiveDateTime,
+) -> Result<User, ManageError> {
     tx.lock_users()?;
     let is_taken = tx.is_name_taken(&user.name, None)?
         || match &user.email {

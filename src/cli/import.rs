@@ -10,7 +10,10 @@ use serde::Serialize;
 use super::CliError;
 use super::escape::{escape_json, shell_quote};
 use super::list::{self, Listed};
+use super::user::link_text;
+use crate::account::AccountUrls;
 use crate::auth::{Auth, Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, Table};
+use crate::model::{Actor, Name, UserRef};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -24,13 +27,25 @@ pub enum Command {
         /// Print JSON for programs.
         #[arg(long)]
         json: bool,
+        /// Print a one-time link for each user without a password, with which the user chooses one.
+        #[arg(long, conflicts_with = "dry_run")]
+        invite_links: bool,
     },
 }
 
 /// Runs the command. Reads the file first, so that problems with it are reported before the database is opened or
 /// created.
-pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> Result<String, CliError> {
-    let Command::Shoko { file, dry_run, json } = command;
+pub fn run(
+    open: impl FnOnce() -> Result<Auth, CliError>,
+    urls: &AccountUrls,
+    command: Command,
+) -> Result<String, CliError> {
+    let Command::Shoko {
+        file,
+        dry_run,
+        json,
+        invite_links,
+    } = command;
     let data = ShokoDatabase::read(&file).map_err(|error| CliError::Other(error.to_string()))?;
     if data.keys.iter().any(|key| key.expires_at.is_some()) {
         let unknown =
@@ -42,17 +57,41 @@ pub fn run(open: impl FnOnce() -> Result<Auth, CliError>, command: Command) -> R
         ProgressStyle::with_template("{bar:40} {pos} of {len} passwords")
             .map_err(|e| CliError::Other(e.to_string()))?,
     );
-    let report = open()?.import_shoko(&data, mode, |done, all| {
+    let auth = open()?;
+    let report = auth.import_shoko(&data, mode, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
     let report = report?;
-    let report = Report::of(&report, dry_run);
+    let links = if invite_links {
+        let names = report.without_password.iter();
+        names.map(|name| invite(&auth, name, urls)).collect::<Result<_, _>>()?
+    } else {
+        Vec::new()
+    };
+    let report = Report::of(&report, dry_run, links);
     if json {
         return Ok(escape_json(&serde_json::to_string_pretty(&report)?) + "\n");
     }
     report.for_people()
+}
+
+/// Issues a link for a user without a password.
+fn invite(auth: &Auth, name: &str, urls: &AccountUrls) -> Result<Link, CliError> {
+    let user = Name::parse(name).map_err(|error| CliError::Other(error.to_string()))?;
+    let link = auth.issue_link(Actor::Operator, &UserRef::Name(user))?;
+    Ok(Link {
+        user: name.to_owned(),
+        link: link_text(&link, urls),
+    })
+}
+
+/// A one-time link for an imported user.
+#[derive(Serialize)]
+struct Link {
+    user: String,
+    link: String,
 }
 
 /// Returns `-- ` if the name looks like an option, so that it is read as a name. Otherwise returns an empty text.
@@ -73,6 +112,8 @@ struct Report<'a> {
     /// The users without a password. The command at the same index in `commands` sets one.
     without_password: &'a [String],
     commands: Vec<String>,
+    /// The one-time links of these users, with `--invite-links`.
+    links: Vec<Link>,
     /// The rows with remarks.
     rows: Vec<Row<'a>>,
 }
@@ -121,7 +162,7 @@ impl Listed for Row<'_> {
 }
 
 impl<'a> Report<'a> {
-    fn of(report: &'a ImportReport, dry_run: bool) -> Self {
+    fn of(report: &'a ImportReport, dry_run: bool, links: Vec<Link>) -> Self {
         let command = |name: &String| {
             format!(
                 "shoko-auth user set-password {}{}",
@@ -137,6 +178,7 @@ impl<'a> Report<'a> {
             added_administrators: &report.added_admins,
             without_password: &report.without_password,
             commands: report.without_password.iter().map(command).collect(),
+            links,
             rows: report.rows.iter().map(Row::from).collect(),
         }
     }
@@ -161,7 +203,13 @@ impl<'a> Report<'a> {
                 self.added_administrators.join(", ")
             ));
         }
-        if !self.commands.is_empty() {
+        if !self.links.is_empty() {
+            lines.push(
+                "These users keep their API keys but have no password. With these links, they choose one:".to_owned(),
+            );
+            let link = |Link { user, link }: &Link| format!("    {user}: {link}");
+            lines.extend(self.links.iter().map(link));
+        } else if !self.commands.is_empty() {
             lines.push("These users keep their API keys but have no password. To let them log in, run:".to_owned());
             lines.extend(self.commands.iter().map(|command| format!("    {command}")));
         }

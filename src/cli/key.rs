@@ -9,7 +9,7 @@ use super::settings::parse_name;
 use super::user::explain;
 use crate::auth::{Auth, KeyFilter, KeySelection};
 use crate::error::ManageError;
-use crate::model::{Actor, KeyInfo, Name, UserRef};
+use crate::model::{Actor, KeyInfo, KeyKind, Name, Scope, UserRef};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -86,6 +86,12 @@ struct Row<'a> {
     user_id: i32,
     user: &'a str,
     device: &'a str,
+    /// `device`, or `session` for the session of a browser.
+    kind: &'static str,
+    /// `full`, or `gateway` for a key that only forward-auth accepts.
+    scope: &'static str,
+    /// `null` if the key is not limited to hosts.
+    hosts: Option<&'a [String]>,
     created_at: String,
     expires_at: Option<String>,
     last_used_at: Option<String>,
@@ -94,11 +100,18 @@ struct Row<'a> {
 
 impl<'a> From<&'a KeyInfo> for Row<'a> {
     fn from(key: &'a KeyInfo) -> Self {
+        let (kind, scope) = match &key.kind {
+            KeyKind::Device(scope) => ("device", scope),
+            KeyKind::Session => ("session", &Scope::Full),
+        };
         Self {
             id: key.id,
             user_id: key.user_id,
             user: &key.user,
             device: &key.device,
+            kind,
+            scope: scope.name(),
+            hosts: scope.hosts(),
             created_at: list::time(key.created_at),
             expires_at: key.expires_at.map(list::time),
             last_used_at: key.last_used_at.map(list::time),

@@ -157,10 +157,16 @@ fn run(cli: Cli) -> Result<String, CliError> {
     let flags = cli.flags;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&flags.settings()?).map(|()| String::new()),
-        Command::User(command) => user::run(&open(flags)?, command),
+        Command::User(command) => {
+            let urls = flags.account_urls()?;
+            user::run(&open(flags)?, &urls, command)
+        }
         Command::Key(command) => key::run(&open(flags)?, command),
         Command::Throttle(command) => throttle::run(&open(flags)?, &command),
-        Command::Import(command) => import::run(|| open(flags), command),
+        Command::Import(command) => {
+            let urls = flags.account_urls()?;
+            import::run(|| open(flags), &urls, command)
+        }
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),
         Command::Completions { shell } => {

@@ -284,7 +284,10 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::{NewName, SecretText};
-    use crate::settings::{CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE};
+    use crate::settings::{
+        CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, LINK_LIFETIME, MAX_WAIT, RESPONSE_DEADLINE,
+        SessionLimits,
+    };
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -327,6 +330,8 @@ mod tests {
                     max_per_user: 1000,
                     max_lifetime: Duration::from_secs(366 * 24 * 60 * 60),
                 },
+                sessions: SessionLimits::default(),
+                link_lifetime: LINK_LIFETIME,
                 max_wait: MAX_WAIT,
             },
             first_admin: FirstAdmin {

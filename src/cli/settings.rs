@@ -14,12 +14,13 @@ use url::Host;
 use super::CliError;
 use super::environment::{database_url, secret, variable};
 use super::log::LogFormat;
+use crate::account::AccountUrls;
 use crate::clock::Clock;
 use crate::model::{Name, NameError, NewName, NewNameError};
 use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE,
-    Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings,
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, PublicUrl,
+    RESPONSE_DEADLINE, SessionLimits, Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings, parse_lifetime,
 };
 
 #[derive(Args)]
@@ -197,6 +198,18 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_MAX_KEY_LIFETIME", default_value = "366days",
           value_name = "DURATION", value_parser = KeyLimits::parse_max_lifetime)]
     max_key_lifetime: Duration,
+    /// How long a browser stays signed in without being used
+    #[arg(long, global = true, env = "SHOKO_AUTH_SESSION_IDLE", default_value = "7days",
+          value_name = "DURATION", value_parser = parse_lifetime)]
+    session_idle: TimeDelta,
+    /// How long a browser stays signed in at most
+    #[arg(long, global = true, env = "SHOKO_AUTH_SESSION_LIFETIME", default_value = "30days",
+          value_name = "DURATION", value_parser = parse_lifetime)]
+    session_lifetime: TimeDelta,
+    /// How long a one-time link for choosing a password is valid
+    #[arg(long, global = true, env = "SHOKO_AUTH_LINK_LIFETIME", default_value = "24h",
+          value_name = "DURATION", value_parser = parse_lifetime)]
+    link_lifetime: TimeDelta,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -242,19 +255,13 @@ impl Flags {
     /// Returns the settings, with the secrets from the environment.
     pub fn settings(self) -> Result<Settings, CliError> {
         let dialects = self.dialects()?;
+        let public_url = self.parsed_public_url()?;
         let database = match database_url(self.database_url)? {
             Some(url) => url
                 .expose()
                 .parse()
                 .map_err(|error| CliError::Usage(format!("DATABASE_URL: {error}")))?,
             None => Database::Sqlite(self.data_dir.join("shoko-auth.db")),
-        };
-        let public_url = match self.public_url.as_deref() {
-            None => None,
-            Some(url) => Some(
-                url.parse()
-                    .map_err(|error| CliError::Usage(format!("SHOKO_AUTH_PUBLIC_URL: {error}")))?,
-            ),
         };
         Ok(Settings {
             listen: self.listen,
@@ -282,6 +289,11 @@ impl Flags {
                     max_per_user: usize::try_from(self.max_keys_per_user).unwrap_or(usize::MAX),
                     max_lifetime: self.max_key_lifetime,
                 },
+                sessions: SessionLimits {
+                    idle: self.session_idle,
+                    lifetime: self.session_lifetime,
+                },
+                link_lifetime: self.link_lifetime,
                 max_wait: MAX_WAIT,
             },
             first_admin: FirstAdmin {
@@ -289,6 +301,16 @@ impl Flags {
                 password: secret("SHOKO_AUTH_ADMIN_PASSWORD")?,
             },
         })
+    }
+
+    /// Returns the URLs of the account's pages.
+    pub fn account_urls(&self) -> Result<AccountUrls, CliError> {
+        Ok(AccountUrls::new(self.parsed_public_url()?.as_ref(), &self.base_path))
+    }
+
+    fn parsed_public_url(&self) -> Result<Option<PublicUrl>, CliError> {
+        let url = self.public_url.as_deref().map(str::parse).transpose();
+        url.map_err(|error| CliError::Usage(format!("SHOKO_AUTH_PUBLIC_URL: {error}")))
     }
 
     /// Returns the URL of the server for programs on this machine.

@@ -7,7 +7,7 @@ use super::CliError;
 use super::escape::escape_json;
 use super::list::{self, Listed};
 use crate::auth::{Auth, Throttles, Wait};
-use crate::model::Network;
+use crate::model::{Actor, Network};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -38,7 +38,7 @@ pub fn run(auth: &Auth, command: &Command) -> Result<String, CliError> {
         Command::Clear(Selection {
             network: Some(network), ..
         }) => {
-            auth.clear_failures_of_network(*network)?;
+            auth.clear_failures_of_network(Actor::Operator, *network)?;
             Ok(format!("The failed logins of {network} are cleared.\n"))
         }
         Command::Clear(Selection { network: None, .. }) => {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::list::{self, Listed};
 use super::settings::{parse_name, parse_new_name};
 use super::{CliError, password};
-use crate::auth::{Auth, KeysAfterChange};
+use crate::account::AccountUrls;
+use crate::auth::{Auth, KeysAfterChange, NewLink};
 use crate::error::ManageError;
 use crate::model::{Actor, Name, NewName, NewUser, ProfileChange, User, UserRef};
 
@@ -27,6 +28,20 @@ pub enum Command {
         #[command(flatten)]
         password: PasswordFrom,
     },
+    /// Create a user without a password, and print a one-time link with which the user chooses one.
+    Invite {
+        /// The user's name.
+        #[arg(value_parser = parse_new_name)]
+        name: NewName,
+        /// Make the user an administrator.
+        #[arg(long)]
+        admin: bool,
+        /// The user's e-mail address, which can be used to log in.
+        #[arg(long, value_parser = parse_new_name)]
+        email: Option<NewName>,
+    },
+    /// Print a one-time link with which a user sets a new password. Revokes the user's earlier link.
+    ResetLink(Named),
     /// List all users.
     List {
         /// Print JSON for programs.
@@ -80,7 +95,7 @@ pub struct PasswordFrom {
     password_stdin: bool,
 }
 
-pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
+pub fn run(auth: &Auth, urls: &AccountUrls, command: Command) -> Result<String, CliError> {
     match command {
         Command::Add {
             name,
@@ -98,6 +113,23 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
             };
             let created = auth.create_user(Actor::Operator, &new, password.expose())?;
             Ok(format!("Created the user {} (id {}).\n", created.name, created.id))
+        }
+        Command::Invite { name, admin, email } => {
+            let profile = ProfileChange::default();
+            let new = NewUser {
+                name,
+                email,
+                is_admin: admin,
+                profile,
+            };
+            let link = auth.invite_user(Actor::Operator, &new)?;
+            let created = format!("Created the user {} (id {}).\n", link.user, link.user_id);
+            Ok(created + &describe_link(&link, urls))
+        }
+        Command::ResetLink(user) => {
+            let link = auth.issue_link(Actor::Operator, &UserRef::Name(user.name.clone()));
+            let link = link.map_err(|error| explain(error, &user.name))?;
+            Ok(describe_link(&link, urls))
         }
         Command::List { json } => {
             let users = auth.users()?;
@@ -126,6 +158,22 @@ pub fn run(auth: &Auth, command: Command) -> Result<String, CliError> {
             auth.set_admin(Actor::Operator, user, false)
         }),
     }
+}
+
+/// Returns the whole link, or its path without a public URL.
+pub fn link_text(link: &NewLink, urls: &AccountUrls) -> String {
+    urls.link_url(&link.token)
+        .unwrap_or_else(|| urls.link_path(&link.token))
+}
+
+fn describe_link(link: &NewLink, urls: &AccountUrls) -> String {
+    let (user, text) = (&link.user, link_text(link, urls));
+    let until = list::time(link.expires_at);
+    let hint = match urls.link_url(&link.token) {
+        Some(_) => "",
+        None => "Put the address of the server before it, or set SHOKO_AUTH_PUBLIC_URL.\n",
+    };
+    format!("With this link, {user} can choose a password once, until {until}:\n{text}\n{hint}")
 }
 
 /// Explains an error about the user `name` and says what to do about it.

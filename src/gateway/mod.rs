@@ -9,8 +9,10 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use utoipa::OpenApi;
 
+use crate::model::Acceptance;
 use crate::web::caller::{Caller, Dialect, Keys, standard_keys};
 use crate::web::get_and_head;
+use crate::web::origin::forwarded_host;
 use crate::web::problem::Problem;
 
 /// The ASCII characters to encode in a header value. They include the percent sign, so that the encoding can be
@@ -30,6 +32,12 @@ impl Dialect for Gateway {
 
     fn presented_keys(request: &HttpRequest) -> Result<Keys, Problem> {
         Ok(standard_keys(request)?)
+    }
+
+    fn acceptance(request: &HttpRequest) -> Acceptance {
+        Acceptance::GatewayKeys {
+            host: forwarded_host(request),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
+use super::KeyKind;
+
 /// A key with its owner and its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHolder {
@@ -13,10 +15,19 @@ pub struct KeyHolder {
     /// The user's name as typed.
     pub user: String,
     pub is_admin: bool,
-    /// The device's name as typed at its first login.
+    /// The device's name as typed at its first login. For a session, the browser's name.
     pub device: String,
+    pub kind: KeyKind,
+    pub created_at: NaiveDateTime,
     /// `None` means that the key never expires.
     pub expiration: Option<Expiration>,
+}
+
+impl KeyHolder {
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        self.kind == KeyKind::Session
+    }
 }
 
 /// The time at which a key expires, and whether its holder can renew it.
@@ -49,8 +60,9 @@ pub struct KeyInfo {
     pub user_id: i32,
     /// The user's name as typed.
     pub user: String,
-    /// The device's name as typed at its first login.
+    /// The device's name as typed at its first login. For a session, the browser's name.
     pub device: String,
+    pub kind: KeyKind,
     pub created_at: NaiveDateTime,
     /// `None` means that the key never expires.
     pub expires_at: Option<NaiveDateTime>,

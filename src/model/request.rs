@@ -33,6 +33,20 @@ impl RequestContext {
 pub struct Caller {
     pub holder: Arc<KeyHolder>,
     pub context: RequestContext,
+    /// Whether the request also contains the user's current password, which has been checked.
+    pub has_password: bool,
+}
+
+impl Caller {
+    /// Creates the caller of a request that has presented only a key.
+    #[must_use]
+    pub fn new(holder: Arc<KeyHolder>, context: RequestContext) -> Self {
+        Self {
+            holder,
+            context,
+            has_password: false,
+        }
+    }
 }
 
 /// The initiator of an operation. The initiator's permissions decide whether the operation is allowed.

@@ -33,6 +33,38 @@ pub struct UserSummary {
     pub is_admin: bool,
 }
 
+/// What administrators see of a user in lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserEntry {
+    pub id: i32,
+    /// The name as typed.
+    pub name: String,
+    pub email: Option<String>,
+    pub is_admin: bool,
+    pub is_disabled: bool,
+    /// Whether the user can log in with a password. A user without one needs a link to choose one.
+    pub has_password: bool,
+    pub created_at: NaiveDateTime,
+}
+
+/// A change to a value that may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Update<T> {
+    #[default]
+    Keep,
+    Remove,
+    Set(T),
+}
+
+/// Changes by an administrator to a user. `None` leaves a value as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserUpdate {
+    pub name: Option<NewName>,
+    pub email: Update<NewName>,
+    pub is_admin: Option<bool>,
+    pub is_disabled: Option<bool>,
+}
+
 /// Identifies the user that a request or command concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserRef {

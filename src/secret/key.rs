@@ -22,7 +22,13 @@ use crate::model::SecretText;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Zeroizing<[u8; 16]>);
 
-/// The SHA-256 of a key's 16 bytes. The database finds the key by this hash.
+/// The version of UUIDs that are gateway keys (RFC 9562, section 5.8). Shoko's own keys have version 4.
+const GATEWAY_VERSION: usize = 8;
+/// The text with which the hash of a gateway key begins.
+const GATEWAY_PREFIX: &[u8] = b"shoko-auth gateway key";
+
+/// The SHA-256 of a key's 16 bytes, or that of a gateway key or a session's secret after a prefix. The database finds
+/// the key by this hash.
 pub type KeyHash = [u8; 32];
 
 impl Key {
@@ -36,6 +42,12 @@ impl Key {
 
     pub fn generate() -> Result<Self> {
         Ok(Self::of(Builder::from_random_bytes(random()?).into_uuid()))
+    }
+
+    /// Generates a key that forward-auth accepts and nothing else. It is a UUID of version 8, whose hash has a prefix of
+    /// its own: programs that do not know such keys do not find it, so they cannot mistake it for a full key.
+    pub fn generate_for_gateway() -> Result<Self> {
+        Ok(Self::of(Builder::from_custom_bytes(random()?).into_uuid()))
     }
 
     /// Parses a key in one of the formats of .NET's `Guid` (N, D, B, P or X), in upper or lower case, with optional
@@ -70,7 +82,12 @@ impl Key {
     /// Returns the hash by which the database finds the key.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        Sha256::digest(*self.0).into()
+        let prefix: &[u8] = if self.uuid().get_version_num() == GATEWAY_VERSION {
+            GATEWAY_PREFIX
+        } else {
+            b""
+        };
+        Sha256::new_with_prefix(prefix).chain_update(*self.0).finalize().into()
     }
 }
 
@@ -210,6 +227,15 @@ mod tests {
         ] {
             assert!(Key::parse(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_gateway_key_has_a_hash_that_other_programs_do_not_compute() {
+        let key = Key::generate_for_gateway().unwrap();
+        assert_ne!(key.hash(), KeyHash::from(Sha256::digest(*key.0)));
+        assert_eq!(Key::parse(&key.expose()).unwrap().hash(), key.hash());
+        let full = Key::generate().unwrap();
+        assert_eq!(full.hash(), KeyHash::from(Sha256::digest(*full.0)));
     }
 
     #[test]

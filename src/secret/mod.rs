@@ -1,8 +1,9 @@
-//! Passwords and keys: how they are hashed, sealed and checked. No database and no HTTP.
+//! Passwords, keys and the secrets of browsers: how they are hashed, sealed and checked. No database and no HTTP.
 
 pub mod generated;
 pub mod key;
 pub mod password;
+pub mod token;
 
 use crate::error::{Result, ServiceError};
 

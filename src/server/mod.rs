@@ -33,6 +33,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
 use rustix::process::{Resource, getrlimit};
 
+use crate::account::{self, AccountUrls};
 use crate::auth::Auth;
 use crate::dialects::{shoko, zettelstore, zulip};
 use crate::gateway;
@@ -105,6 +106,7 @@ pub fn run(
         swagger_ui: settings.swagger_ui,
         dialects: settings.dialects.clone(),
         public_url: settings.public_url.clone(),
+        account: Data::new(AccountUrls::new(settings.public_url.as_ref(), &settings.base_path)),
         cors_origins: settings.cors_origins.clone(),
         web_ui: settings.web_ui.clone(),
         v1_login: settings.v1_login,
@@ -239,6 +241,7 @@ struct Routes {
     cors_origins: CorsOrigins,
     dialects: Dialects,
     public_url: Option<PublicUrl>,
+    account: Data<AccountUrls>,
     web_ui: Option<PathBuf>,
     v1_login: bool,
     prefix: String,
@@ -261,6 +264,7 @@ impl Routes {
             .app_data(self.process.clone())
             .app_data(self.proxies.clone())
             .app_data(self.origins.clone())
+            .app_data(self.account.clone())
             .app_data(self.large_bodies.clone())
             .app_data(self.large_responses.clone())
             .app_data(self.swagger.clone())
@@ -288,6 +292,7 @@ impl Routes {
                             shoko::v1::routes(config);
                         }
                     })
+                    .configure(account::routes)
                     .configure(health::routes)
                     .configure(|config| openapi::routes(config, self.swagger_ui)),
             )

@@ -150,6 +150,9 @@ pub struct CoreSettings {
     pub password_min_length: usize,
     pub login_throttle: bool,
     pub key_limits: KeyLimits,
+    pub sessions: SessionLimits,
+    /// How long a one-time link is valid.
+    pub link_lifetime: TimeDelta,
     /// The longest time that a request waits for its turn: for a database connection, for a hashing thread or for
     /// earlier logins of its account. After that, it is rejected.
     pub max_wait: Duration,
@@ -189,6 +192,36 @@ impl KeyLimits {
             Err("the minimum is 1m".to_owned())
         }
     }
+}
+
+/// The lifetimes of browsers' sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// How long a session stays valid without being used.
+    pub idle: TimeDelta,
+    /// How long a session stays valid at most.
+    pub lifetime: TimeDelta,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            idle: TimeDelta::days(7),
+            lifetime: TimeDelta::days(30),
+        }
+    }
+}
+
+/// The default of [`CoreSettings::link_lifetime`].
+pub const LINK_LIFETIME: TimeDelta = TimeDelta::hours(24);
+
+/// Parses the lifetime of a session or a one-time link, between a minute and 366 days.
+pub fn parse_lifetime(text: &str) -> Result<TimeDelta, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    let lifetime = TimeDelta::from_std(lifetime).ok();
+    lifetime
+        .filter(|time| (TimeDelta::minutes(1)..=TimeDelta::days(366)).contains(time))
+        .ok_or_else(|| "it must be between 1m and 366days".to_owned())
 }
 
 /// The administrator to create if there is none.

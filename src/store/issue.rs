@@ -4,12 +4,12 @@ use chrono::NaiveDateTime;
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
-use super::keys::MAX_KEYS_PER_STATEMENT;
+use super::keys::{DEVICE, FULL, MAX_KEYS_PER_STATEMENT, SESSION};
 use super::schema::{api_keys, users};
 use super::users::Credential;
 use super::{DbConnection, KeyOwner, Reader, Transaction};
 use crate::error::Result;
-use crate::model::{Expiration, Name};
+use crate::model::{Expiration, KeyKind, Name, Scope};
 use crate::secret::key::KeyHash;
 
 /// A key to store, with its owner and its device.
@@ -19,6 +19,7 @@ pub struct StoredKey<'a> {
     /// The current epoch of the user's keys. The user must be locked, so that it cannot change meanwhile.
     pub epoch: i32,
     pub device: &'a Name,
+    pub kind: KeyKind,
     pub hash: KeyHash,
     /// The sealed key, from which the device's next login gets the same key. `None` for a key that no login returns.
     pub sealed: Option<Vec<u8>>,
@@ -38,10 +39,18 @@ struct NewKeyRow<'a> {
     expires_at: Option<NaiveDateTime>,
     is_renewable: bool,
     epoch: i32,
+    kind: &'static str,
+    scope: &'static str,
+    hosts: Option<String>,
 }
 
 impl<'a> NewKeyRow<'a> {
     fn new(key: &'a StoredKey<'_>, now: NaiveDateTime) -> Self {
+        let (kind, scope, hosts) = match &key.kind {
+            KeyKind::Device(Scope::Full) => (DEVICE, FULL, None),
+            KeyKind::Device(scope @ Scope::Gateway(hosts)) => (DEVICE, scope.name(), hosts.to_stored()),
+            KeyKind::Session => (SESSION, FULL, None),
+        };
         Self {
             user_id: key.user_id,
             device: key.device.as_typed(),
@@ -52,24 +61,29 @@ impl<'a> NewKeyRow<'a> {
             expires_at: key.expiration.map(|expiration| expiration.at),
             is_renewable: key.expiration.is_some_and(|expiration| expiration.is_renewable),
             epoch: key.epoch,
+            kind,
+            scope,
+            hosts,
         }
     }
 }
 
 impl Reader {
-    /// Returns how many unexpired keys a user has. Reads only the index entries of these keys, because there may be
-    /// many more expired ones.
+    /// Returns how many unexpired keys of devices a user has. Reads only these keys, because there may be many more
+    /// expired ones.
     pub fn count_keys(&mut self, credential: &Credential, now: NaiveDateTime) -> Result<usize> {
         let lasting: i64 = api_keys::table
             .filter(api_keys::user_id.eq(credential.user_id))
             .filter(api_keys::epoch.eq(credential.key_epoch))
             .filter(api_keys::expires_at.is_null())
+            .filter(api_keys::kind.eq(DEVICE))
             .count()
             .get_result(self.connection())?;
         let expiring: i64 = api_keys::table
             .filter(api_keys::user_id.eq(credential.user_id))
             .filter(api_keys::epoch.eq(credential.key_epoch))
             .filter(api_keys::expires_at.gt(now))
+            .filter(api_keys::kind.eq(DEVICE))
             .count()
             .get_result(self.connection())?;
         Ok(usize::try_from(lasting + expiring).unwrap_or(usize::MAX))
@@ -77,7 +91,7 @@ impl Reader {
 }
 
 impl Transaction {
-    /// Deletes the unexpired key of the user that expires first, and returns its owner. Returns `None` if all keys of
+    /// Deletes the unexpired key of a device that expires first, and returns its owner. Returns `None` if all keys of
     /// the user are lasting keys.
     pub fn delete_first_key_to_expire(
         &mut self,
@@ -88,6 +102,7 @@ impl Transaction {
             .filter(api_keys::user_id.eq(credential.user_id))
             .filter(api_keys::epoch.eq(credential.key_epoch))
             .filter(api_keys::expires_at.gt(now))
+            .filter(api_keys::kind.eq(DEVICE))
             .order(api_keys::expires_at)
             .select(api_keys::id)
             .first(self.connection())

@@ -14,15 +14,42 @@ use super::schema::{api_keys, users};
 use super::users::Credential;
 use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
-use crate::model::{Expiration, KeyHolder, KeyInfo, Name};
+use crate::model::{Expiration, Hosts, KeyHolder, KeyInfo, KeyKind, Name, Scope};
 use crate::secret::key::KeyHash;
 
 /// The maximum number of keys in one statement.
 pub(super) const MAX_KEYS_PER_STATEMENT: usize = 500;
 
+/// The value of `kind` for the key of a device.
+pub(super) const DEVICE: &str = "device";
+/// The value of `kind` for the session of a browser.
+pub(super) const SESSION: &str = "session";
+/// The value of `scope` for a key that is good for everything.
+pub(super) const FULL: &str = "full";
+
+/// The columns that say what a key is good for.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_keys)]
-struct KeyRow {
+pub(super) struct KindRow {
+    kind: String,
+    scope: String,
+    hosts: Option<String>,
+}
+
+impl From<KindRow> for KeyKind {
+    fn from(row: KindRow) -> Self {
+        match (row.kind.as_str(), row.scope.as_str()) {
+            (DEVICE, FULL) => Self::Device(Scope::Full),
+            (SESSION, _) => Self::Session,
+            // An unknown value, which a newer program may have written, is not more than the least.
+            _ => Self::Device(Scope::Gateway(Hosts::from_stored(row.hosts.as_deref()))),
+        }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_keys)]
+pub(super) struct KeyRow {
     id: i64,
     user_id: i32,
     #[diesel(select_expression = users::name)]
@@ -32,6 +59,8 @@ struct KeyRow {
     expires_at: Option<NaiveDateTime>,
     last_used_at: Option<NaiveDateTime>,
     last_used_from: Option<String>,
+    #[diesel(embed)]
+    kind: KindRow,
 }
 
 impl From<KeyRow> for KeyInfo {
@@ -41,6 +70,7 @@ impl From<KeyRow> for KeyInfo {
             user_id: row.user_id,
             user: row.user,
             device: row.device,
+            kind: row.kind.into(),
             created_at: row.created_at,
             expires_at: row.expires_at,
             last_used_at: row.last_used_at,
@@ -61,8 +91,11 @@ struct HolderRow {
     #[diesel(select_expression = users::is_admin)]
     is_admin: bool,
     device: String,
+    created_at: NaiveDateTime,
     expires_at: Option<NaiveDateTime>,
     is_renewable: bool,
+    #[diesel(embed)]
+    kind: KindRow,
 }
 
 impl HolderRow {
@@ -74,6 +107,8 @@ impl HolderRow {
             user: self.user,
             is_admin: self.is_admin,
             device: self.device,
+            kind: self.kind.into(),
+            created_at: self.created_at,
             expiration: self.expires_at.map(|at| Expiration { at, is_renewable }),
         };
         Some((self.hash.try_into().ok()?, Arc::new(holder)))

@@ -4,6 +4,7 @@
 //! `auth` decides which queries run, and in which order. It passes a closure to [`Store`], which runs the closure on a
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
+mod account;
 mod changes;
 mod compatibility;
 mod connection;
@@ -11,6 +12,7 @@ mod encryption;
 mod issue;
 mod keys;
 mod last_used;
+mod links;
 mod pool;
 mod preferences;
 mod refusal;
@@ -32,6 +34,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
+pub use account::Page;
 pub use changes::{Change, ChangeFeed};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;

@@ -35,6 +35,9 @@ diesel::table! {
         last_used_at -> Nullable<Timestamp>,
         last_used_from -> Nullable<Text>,
         epoch -> Integer,
+        kind -> Text,
+        scope -> Text,
+        hosts -> Nullable<Text>,
     }
 }
 
@@ -42,6 +45,14 @@ diesel::table! {
     revoked_keys (user_id) {
         user_id -> Integer,
         epoch -> Integer,
+    }
+}
+
+diesel::table! {
+    one_time_links (user_id) {
+        user_id -> Integer,
+        hash -> Binary,
+        expires_at -> Timestamp,
     }
 }
 
@@ -80,4 +91,6 @@ diesel::table! {
 }
 
 diesel::joinable!(api_keys -> users (user_id));
+diesel::joinable!(one_time_links -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(users, api_keys);
+diesel::allow_tables_to_appear_in_same_query!(users, one_time_links);

@@ -5,6 +5,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
+use super::keys::FULL;
 use super::schema::{api_keys, users};
 use super::{DbConnection, Reader, Transaction};
 use crate::error::{Result, ServiceError};
@@ -149,11 +150,12 @@ impl Reader {
     }
 
     /// Returns whether another administrator can authenticate: one who is not disabled and has a password or a lasting
-    /// key.
+    /// full key.
     pub fn has_other_admin(&mut self, user_id: i32) -> Result<bool> {
         let lasting_key = api_keys::table
             .filter(api_keys::user_id.eq(users::id))
             .filter(api_keys::epoch.eq(users::key_epoch))
+            .filter(api_keys::scope.eq(FULL))
             .filter(api_keys::expires_at.is_null());
         let others: i64 = users::table
             .filter(users::is_admin.eq(true))

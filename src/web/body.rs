@@ -24,6 +24,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// The media types that [`is_json`] accepts, for errors.
+pub const JSON_TYPES: &str = "application/json, text/json or application/*+json, in UTF-8";
+
 /// A body that has not been read yet. This allows rejecting a caller without permission before reading anything.
 pub struct Body {
     request: HttpRequest,
@@ -108,6 +111,18 @@ impl Body {
     fn content_type(&self) -> Option<Mime> {
         self.request.headers().get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
     }
+}
+
+/// Returns whether `mime` is JSON in UTF-8.
+#[must_use]
+pub fn is_json(mime: &Mime) -> bool {
+    let charset = mime.get_param(mime::CHARSET);
+    let json = match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
+        ("application" | "text", "json", None) => true,
+        ("application", _, Some(suffix)) => suffix == mime::JSON,
+        _ => false,
+    };
+    json && charset.is_none_or(|name| name == mime::UTF_8 || name == "utf8")
 }
 
 /// Returns whether `mime` is the type of a URL-encoded form.

@@ -15,15 +15,16 @@ use actix_web::{FromRequest, HttpRequest, ResponseError};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, Receiver};
 
 use super::CALL_TIMEOUT;
 use super::address::request_context;
 use super::query::Query;
-use crate::auth::Auth;
+use crate::auth::{Auth, LookupResult};
 use crate::error::{KeyError, ManageError, ServiceError};
-use crate::model::{self, Actor};
+use crate::model::{self, Acceptance, Actor, RequestContext};
 use crate::secret::key::Key;
+use crate::secret::token::SessionSecret;
 
 /// The maximum number of keys that are tried for one request. Further keys are ignored.
 const MAX_KEYS: usize = 4;
@@ -41,6 +42,9 @@ pub trait Dialect: 'static {
     /// request tries to authenticate but presents nothing that could be a key.
     fn presented_keys(request: &HttpRequest) -> Result<Keys, Self::Error>;
 
+    /// Returns which keys the routes of this protocol accept, at least full keys.
+    fn acceptance(request: &HttpRequest) -> Acceptance;
+
     /// Returns the error for a request whose keys are all invalid.
     #[must_use]
     fn rejection(_auth: &Data<Auth>, _keys: Keys) -> impl Future<Output = Self::Error> {
@@ -51,6 +55,16 @@ pub trait Dialect: 'static {
 /// Returns the keys in the header `apikey`, in `Authorization: Bearer` and in the query `apikey`, in this order. Empty
 /// values count as absent. Fails if there are values but none of them could be a key.
 pub fn standard_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
+    keys_of(request, &Query::of(request))
+}
+
+/// Returns the keys in the header `apikey` and in `Authorization: Bearer`, in this order. Empty values count as absent.
+/// Fails if there are values but none of them could be a key.
+pub fn header_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
+    keys_of(request, &Query::default())
+}
+
+fn keys_of(request: &HttpRequest, query: &Query) -> Result<Keys, KeyError> {
     let mut keys = Keys::new();
     let mut is_empty = true;
     let mut add = |text: &str| {
@@ -69,9 +83,7 @@ pub fn standard_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
             add(key);
         }
     }
-    if !request.query_string().is_empty() {
-        Query::of(request).all("apikey").for_each(&mut add);
-    }
+    query.all("apikey").for_each(&mut add);
     if keys.is_empty() && !is_empty {
         return Err(KeyError::Invalid);
     }
@@ -79,13 +91,40 @@ pub fn standard_keys(request: &HttpRequest) -> Result<Keys, KeyError> {
 }
 
 /// Returns the caller that presents `keys`, or `None` if no key is valid. Returns at once if the first key is cached.
-async fn find_caller(request: &HttpRequest, keys: &Keys) -> Result<Option<model::Caller>, ServiceError> {
+async fn find_caller<D: Dialect>(request: &HttpRequest, keys: &Keys) -> Result<Option<model::Caller>, ServiceError> {
     let (auth, context) = (auth(request), request_context(request));
-    if let Some(caller) = auth.cached_caller(keys, &context) {
+    // Every protocol accepts full keys. Most callers present one, so the acceptance is determined only for the others.
+    if let Some(caller) = auth.cached_caller(keys, &Acceptance::FullKeys, &context) {
+        return Ok(Some(caller));
+    }
+    let acceptance = D::acceptance(request);
+    if let Some(caller) = auth.cached_caller(keys, &acceptance, &context) {
         return Ok(Some(caller));
     }
     let (sender, receiver) = oneshot::channel();
-    auth.look_up(keys, move |found| drop(sender.send(found)));
+    auth.look_up(keys, acceptance, move |found| drop(sender.send(found)));
+    looked_up(receiver, auth, context).await
+}
+
+/// Returns the caller whose session has this secret, or `None` if the session is not valid.
+pub async fn find_session(
+    request: &HttpRequest,
+    secret: &SessionSecret,
+) -> Result<Option<model::Caller>, ServiceError> {
+    let (auth, context) = (auth(request), request_context(request));
+    if let Some(caller) = auth.cached_session(secret, &context) {
+        return Ok(Some(caller));
+    }
+    let (sender, receiver) = oneshot::channel();
+    auth.look_up_session(secret, move |found| drop(sender.send(found)));
+    looked_up(receiver, auth, context).await
+}
+
+async fn looked_up(
+    receiver: Receiver<LookupResult>,
+    auth: &Data<Auth>,
+    context: RequestContext,
+) -> Result<Option<model::Caller>, ServiceError> {
     let late = |_| ServiceError::unavailable(format!("the lookup took longer than {CALL_TIMEOUT:?}"));
     let panicked = |_| ServiceError::internal("the lookup of a key panicked");
     let found = timeout(CALL_TIMEOUT, receiver)
@@ -95,7 +134,7 @@ async fn find_caller(request: &HttpRequest, keys: &Keys) -> Result<Option<model:
     Ok(found.map(|holder| auth.looked_up_caller(holder, context)))
 }
 
-fn auth(request: &HttpRequest) -> &Data<Auth> {
+pub(crate) fn auth(request: &HttpRequest) -> &Data<Auth> {
     request
         .app_data()
         .expect("the server registers the service for every route")
@@ -137,7 +176,7 @@ impl<D: Dialect> FromRequest for Caller<D> {
             if keys.is_empty() {
                 return Err(KeyError::Required.into());
             }
-            match find_caller(&request, &keys).await {
+            match find_caller::<D>(&request, &keys).await {
                 Ok(Some(caller)) => Ok(Self(caller, PhantomData)),
                 Ok(None) => {
                     log_rejected_key();
@@ -205,7 +244,7 @@ impl<D: Dialect> FromRequest for MaybeCaller<D> {
             if keys.is_empty() {
                 return Ok(Self(None, PhantomData));
             }
-            let caller = find_caller(&request, &keys).await.map_err(KeyError::from)?;
+            let caller = find_caller::<D>(&request, &keys).await.map_err(KeyError::from)?;
             Ok(Self(caller, PhantomData))
         }
         .boxed_local()

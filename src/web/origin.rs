@@ -14,7 +14,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, ResponseError};
-use url::{Host, Url};
+use url::{Host, Origin, Url};
 
 use super::address::{TrustedProxies, request_context};
 use crate::model::RequestContext;
@@ -32,6 +32,8 @@ pub struct OriginPolicy {
     origins: CorsOrigins,
     /// The host name of `SHOKO_AUTH_PUBLIC_URL`.
     public_host: Option<Host>,
+    /// The origin of `SHOKO_AUTH_PUBLIC_URL`.
+    public_origin: Option<Origin>,
     /// The value of `SHOKO_AUTH_HOSTS`.
     hosts: Vec<Host>,
     /// Whether browsers may log in only under known host names. Another name may be one that a foreign page has made
@@ -54,6 +56,12 @@ pub enum OriginError {
          SHOKO_AUTH_HOSTS."
     )]
     UnknownHost { host: String },
+    /// A request with the session cookie comes from another page, or from a program.
+    #[error(
+        "Only pages of this server may use the session cookie, and this request comes from {origin}. If it is a page of \
+         this server, set SHOKO_AUTH_PUBLIC_URL to the URL that browsers use. Programs send an API key in a header."
+    )]
+    NotOwnPage { origin: String },
 }
 
 impl OriginPolicy {
@@ -64,6 +72,7 @@ impl OriginPolicy {
         Self {
             origins: settings.cors_origins.clone(),
             public_host: settings.public_url.as_ref().and_then(|url| host_of(url.as_str())),
+            public_origin: settings.public_url.as_ref().and_then(|url| origin_of(url.as_str())),
             hosts: settings.hosts.clone(),
             knows_all_hosts: !settings.hosts.is_empty() || (is_local && is_plain),
             warned: AtomicBool::new(false),
@@ -117,6 +126,44 @@ impl OriginPolicy {
         Err(OriginError::ForeignPage { origin })
     }
 
+    /// Checks that a request comes from a page of this server. In contrast to [`Self::check`], a request that does not
+    /// say where it comes from is rejected, and the port of the page matters: cookies do not distinguish the ports of a
+    /// host, so another service on this host could otherwise use the session.
+    fn check_own_page(&self, headers: &HeaderMap, is_proxied: bool) -> Result<(), OriginError> {
+        if !self.accepts_host(headers) {
+            let host = excerpt(headers.get(HOST));
+            return Err(OriginError::UnknownHost { host });
+        }
+        let sites: Vec<&HeaderValue> = headers.get_all(SEC_FETCH_SITE).collect();
+        let origins: Vec<&HeaderValue> = headers.get_all(ORIGIN).collect();
+        let is_own_page = match (&sites[..], &origins[..]) {
+            ([site], _) => *site == "same-origin",
+            // Browsers send no `Sec-Fetch-Site` to a server without encryption.
+            ([], [origin]) => self.is_own_origin(origin, headers, is_proxied),
+            _ => false,
+        };
+        if is_own_page {
+            return Ok(());
+        }
+        let origin = origins.first();
+        let origin = origin.map_or_else(|| "elsewhere".to_owned(), |origin| excerpt(Some(origin)));
+        Err(OriginError::NotOwnPage { origin })
+    }
+
+    /// Returns whether `origin` is the origin of this server's pages.
+    fn is_own_origin(&self, origin: &HeaderValue, headers: &HeaderMap, is_proxied: bool) -> bool {
+        let Some(url) = origin.to_str().ok().and_then(|text| Url::parse(text).ok()) else {
+            return false;
+        };
+        let origin = url.origin();
+        let is_at = |name: &HeaderName| {
+            // The server cannot see the scheme, so that of the origin decides which port is the default.
+            let base = base_url_of(headers, name, url.scheme());
+            origin.is_tuple() && base.is_some_and(|base| base.origin() == origin)
+        };
+        is_at(&HOST) || (is_proxied && is_at(&X_FORWARDED_HOST)) || self.public_origin.as_ref() == Some(&origin)
+    }
+
     fn is_listed(&self, origin: &HeaderValue) -> bool {
         match &self.origins {
             CorsOrigins::None => false,
@@ -145,14 +192,41 @@ impl OriginPolicy {
     }
 }
 
+/// Returns the host that a request to a reverse proxy was for, in the form of [`Host`]: that of a trusted proxy's
+/// `X-Forwarded-Host`, otherwise that of `Host`. Returns `None` if it is missing, invalid or ambiguous.
+#[must_use]
+pub fn forwarded_host(request: &HttpRequest) -> Option<String> {
+    let headers = request.headers();
+    let url = if is_proxied(request) && headers.contains_key(X_FORWARDED_HOST) {
+        base_url_of(headers, &X_FORWARDED_HOST, "http")
+    } else {
+        base_url_of(headers, &HOST, "http")
+    };
+    Some(url?.host()?.to_string())
+}
+
+/// Returns whether the peer is a trusted proxy.
+#[must_use]
+pub fn is_proxied(request: &HttpRequest) -> bool {
+    let proxies = request.app_data::<Data<TrustedProxies>>();
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    peer.is_some_and(|peer| proxies.is_some_and(|proxies| proxies.contains(peer)))
+}
+
 /// Returns the URL of this server as the client knows it, from the `Host` header. The scheme is always http.
 #[must_use]
 pub fn base_url(headers: &HeaderMap) -> Option<Url> {
-    let host = headers.get(HOST)?.to_str().ok()?;
+    base_url_of(headers, &HOST, "http")
+}
+
+/// Returns the URL whose host and port are the value of a header. Returns `None` if the header occurs several times.
+fn base_url_of(headers: &HeaderMap, name: &HeaderName, scheme: &str) -> Option<Url> {
+    let mut values = headers.get_all(name);
+    let host = values.next()?.to_str().ok().filter(|_| values.next().is_none())?;
     if host.len() > MAX_HOST_BYTES {
         return None;
     }
-    let url = Url::parse(&format!("http://{host}")).ok()?;
+    let url = Url::parse(&format!("{scheme}://{host}")).ok()?;
     let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     Some(url).filter(|url| is_plain && url.username().is_empty() && url.password().is_none())
 }
@@ -165,6 +239,10 @@ pub fn is_loopback(host: &Host<&str>) -> bool {
         Host::Ipv6(address) => IpAddr::from(*address).to_canonical().is_loopback(),
         Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
     }
+}
+
+fn origin_of(url: &str) -> Option<Origin> {
+    Url::parse(url).ok().map(|url| url.origin())
 }
 
 /// Returns the host of a URL or an origin. The URL of an app scheme such as `capacitor://localhost` has a host too.
@@ -206,11 +284,21 @@ impl<E: ResponseError + From<OriginError> + 'static> FromRequest for LoginContex
 ///
 /// Panics if the application has no [`OriginPolicy`].
 pub fn check_origin(request: &HttpRequest) -> Result<(), OriginError> {
-    let policy: &Data<OriginPolicy> = request
+    policy(request).check(request.headers(), is_proxied(request))
+}
+
+/// Checks that a request comes from a page of this server. Call it for a request that changes something and that only a
+/// cookie authenticates, because browsers add cookies to the requests of foreign pages.
+///
+/// # Panics
+///
+/// Panics if the application has no [`OriginPolicy`].
+pub fn check_own_page(request: &HttpRequest) -> Result<(), OriginError> {
+    policy(request).check_own_page(request.headers(), is_proxied(request))
+}
+
+fn policy(request: &HttpRequest) -> &Data<OriginPolicy> {
+    request
         .app_data()
-        .expect("the server registers the policy for every route");
-    let proxies = request.app_data::<Data<TrustedProxies>>();
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    let is_proxied = peer.is_some_and(|peer| proxies.is_some_and(|proxies| proxies.contains(peer)));
-    policy.check(request.headers(), is_proxied)
+        .expect("the server registers the policy for every route")
 }

@@ -20,7 +20,10 @@ pub struct Query(Vec<(String, Zeroizing<String>)>);
 impl Query {
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        Self::parse(request.query_string())
+        match request.query_string() {
+            "" => Self::default(),
+            text => Self::parse(text),
+        }
     }
 
     /// Parses `application/x-www-form-urlencoded` text.

@@ -40,6 +40,8 @@ problems! {
         json!({"detail": "Only an administrator may do this."}), None;
     NotFound: StatusCode::NOT_FOUND, "There is no such route or user.",
         json!({"detail": "An user by the given `userID` doesn't exist."}), None;
+    Conflict: StatusCode::CONFLICT, "The device already has a key.",
+        json!({"detail": "The device already has a key. Revoke that key first, or choose another name."}), None;
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",
         json!({"detail": "The body may have at most 16384 bytes."}), None;
     UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body has a media type that this operation does not accept.",

@@ -1,4 +1,4 @@
-//! Runs the cases in `tests/contract/cases-shoko.json`. The file explains its format under `case_keys` and
+//! Runs the cases in `tests/contract/cases-shoko.json` and `cases-account.json`. The first file explains its format under `case_keys` and
 //! `expect_keys`.
 //!
 //! For `sleep_until_expired`, this runner advances the server's clock instead of sleeping. `within_ms` is measured in
@@ -17,14 +17,22 @@ use test_support::{Backend, Request, Response, apply, both_databases};
 
 use crate::support::{TestApp, UseDatabase, limit_waits};
 
-fn file() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/cases-shoko.json");
+fn read(name: &str) -> Value {
+    let path = format!("{}/tests/contract/{name}", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 #[apply(both_databases!)]
-fn every_case_passes(backend: Backend) {
-    let file = file();
+fn every_case_of_shoko_passes(backend: Backend) {
+    play_all(backend, &read("cases-shoko.json"));
+}
+
+#[apply(both_databases!)]
+fn every_case_of_the_account_passes(backend: Backend) {
+    play_all(backend, &read("cases-account.json"));
+}
+
+fn play_all(backend: Backend, file: &Value) {
     let mut failures = Vec::new();
     let (mut run, mut elsewhere) = (0, 0);
     for case in file["cases"].as_array().unwrap() {
@@ -34,7 +42,7 @@ fn every_case_passes(backend: Backend) {
             elsewhere += 1;
             continue;
         }
-        let mut world = World::new(backend, &file, case);
+        let mut world = World::new(backend, file, case);
         if let Err(failure) = world.play(case) {
             failures.push(format!("{id} {}: {failure}", case["title"]));
         }

@@ -90,7 +90,7 @@ fn an_expiring_key_gets_no_other_devices_key(backend: Backend) {
 }
 
 /// Starts the program, runs `requests`, and returns the audit events as `event user device by`.
-fn audited(backend: Backend, requests: impl FnOnce(&Client)) -> Vec<String> {
+pub fn audited(backend: Backend, requests: impl FnOnce(&Client)) -> Vec<String> {
     let database = TestDatabase::create(backend);
     let mut command = database.program(&["serve", "--log-format", "json"]);
     command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);

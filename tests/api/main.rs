@@ -2,6 +2,16 @@
 //!
 //! To find the place for a new test, read the comments of the modules.
 
+/// Sessions of browsers.
+mod account;
+/// Keys that the API of the account issues, lists and revokes.
+mod account_keys;
+/// One-time links.
+mod account_links;
+/// The change of one's own password, and cross-site requests with the session cookie.
+mod account_password;
+/// The administration of users in the API of the account.
+mod account_users;
 /// The layers of `src/`.
 mod architecture;
 /// The content of the database, and the secrets that must not be in it.
@@ -12,7 +22,7 @@ mod avatars;
 mod backup;
 /// Malformed requests, which no client library sends.
 mod bad_input;
-/// The cases in `tests/contract/cases-shoko.json`.
+/// The cases in `tests/contract/cases-shoko.json` and `cases-account.json`.
 mod cases;
 /// Changes by other processes, which the change feed reports, and last-used times.
 mod change_feed;

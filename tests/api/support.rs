@@ -14,7 +14,8 @@ use shoko_auth::clock::Clock;
 use shoko_auth::model::{NewName, SecretText};
 use shoko_auth::server;
 use shoko_auth::settings::{
-    CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, RESPONSE_DEADLINE, Settings,
+    CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, LINK_LIFETIME, MAX_WAIT, RESPONSE_DEADLINE,
+    SessionLimits, Settings,
 };
 use test_support::database::SEALING_SECRET;
 use test_support::process::{command, run_with_input};
@@ -83,6 +84,8 @@ impl UseDatabase for TestDatabase {
                     max_per_user: 1000,
                     max_lifetime: Duration::from_secs(366 * 24 * 60 * 60),
                 },
+                sessions: SessionLimits::default(),
+                link_lifetime: LINK_LIFETIME,
                 max_wait: wait::MAX_WAIT,
             },
             first_admin: FirstAdmin {

@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shoko_auth::auth::Auth;
 use shoko_auth::clock::Clock;
-use shoko_auth::model::RequestContext;
+use shoko_auth::model::{Acceptance, RequestContext};
 use shoko_auth::secret::key::Key;
 use test_support::wait::wait_until;
 use test_support::{Backend, apply, both_databases};
@@ -115,9 +115,13 @@ fn times_of_uses_and_logins_from_a_clock_that_was_ahead_are_replaced(backend: Ba
     ));
     let auth = Auth::open(&core).unwrap();
     assert!(
-        auth.verify(&[Key::parse(&key).unwrap()], &RequestContext::default())
-            .unwrap()
-            .is_some()
+        auth.verify(
+            &[Key::parse(&key).unwrap()],
+            &Acceptance::FullKeys,
+            &RequestContext::default()
+        )
+        .unwrap()
+        .is_some()
     );
     assert_eq!(auth.flush_last_used().unwrap(), 1);
     assert_eq!(log_in_from(&app, HOME, ADMIN, ADMIN_PASSWORD).status, 200);

@@ -24,6 +24,7 @@ CALLER, PASSWORD, KEY_IN_USE = "caller", "Tr0mbone-lake", "the key in use"
 
 session = requests.Session()
 numbers = itertools.count(1)
+turns = itertools.count(1)
 
 
 def call(method, path, key=None, expect=(200,), **more):
@@ -92,16 +93,51 @@ class Key:
 def before_call(context, case, kwargs):
     """Replaces placeholders by their current values."""
     in_use = key_in_use()
+    if next(turns) % 2:
+        use_existing(case, in_use)
     for part in (case.headers, case.query, case.path_parameters, case.body):
         if not isinstance(part, MutableMapping):
             continue
         for name, value in part.items():
             if value == KEY_IN_USE:
                 part[name] = credentials(case.operation, in_use) if name == "Authorization" else in_use
-            elif name == "userID" and is_keepers(value):
+            elif name in ("userID", "id") and "/keys/{id}" not in case.operation.path and is_keepers(value):
                 part[name] = other_user()
             elif name == "Username" and value in ("Rob", "Default"):  # examples in the document; each name must be new
                 part[name] = f"{value} {next(numbers)}"
+
+
+def is_number(value):
+    return str(value).isdecimal()
+
+
+def is_text(value):
+    return isinstance(value, str) and 1 <= len(value) <= 255
+
+
+def listed_key(path, key):
+    """Returns the id of a key in a list, other than the key that requests it."""
+    return next(found["id"] for found in call("GET", path, key).json()["list"] if not found["isCurrent"])
+
+
+def use_existing(case, in_use):
+    """Replaces valid values of the account's API by those of existing keys, links and passwords."""
+    operation, body, path = f"{case.method} {case.operation.path}", case.body, case.path_parameters
+    has = lambda *names: isinstance(body, dict) and set(body) == set(names) and all(map(is_text, body.values()))
+    if operation == "POST /api/account/session" and has("user", "password"):
+        body.update(user=CALLER, password=PASSWORD)
+    elif operation == "POST /api/account/password" and has("currentPassword", "newPassword"):
+        body.update(currentPassword=PASSWORD, newPassword=PASSWORD)
+    elif operation == "POST /api/account/link" and has("token", "password"):
+        link = call("POST", f"/api/account/users/{other_user()}/link", keeper_key, expect=(201,)).json()
+        body.update(token=link["path"].rsplit("/", 1)[1], password=PASSWORD)
+    elif operation == "DELETE /api/account/keys/{id}" and is_number(path.get("id")):
+        call("POST", "/api/auth", json={"user": CALLER, "pass": PASSWORD, "device": "extra"})
+        path["id"] = listed_key("/api/account/keys", in_use)
+    elif operation == "DELETE /api/account/users/{id}/keys/{key}" and all(map(is_number, path.values())):
+        path["id"] = create_user("keyed", admin=False)
+        log_in("keyed", PASSWORD)
+        path["key"] = listed_key(f"/api/account/users/{path['id']}/keys", keeper_key)
 
 
 def credentials(operation, key):

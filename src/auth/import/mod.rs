@@ -25,7 +25,7 @@ use super::Auth;
 use super::audit::{self, Event};
 use super::hashing::Client;
 use crate::error::{Result, ServiceError};
-use crate::model::{Actor, Expiration, Name, NewUser, RequestContext, User};
+use crate::model::{Actor, Expiration, KeyKind, Name, NewUser, RequestContext, Scope, User};
 use crate::secret::key::KeyHash;
 use crate::secret::password::NO_PASSWORD;
 use crate::store::{Reader, StoredKey, Transaction};
@@ -178,6 +178,7 @@ impl Auth {
             user_id,
             epoch,
             device,
+            kind: KeyKind::Device(Scope::Full),
             hash: key.key.hash(),
             sealed,
             expiration: key.expires_at.map(|at| Expiration {

@@ -2,6 +2,8 @@
 
 /// Tests of revocations and demotions that run at the same time as other changes.
 mod revocation;
+/// Tests of sessions and one-time links during password changes.
+mod sessions;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +19,11 @@ use super::{Auth, KeySelection, KeysAfterChange, LogIn};
 use crate::clock::Clock;
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
 use crate::model::{
-    Actor, Caller, Name, NewName, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText, UserChange,
-    UserRef,
+    Acceptance, Actor, Caller, Name, NewName, NewUser, ProfileChange, RequestContext, RequestedExpiry, SecretText,
+    UserChange, UserRef,
 };
 use crate::secret::key::Key;
-use crate::settings::{CoreSettings, FirstAdmin, KeyLimits, MAX_WAIT};
+use crate::settings::{CoreSettings, FirstAdmin, KeyLimits, LINK_LIFETIME, MAX_WAIT, SessionLimits};
 use crate::store::Credential;
 
 pub(super) const OLD: &str = "Tr0mbone-lake";
@@ -88,6 +90,8 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
             max_per_user: 1000,
             max_lifetime: Duration::from_secs(366 * 24 * 60 * 60),
         },
+        sessions: SessionLimits::default(),
+        link_lifetime: LINK_LIFETIME,
         max_wait: MAX_WAIT,
     }
 }
@@ -145,8 +149,12 @@ pub(super) fn key_for(auth: &Auth, credential: &Credential) -> Result<Key, Login
 }
 
 fn verify(auth: &Auth, key: &Key) -> Option<Caller> {
-    auth.verify(std::slice::from_ref(key), &RequestContext::default())
-        .unwrap()
+    auth.verify(
+        std::slice::from_ref(key),
+        &Acceptance::FullKeys,
+        &RequestContext::default(),
+    )
+    .unwrap()
 }
 
 fn set_password(auth: &Auth, password: &str) -> Result<(), ManageError> {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::auth::{FeedState, KeysAfterChange};
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
-use crate::model::{Actor, Caller, Expiration, Name, NewUser, RequestContext, UserRef};
+use crate::model::{Acceptance, Actor, Caller, Expiration, Name, NewUser, RequestContext, UserRef};
 use crate::secret::key::Key;
 use crate::store::Transaction;
 
@@ -241,12 +241,19 @@ fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
             let found = nodes.one.store.read(|db| db.key_holder(&key.hash(), nodes.one.now()));
             let found = found.unwrap().unwrap();
             nodes.one.key_cache.insert(key.hash(), found.clone(), generation);
-            let cached = nodes.one.cached_caller(keys, &RequestContext::default());
+            let cached = nodes
+                .one
+                .cached_caller(keys, &Acceptance::FullKeys, &RequestContext::default());
             cached.map(|_| (found, generation))
         });
         revoke(&key).unwrap();
         nodes.one.key_cache.insert(key.hash(), found.clone(), generation);
-        assert!(nodes.one.cached_caller(keys, &RequestContext::default()).is_none());
+        assert!(
+            nodes
+                .one
+                .cached_caller(keys, &Acceptance::FullKeys, &RequestContext::default())
+                .is_none()
+        );
         assert!(verify(&nodes.one, &key).is_none());
     }
 }

@@ -191,7 +191,15 @@ impl Auth {
     /// Returns until when each of these users has to wait, in the order of `users`. If several counts make a user wait,
     /// returns the latest time. `None` means that the user does not have to wait.
     pub fn throttled_until(&self, users: &[User]) -> Result<Vec<Option<NaiveDateTime>>> {
-        let accounts: Vec<_> = users.iter().map(|user| name_digest(&user.name)).collect();
+        self.throttled_names_until(users.iter().map(|user| user.name.as_str()))
+    }
+
+    /// Returns until when each user with one of these names has to wait. See [`Self::throttled_until`].
+    pub(super) fn throttled_names_until<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Option<NaiveDateTime>>> {
+        let accounts: Vec<_> = names.map(name_digest).collect();
         let counts = self.store.read(|db| db.failures_of_accounts(&accounts))?;
         let now = self.now();
         let blocked = counts.into_iter().filter_map(|(account, count)| {

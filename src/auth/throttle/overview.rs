@@ -7,9 +7,10 @@ use chrono::NaiveDateTime;
 use super::policy::{blocked_until, current};
 use crate::auth::Auth;
 use crate::auth::audit::{self, Event};
-use crate::error::Result;
+use crate::auth::permission::Permission;
+use crate::error::{ManageError, Result};
 use crate::model::{Actor, NameDigest, Network, name_digest};
-use crate::store::{Reader, Transaction};
+use crate::store::{Page, Reader, Transaction};
 
 /// All networks and users that have to wait.
 pub struct Throttles {
@@ -33,11 +34,8 @@ impl Auth {
     /// Returns which networks and users have to wait.
     pub fn throttles(&self) -> Result<Throttles> {
         let counts = self.store.read(Reader::highest_failures)?;
-        let users = self.users()?;
-        let names: HashMap<NameDigest, &str> = users
-            .iter()
-            .map(|user| (name_digest(&user.name), user.name.as_str()))
-            .collect();
+        let users = self.store.read(Reader::user_names)?;
+        let names: HashMap<NameDigest, &str> = users.iter().map(|name| (name_digest(name), name.as_str())).collect();
         let now = self.now();
         let (mut waits, mut unknown_names) = (Vec::new(), 0);
         for count in counts {
@@ -61,12 +59,25 @@ impl Auth {
         Ok(Throttles { waits, unknown_names })
     }
 
+    /// Returns a page of the waits, and the number of all.
+    pub fn throttles_page(&self, page: Page) -> Result<(Throttles, usize)> {
+        let mut throttles = self.throttles()?;
+        let total = throttles.waits.len();
+        let size = usize::try_from(page.size).unwrap_or(usize::MAX);
+        let skipped = size.saturating_mul(usize::try_from(page.index).unwrap_or(usize::MAX));
+        throttles.waits = throttles.waits.into_iter().skip(skipped).take(size).collect();
+        Ok((throttles, total))
+    }
+
     /// Clears the failed logins of a network and of the wider networks around it. Clients there can log in at once,
     /// unless the user has to wait.
-    pub fn clear_failures_of_network(&self, network: Network) -> Result<()> {
+    pub fn clear_failures_of_network(&self, actor: Actor<'_>, network: Network) -> Result<(), ManageError> {
         let networks: Vec<_> = std::iter::once(network).chain(network.wider()).collect();
-        self.store.write(|tx| tx.delete_failures_of_networks(&networks))?;
-        audit::log(Event::ThrottleCleared, "", "", Actor::Operator);
+        self.store.write(|tx| -> Result<_, ManageError> {
+            self.authorize(tx, actor, Permission::Administer)?;
+            Ok(tx.delete_failures_of_networks(&networks)?)
+        })?;
+        audit::log(Event::ThrottleCleared, "", "", actor);
         Ok(())
     }
 

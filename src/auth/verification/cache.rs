@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::model::Expiration;
+    use crate::model::{Expiration, KeyKind, Scope};
 
     const HASH: KeyHash = [7; 32];
 
@@ -195,6 +195,8 @@ mod tests {
             user: "bob".to_owned(),
             is_admin: false,
             device: "tv".to_owned(),
+            kind: KeyKind::Device(Scope::Full),
+            created_at: Clock::system().now(),
             expiration,
         })
     }

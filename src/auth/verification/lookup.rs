@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::cache::KeyCache;
 use crate::clock::Clock;
 use crate::error::{Result, ServiceError};
-use crate::model::KeyHolder;
+use crate::model::{Acceptance, KeyHolder};
 use crate::secret::key::KeyHash;
 use crate::settings::CoreSettings;
 use crate::store::Store;
@@ -26,7 +26,7 @@ const MAX_BATCH: usize = 256;
 /// The maximum number of waiting requests. Further ones fail with [`ServiceError::Busy`].
 const MAX_PENDING_LOOKUPS: usize = 2_000;
 
-/// The result of a lookup: the holder of the request's first valid key, or `None` if no key is valid.
+/// The result of a lookup: the holder of the request's first valid and accepted key, or `None` if there is none.
 pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
 
 /// The lookup thread. It starts with the first lookup and stops when this value is dropped.
@@ -54,6 +54,7 @@ struct LookupThread {
 
 struct Lookup {
     hashes: Vec<KeyHash>,
+    acceptance: Acceptance,
     on_result: Box<dyn FnOnce(LookupResult) + Send>,
 }
 
@@ -72,9 +73,19 @@ impl Lookups {
 
     /// Queues a lookup. `on_result` receives the result on the lookup thread, or an error on this thread if the lookup
     /// cannot be queued.
-    pub fn start(&self, hashes: Vec<KeyHash>, on_result: impl FnOnce(LookupResult) + Send + 'static) {
+    pub fn start(
+        &self,
+        hashes: Vec<KeyHash>,
+        acceptance: Acceptance,
+        on_result: impl FnOnce(LookupResult) + Send + 'static,
+    ) {
         let on_result = Box::new(on_result);
-        match self.queue().try_send(Lookup { hashes, on_result }) {
+        let lookup = Lookup {
+            hashes,
+            acceptance,
+            on_result,
+        };
+        match self.queue().try_send(lookup) {
             Ok(()) => {}
             Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(ServiceError::Busy {
                 retry_after: Duration::from_secs(1),
@@ -158,10 +169,18 @@ fn look_up(worker: &Worker, batch: Vec<Lookup>) {
             cache.insert(*hash, holder.clone(), generation);
         }
     }
-    for Lookup { hashes, on_result } in batch {
-        on_result(match &found {
-            Ok(found) => Ok(hashes.iter().find_map(|hash| found.get(hash).cloned())),
+    for lookup in batch {
+        let accepted = |hash| {
+            found
+                .as_ref()
+                .ok()?
+                .get(hash)
+                .filter(|holder| lookup.acceptance.accepts(holder))
+        };
+        let result = match &found {
+            Ok(_) => Ok(lookup.hashes.iter().find_map(accepted).cloned()),
             Err(error) => Err(error.clone()),
-        });
+        };
+        (lookup.on_result)(result);
     }
 }

@@ -13,26 +13,46 @@ pub(super) use cache::KeyCache;
 pub use feed::FeedState;
 pub(super) use feed::FeedThread;
 pub(super) use last_used::LastUsedBuffer;
-pub(super) use lookup::{LookupResult, Lookups};
+pub use lookup::LookupResult;
+pub(super) use lookup::Lookups;
 
 use super::Auth;
 use crate::error::{Result, ServiceError};
-use crate::model::{Caller, KeyHolder, KeyUse, RequestContext};
+use crate::model::{Acceptance, Caller, KeyHolder, KeyUse, RequestContext};
 use crate::secret::key::{Key, KeyHash};
+use crate::secret::token::SessionSecret;
 
 impl Auth {
     /// Returns the caller that presents these keys if the cache has a valid entry for the first key. Later keys count
     /// only if the first key is invalid, and only the database can determine that.
-    pub fn cached_caller(&self, keys: &[Key], context: &RequestContext) -> Option<Caller> {
-        let holder = self.key_cache.get(&keys.first()?.hash(), self.now())?;
-        let context = context.clone();
-        Some(Caller { holder, context })
+    ///
+    /// A key that `acceptance` does not accept is invalid.
+    pub fn cached_caller(&self, keys: &[Key], acceptance: &Acceptance, context: &RequestContext) -> Option<Caller> {
+        self.cached(&keys.first()?.hash(), acceptance, context)
+    }
+
+    /// Returns the caller of this session if the cache has a valid entry for it.
+    pub fn cached_session(&self, secret: &SessionSecret, context: &RequestContext) -> Option<Caller> {
+        self.cached(&secret.hash(), &Acceptance::Sessions, context)
+    }
+
+    fn cached(&self, hash: &KeyHash, acceptance: &Acceptance, context: &RequestContext) -> Option<Caller> {
+        let holder = self.key_cache.get(hash, self.now())?;
+        let is_accepted = acceptance.accepts(&holder);
+        is_accepted.then(|| Caller::new(holder, context.clone()))
     }
 
     /// Starts a database lookup for these keys and returns immediately. `on_result` later receives the holder of the
-    /// first valid key, or `None`. If `on_result` is dropped without being called, the lookup failed.
-    pub fn look_up(&self, keys: &[Key], on_result: impl FnOnce(LookupResult) + Send + 'static) {
-        self.lookups.start(keys.iter().map(Key::hash).collect(), on_result);
+    /// first valid key that `acceptance` accepts, or `None`. If `on_result` is dropped without being called, the lookup
+    /// failed.
+    pub fn look_up(&self, keys: &[Key], acceptance: Acceptance, on_result: impl FnOnce(LookupResult) + Send + 'static) {
+        let hashes = keys.iter().map(Key::hash).collect();
+        self.lookups.start(hashes, acceptance, on_result);
+    }
+
+    /// Starts a database lookup for this session and returns immediately. See [`Self::look_up`].
+    pub fn look_up_session(&self, secret: &SessionSecret, on_result: impl FnOnce(LookupResult) + Send + 'static) {
+        self.lookups.start(vec![secret.hash()], Acceptance::Sessions, on_result);
     }
 
     /// Creates a caller from a holder that was looked up, and records that the key was used. Cache hits are not
@@ -43,21 +63,22 @@ impl Auth {
             at: self.now(),
             from: context.address,
         });
-        Caller { holder, context }
+        Caller::new(holder, context)
     }
 
     /// Returns the caller that presents these keys, from the cache or the database. Blocks during a database lookup.
-    pub fn verify(&self, keys: &[Key], context: &RequestContext) -> Result<Option<Caller>> {
-        if let Some(caller) = self.cached_caller(keys, context) {
+    pub fn verify(&self, keys: &[Key], acceptance: &Acceptance, context: &RequestContext) -> Result<Option<Caller>> {
+        if let Some(caller) = self.cached_caller(keys, acceptance, context) {
             return Ok(Some(caller));
         }
-        let found = self.look_up_blocking(keys.iter().map(Key::hash).collect())?;
+        let found = self.look_up_blocking(keys.iter().map(Key::hash).collect(), acceptance.clone())?;
         Ok(found.map(|holder| self.looked_up_caller(holder, context.clone())))
     }
 
-    pub(super) fn look_up_blocking(&self, hashes: Vec<KeyHash>) -> LookupResult {
+    pub(super) fn look_up_blocking(&self, hashes: Vec<KeyHash>, acceptance: Acceptance) -> LookupResult {
         let (sender, receiver) = channel();
-        self.lookups.start(hashes, move |result| drop(sender.send(result)));
+        self.lookups
+            .start(hashes, acceptance, move |result| drop(sender.send(result)));
         let dropped = |_| ServiceError::internal("the lookup of a key panicked");
         receiver.recv().map_err(dropped)?
     }

@@ -2,7 +2,6 @@
 //! one wins. Unknown members are ignored. A number or boolean is accepted where text is expected. Apart from that,
 //! bodies must be strictly valid JSON.
 
-use actix_web::mime::{self, Mime};
 use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
@@ -10,7 +9,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::bounded::{MAX_VALUES, count_values};
-use crate::web::body::{Body, MAX_BYTES};
+use crate::web::body::{Body, JSON_TYPES, MAX_BYTES, is_json};
 use crate::web::problem::Problem;
 
 /// Reads an object.
@@ -42,8 +41,7 @@ pub async fn required_scalar(body: Body, name: &str) -> Result<String, Problem> 
 }
 
 async fn text(body: Body) -> Result<Zeroizing<String>, Problem> {
-    let types = "application/json, text/json or application/*+json, in UTF-8";
-    body.text(is_json, types).await
+    body.text(is_json, JSON_TYPES).await
 }
 
 /// Reads an object from JSON text.
@@ -59,17 +57,6 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 
 fn no_body() -> Problem {
     Problem::invalid("", "A non-empty request body is required.")
-}
-
-/// Returns whether `mime` is JSON in UTF-8.
-fn is_json(mime: &Mime) -> bool {
-    let charset = mime.get_param(mime::CHARSET);
-    let json = match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
-        ("application" | "text", "json", None) => true,
-        ("application", _, Some(suffix)) => suffix == mime::JSON,
-        _ => false,
-    };
-    json && charset.is_none_or(|name| name == mime::UTF_8 || name == "utf8")
 }
 
 /// Parses exactly one JSON value. Returns `None` if the text is blank or `null`.

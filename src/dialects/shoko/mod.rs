@@ -26,6 +26,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{Error, HttpRequest};
 use utoipa::OpenApi;
 
+use crate::model::Acceptance;
 use crate::web::caller::{self, Dialect, Keys, standard_keys};
 use crate::web::origin;
 use crate::web::problem::Problem;
@@ -39,6 +40,10 @@ impl Dialect for Shoko {
 
     fn presented_keys(request: &HttpRequest) -> Result<Keys, Problem> {
         Ok(standard_keys(request)?)
+    }
+
+    fn acceptance(_: &HttpRequest) -> Acceptance {
+        Acceptance::FullKeys
     }
 }
 

@@ -16,7 +16,7 @@ use utoipa::OpenApi;
 
 use crate::auth::{Auth, LogIn};
 use crate::error::{KeyError, LoginError};
-use crate::model::{Name, RequestedExpiry};
+use crate::model::{Acceptance, Name, RequestedExpiry};
 use crate::secret::random;
 use crate::settings::{ZettelstoreAuth, ZettelstoreSettings};
 use crate::web::body::Body;
@@ -43,6 +43,10 @@ impl Dialect for Zettelstore {
 
     fn presented_keys(request: &HttpRequest) -> Result<Keys, ZettelstoreError> {
         Ok(Keys::from_iter(types::presented_key(request)))
+    }
+
+    fn acceptance(_: &HttpRequest) -> Acceptance {
+        Acceptance::FullKeys
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use super::error::ZulipError;
 use crate::auth::Auth;
 use crate::error::KeyError;
-use crate::model::{self, User, normalize};
+use crate::model::{self, Acceptance, User, normalize};
 use crate::secret::key::Key;
 use crate::web::basic::Basic;
 use crate::web::call;
@@ -27,6 +27,10 @@ impl Dialect for Zulip {
             Some((_, key)) => Ok(Keys::from_iter([key])),
             None => Ok(Keys::new()),
         }
+    }
+
+    fn acceptance(_: &HttpRequest) -> Acceptance {
+        Acceptance::FullKeys
     }
 
     /// If the key belongs to a disabled user, reports that the user is disabled, as Zulip does.

@@ -196,6 +196,7 @@ impl From<ManageError> for ZulipError {
             rejected @ (ManageError::Forbidden
             | ManageError::AdminOnly(_)
             | ManageError::ExpiringKey
+            | ManageError::PasswordRequired
             | ManageError::UnknownUser
             | ManageError::UnknownKey
             | ManageError::NameTaken

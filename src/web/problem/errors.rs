@@ -3,7 +3,9 @@
 use actix_web::http::StatusCode;
 
 use super::{CHALLENGE, INVALID_KEY_CHALLENGE, Problem};
-use crate::error::{IssueError, KeyError, LoginError, ManageError, ServiceError, Throttled};
+use crate::error::{
+    ConfirmError, IssueError, KeyError, LinkError, LoginError, ManageError, NewKeyError, ServiceError, Throttled,
+};
 use crate::web::origin::OriginError;
 
 impl From<ServiceError> for Problem {
@@ -36,13 +38,55 @@ impl From<LoginError> for Problem {
             LoginError::WrongCredentials | LoginError::Disabled => {
                 Self::unauthorized(CHALLENGE, LoginError::WrongCredentials.to_string())
             }
-            LoginError::Throttled(Throttled { scope, retry_after }) => Self {
-                throttled: Some(scope),
-                ..Self::retry_later(StatusCode::TOO_MANY_REQUESTS, &retry_after, text)
-            },
+            LoginError::Throttled(throttled) => Self::throttled(throttled, text),
             LoginError::BadExpiry(_) => Self::invalid("", text),
             LoginError::TooManyKeys(_) => Self::with_detail(StatusCode::BAD_REQUEST, text),
             LoginError::Service(error) => error.into(),
+        }
+    }
+}
+
+impl Problem {
+    fn throttled(Throttled { scope, retry_after }: Throttled, text: String) -> Self {
+        Self {
+            throttled: Some(scope),
+            ..Self::retry_later(StatusCode::TOO_MANY_REQUESTS, &retry_after, text)
+        }
+    }
+}
+
+impl From<ConfirmError> for Problem {
+    fn from(error: ConfirmError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConfirmError::WrongPassword => Self::with_detail(StatusCode::FORBIDDEN, text),
+            ConfirmError::Throttled(throttled) => Self::throttled(throttled, text),
+            ConfirmError::Key(error) => error.into(),
+        }
+    }
+}
+
+impl From<NewKeyError> for Problem {
+    fn from(error: NewKeyError) -> Self {
+        let text = error.to_string();
+        match error {
+            NewKeyError::BadExpiry(_) => Self::invalid("expiresAt", text),
+            NewKeyError::DeviceHasKey => Self::with_detail(StatusCode::CONFLICT, text),
+            NewKeyError::WouldOutliveCaller => Self::with_detail(StatusCode::FORBIDDEN, text),
+            NewKeyError::PasswordRequired => Self::invalid("currentPassword", text),
+            NewKeyError::TooManyKeys(_) => Self::with_detail(StatusCode::BAD_REQUEST, text),
+            NewKeyError::Key(error) => error.into(),
+        }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        let text = error.to_string();
+        match error {
+            LinkError::Unknown => Self::with_detail(StatusCode::NOT_FOUND, text),
+            LinkError::BadPassword(_) => Self::invalid("password", text),
+            LinkError::Service(error) => error.into(),
         }
     }
 }
@@ -82,6 +126,7 @@ impl From<ManageError> for Problem {
             ManageError::Forbidden | ManageError::AdminOnly(_) | ManageError::ExpiringKey => {
                 Self::with_detail(StatusCode::FORBIDDEN, text)
             }
+            ManageError::PasswordRequired => Self::invalid("currentPassword", text),
             ManageError::UnknownUser | ManageError::UnknownKey => Self::with_detail(StatusCode::NOT_FOUND, text),
             ManageError::NameTaken | ManageError::LastAdmin | ManageError::BadPassword(_) => Self::invalid("", text),
             ManageError::Key(error) => error.into(),

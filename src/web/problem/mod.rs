@@ -74,6 +74,12 @@ impl Problem {
         Self::from(errors)
     }
 
+    /// Returns whether the reason is that the request presents no valid key or session.
+    #[must_use]
+    pub fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     fn unauthorized(challenge: &'static str, detail: String) -> Self {
         Self {
             challenge: Some(challenge),
@@ -262,6 +268,7 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
         401 => "https://tools.ietf.org/html/rfc9110#section-15.5.2",
         403 => "https://tools.ietf.org/html/rfc9110#section-15.5.4",
         404 => "https://tools.ietf.org/html/rfc9110#section-15.5.5",
+        409 => "https://tools.ietf.org/html/rfc9110#section-15.5.10",
         405 => "https://tools.ietf.org/html/rfc9110#section-15.5.6",
         413 => "https://tools.ietf.org/html/rfc9110#section-15.5.14",
         415 => "https://tools.ietf.org/html/rfc9110#section-15.5.16",
