@@ -16,8 +16,9 @@ use actix_service::{Service, ServiceFactory, always_ready};
 use actix_web::rt::net::TcpStream;
 
 use super::deadline::Deadline;
+use super::wire::Wire;
 
-pub type Connection = (Deadline<TcpStream>, Protocol, Option<SocketAddr>);
+pub type Connection = (Wire<Deadline<TcpStream>>, Protocol, Option<SocketAddr>);
 
 type HttpService = BoxService<Connection, (), DispatchError>;
 
@@ -126,16 +127,12 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         let connections = Connections::new(9, Arc::new(TrustedProxies::new(Vec::new())));
         let slot = connections.open(address.ip(), Instant::now()).unwrap();
-        let stream = TcpStream::from_std(stream).unwrap();
-        (
-            Deadline::new(
-                stream,
-                slot,
-                Arc::<HeadBudget>::default().share(),
-                Duration::from_secs(60),
-            ),
-            Protocol::Http1,
-            Some(address),
-        )
+        let stream = Deadline::new(
+            TcpStream::from_std(stream).unwrap(),
+            slot,
+            Arc::<HeadBudget>::default().share(),
+            Duration::from_secs(60),
+        );
+        (Wire::new(stream), Protocol::Http1, Some(address))
     }
 }
