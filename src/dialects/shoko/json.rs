@@ -61,15 +61,12 @@ fn no_body() -> Problem {
     Problem::invalid("", "A non-empty request body is required.")
 }
 
-/// Returns whether `mime` is JSON in UTF-8.
 fn is_json(mime: &Mime) -> bool {
-    let charset = mime.get_param(mime::CHARSET);
-    let json = match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
+    match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
         ("application" | "text", "json", None) => true,
         ("application", _, Some(suffix)) => suffix == mime::JSON,
         _ => false,
-    };
-    json && charset.is_none_or(|name| name == mime::UTF_8 || name == "utf8")
+    }
 }
 
 /// Parses exactly one JSON value. Returns `None` if the text is blank or `null`.

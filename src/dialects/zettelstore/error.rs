@@ -133,6 +133,9 @@ impl From<BodyError> for ZettelstoreError {
         match error {
             BodyError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
             BodyError::Incomplete | BodyError::NotUtf8 => Self::bad_request(),
+            BodyError::UnsupportedEncoding | BodyError::UnsupportedCharset => {
+                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string())
+            }
         }
     }
 }

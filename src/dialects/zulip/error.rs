@@ -215,6 +215,9 @@ impl From<BodyError> for ZulipError {
             ),
             BodyError::Incomplete => Self::bad_request("The request is incomplete."),
             BodyError::NotUtf8 => Self::bad_request("The request is not valid UTF-8."),
+            BodyError::UnsupportedEncoding | BodyError::UnsupportedCharset => {
+                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_REQUEST", error.to_string())
+            }
         }
     }
 }
