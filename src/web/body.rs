@@ -22,6 +22,8 @@ pub const MAX_BYTES: usize = 16 * 1024;
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// The `Accept-Encoding` of a response to a body with another encoding (RFC 9110, section 12.5.3).
+pub const ACCEPTED_ENCODING: &str = "identity";
 /// The charsets whose text is UTF-8. The media type compares them in any case.
 const UTF_8_CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "ascii"];
 
@@ -195,9 +197,8 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { .. } => Self::with_detail(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
             BodyError::Incomplete => Self::with_detail(StatusCode::BAD_REQUEST, error.to_string()),
             BodyError::NotUtf8 => Self::invalid("", error.to_string()),
-            BodyError::UnsupportedEncoding | BodyError::UnsupportedCharset => {
-                Self::with_detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string())
-            }
+            BodyError::UnsupportedEncoding => Self::unsupported_encoding(error.to_string()),
+            BodyError::UnsupportedCharset => Self::with_detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()),
         }
     }
 }

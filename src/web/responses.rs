@@ -42,7 +42,8 @@ problems! {
         json!({"detail": "An user by the given `userID` doesn't exist."}), None;
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",
         json!({"detail": "The body may have at most 16384 bytes."}), None;
-    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body has a media type that this operation does not accept.",
+    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "The body has a media type, an encoding or a charset that this operation does not accept.",
         json!({"detail": "The Content-Type must be application/json, text/json or application/*+json, in UTF-8."}),
         None;
     TooManyFailures: StatusCode::TOO_MANY_REQUESTS,

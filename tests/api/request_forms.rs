@@ -136,7 +136,9 @@ fn a_body_with_a_content_encoding_is_415(backend: Backend) {
             &["identity, gzip"],
             &["identity", "gzip"],
         ] {
-            (login.check)(&send(bad), 415);
+            let response = send(bad);
+            (login.check)(&response, 415);
+            assert_eq!(response.header("accept-encoding").as_deref(), Some("identity"));
         }
         // The bytes are those of a gzip file, which are not UTF-8. The body may also be too large.
         for body in [b"\x1f\x8b\x08\x00\xff".to_vec(), vec![0xff; 20_000]] {
@@ -172,7 +174,9 @@ fn a_body_in_a_charset_other_than_utf_8_is_415(backend: Backend) {
             "utf-8; charset=utf-16",
         ] {
             let parameters = format!("; charset={bad}");
-            (login.check)(&login.request(&app, &parameters).send(), 415);
+            let response = login.request(&app, &parameters).send();
+            (login.check)(&response, 415);
+            assert_eq!(response.header("accept-encoding"), None);
             let binary = login.request(&app, &parameters).body([0xff, 0xfe, 0x7b, 0x00]);
             (login.check)(&binary.send(), 415);
         }
