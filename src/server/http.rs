@@ -53,8 +53,13 @@ where
     always_ready!();
 
     fn call(&self, connection: Connection) -> Self::Future {
+        let wire = connection.0.clone();
         if let Some(http) = self.current.borrow().upgrade() {
-            return Box::pin(async move { http.call(connection).await });
+            return Box::pin(async move {
+                let result = http.call(connection).await;
+                wire.finish().await;
+                result
+            });
         }
         let created = (self.create)().new_service(());
         let current = self.current.clone();
@@ -63,7 +68,9 @@ where
             let http = Rc::new(boxed::service(created));
             *current.borrow_mut() = Rc::downgrade(&http);
             // The connection keeps the service alive.
-            http.call(connection).await
+            let result = http.call(connection).await;
+            wire.finish().await;
+            result
         })
     }
 }

@@ -8,6 +8,7 @@ mod deadline;
 mod head_budget;
 mod http;
 mod maintenance;
+mod rejection;
 mod socket;
 mod upgrade;
 mod wire;

@@ -24,6 +24,8 @@ pub struct UpgradeFilter {
     state: State,
     /// The body that follows the current head.
     body: Body,
+    /// Whether the last request that has begun is a HEAD request. No other method begins with `H`.
+    is_head: bool,
 }
 
 /// What the next byte belongs to.
@@ -84,6 +86,11 @@ impl UpgradeFilter {
         }
     }
 
+    /// Returns whether the last request that has begun is a HEAD request.
+    pub fn is_head(&self) -> bool {
+        self.is_head
+    }
+
     /// Skips the current line, and returns how many of the bytes belong to it.
     fn skip_line(&mut self, bytes: &[u8]) -> usize {
         let Some(end) = memchr(b'\n', bytes) else {
@@ -138,7 +145,11 @@ impl UpgradeFilter {
                 None => State::ChunkExtension(length),
             },
             (State::TrailerStart | State::Trailer, _) => State::Trailer,
-            (State::Start | State::Line, _) => State::Line,
+            (State::Start, first) => {
+                self.is_head = first == b'H';
+                State::Line
+            }
+            (State::Line, _) => State::Line,
         }
     }
 

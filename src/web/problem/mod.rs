@@ -113,6 +113,14 @@ impl Problem {
         ServiceResponse::new(request, response)
     }
 
+    /// Adds the media type of this problem to the response to a request whose head is not known, and returns the body.
+    #[must_use]
+    pub fn write_to(&self, response: &mut HttpResponse, trace: TraceId) -> String {
+        let media_type = HeaderValue::from_static(MEDIA_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        self.json(trace)
+    }
+
     fn json(&self, trace: TraceId) -> String {
         serde_json::to_string(&self.details(trace)).unwrap_or_default()
     }
@@ -283,9 +291,11 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
         403 => "https://tools.ietf.org/html/rfc9110#section-15.5.4",
         404 => "https://tools.ietf.org/html/rfc9110#section-15.5.5",
         405 => "https://tools.ietf.org/html/rfc9110#section-15.5.6",
+        408 => "https://tools.ietf.org/html/rfc9110#section-15.5.9",
         413 => "https://tools.ietf.org/html/rfc9110#section-15.5.14",
         415 => "https://tools.ietf.org/html/rfc9110#section-15.5.16",
         429 => "https://tools.ietf.org/html/rfc6585#section-4",
+        431 => "https://tools.ietf.org/html/rfc6585#section-5",
         500 => "https://tools.ietf.org/html/rfc9110#section-15.6.1",
         503 => "https://tools.ietf.org/html/rfc9110#section-15.6.4",
         _ => "about:blank",
