@@ -16,8 +16,9 @@ use actix_service::{Service, ServiceFactory, always_ready};
 use actix_web::rt::net::TcpStream;
 
 use super::deadline::Deadline;
+use super::wire::Wire;
 
-pub type Connection = (Deadline<TcpStream>, Protocol, Option<SocketAddr>);
+pub type Connection = (Wire<Deadline<TcpStream>>, Protocol, Option<SocketAddr>);
 
 type HttpService = BoxService<Connection, (), DispatchError>;
 
@@ -52,8 +53,13 @@ where
     always_ready!();
 
     fn call(&self, connection: Connection) -> Self::Future {
+        let wire = connection.0.clone();
         if let Some(http) = self.current.borrow().upgrade() {
-            return Box::pin(async move { http.call(connection).await });
+            return Box::pin(async move {
+                let result = http.call(connection).await;
+                wire.finish().await;
+                result
+            });
         }
         let created = (self.create)().new_service(());
         let current = self.current.clone();
@@ -62,7 +68,9 @@ where
             let http = Rc::new(boxed::service(created));
             *current.borrow_mut() = Rc::downgrade(&http);
             // The connection keeps the service alive.
-            http.call(connection).await
+            let result = http.call(connection).await;
+            wire.finish().await;
+            result
         })
     }
 }
@@ -126,16 +134,12 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         let connections = Connections::new(9, Arc::new(TrustedProxies::new(Vec::new())));
         let slot = connections.open(address.ip(), Instant::now()).unwrap();
-        let stream = TcpStream::from_std(stream).unwrap();
-        (
-            Deadline::new(
-                stream,
-                slot,
-                Arc::<HeadBudget>::default().share(),
-                Duration::from_secs(60),
-            ),
-            Protocol::Http1,
-            Some(address),
-        )
+        let stream = Deadline::new(
+            TcpStream::from_std(stream).unwrap(),
+            slot,
+            Arc::<HeadBudget>::default().share(),
+            Duration::from_secs(60),
+        );
+        (Wire::new(stream), Protocol::Http1, Some(address))
     }
 }

@@ -8,7 +8,10 @@ mod deadline;
 mod head_budget;
 mod http;
 mod maintenance;
+mod rejection;
 mod socket;
+mod upgrade;
+mod wire;
 
 use std::future::{Future, ready};
 use std::io;
@@ -53,6 +56,7 @@ use deadline::Deadline;
 use head_budget::HeadBudget;
 use http::WhileConnected;
 use socket::{Abort, limit_unread_bytes};
+use wire::Wire;
 
 /// The time in which the head of a connection's first request must arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,7 +153,8 @@ pub fn run(
                             let shutdown = shutdown.clone();
                             async move { shutdown.notified().await }
                         })
-                        .on_connect_ext(|stream: &Deadline<TcpStream>, data: &mut Extensions| {
+                        .on_connect_ext(|stream: &Wire<Deadline<TcpStream>>, data: &mut Extensions| {
+                            let stream = stream.get_ref();
                             data.insert(ClientDisconnected(stream.client_disconnected()));
                             data.insert(stream.progress());
                         })
@@ -187,12 +192,13 @@ fn keep(
     connections: &Arc<Connections>,
     heads: &Arc<HeadBudget>,
     response_deadline: Duration,
-) -> io::Result<(Deadline<TcpStream>, SocketAddr)> {
+) -> io::Result<(Wire<Deadline<TcpStream>>, SocketAddr)> {
     // The address of a client that has already disconnected cannot be read. Drop its connection, because it must not be
     // treated like one whose peer has no address.
     let peer = stream.peer_addr()?;
     if let Some(slot) = connections.open(peer.ip(), Instant::now()) {
-        Ok((Deadline::new(stream, slot, heads.share(), response_deadline), peer))
+        let stream = Deadline::new(stream, slot, heads.share(), response_deadline);
+        Ok((Wire::new(stream), peer))
     } else {
         stream.abort_on_drop();
         Err(io::ErrorKind::ConnectionRefused.into())

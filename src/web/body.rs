@@ -6,8 +6,8 @@ use std::mem;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::mime::{self, Mime};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use actix_web::mime::{self, Mime, Name};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use zeroize::Zeroizing;
@@ -26,6 +26,10 @@ const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// The media types that [`is_json`] accepts, for errors.
 pub const JSON_TYPES: &str = "application/json, text/json or application/*+json, in UTF-8";
+/// The `Accept-Encoding` of a response to a body with another encoding (RFC 9110, section 12.5.3).
+pub const ACCEPTED_ENCODING: &str = "identity";
+/// The charsets whose text is UTF-8. The media type compares them in any case.
+const UTF_8_CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "ascii"];
 
 /// A body that has not been read yet. This allows rejecting a caller without permission before reading anything.
 pub struct Body {
@@ -64,24 +68,49 @@ impl Body {
     }
 
     /// Reads the body as text. Fails if `is_accepted` rejects its media type. The error then contains `types`, the list
-    /// of the accepted types. An empty body may have any type.
+    /// of the accepted types. An empty body may have any type, charset and encoding.
     pub async fn text(self, is_accepted: fn(&Mime) -> bool, types: &str) -> Result<Zeroizing<String>, Problem> {
-        let mime = self.content_type();
-        let text = decode(self.bytes().await?)?;
-        if !text.is_empty() && !mime.is_some_and(|mime| is_accepted(&mime)) {
-            return Err(Problem::with_detail(
+        let is_supported = self.content_type().is_some_and(|mime| is_accepted(&mime));
+        let bytes = self.supported_bytes().await;
+        match bytes {
+            // The type is wrong whatever the length is.
+            Ok(bytes) if is_supported || bytes.is_empty() => Ok(decode(bytes)?),
+            Ok(_) | Err(BodyError::TooLarge { .. }) if !is_supported => Err(Problem::with_detail(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 format!("The Content-Type must be {types}."),
-            ));
+            )),
+            other => Ok(decode(other?)?),
         }
-        Ok(text)
     }
 
     /// Reads the text of a form, or returns `None` if the body is of another type.
     pub async fn form_text(self) -> Result<Option<Zeroizing<String>>, BodyError> {
         let is_form = self.content_type().is_some_and(|mime| is_form(&mime));
-        let bytes = self.bytes().await?;
+        let bytes = self.supported_bytes().await?;
         is_form.then(|| decode(bytes)).transpose()
+    }
+
+    /// Reads the body. Fails if it is not empty and has an encoding or a charset that is not supported, even if it is
+    /// also too large.
+    async fn supported_bytes(self) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+        let unsupported = self.unsupported();
+        match (self.bytes().await, unsupported) {
+            (Ok(bytes), Some(error)) if !bytes.is_empty() => Err(error),
+            (Err(BodyError::TooLarge { .. }), Some(error)) => Err(error),
+            (result, _) => result,
+        }
+    }
+
+    /// Returns why a body with these headers cannot be read, if it is not empty.
+    fn unsupported(&self) -> Option<BodyError> {
+        let mut encodings = self.request.headers().get_all(CONTENT_ENCODING);
+        if !encodings.all(is_identity) {
+            return Some(BodyError::UnsupportedEncoding);
+        }
+        let mime = self.content_type()?;
+        let mut charsets = mime.params().filter(|(name, _)| *name == mime::CHARSET);
+        let is_utf8 = |charset: Name<'_>| UTF_8_CHARSETS.iter().any(|name| charset == *name);
+        (!charsets.all(|(_, charset)| is_utf8(charset))).then_some(BodyError::UnsupportedCharset)
     }
 
     async fn bytes(mut self) -> Result<Zeroizing<Vec<u8>>, BodyError> {
@@ -108,21 +137,28 @@ impl Body {
         header.to_str().ok()?.parse().ok()
     }
 
+    /// Returns the header `Content-Type`, or `None` if there is not exactly one or it is malformed.
     fn content_type(&self) -> Option<Mime> {
-        self.request.headers().get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
+        let mut values = self.request.headers().get_all(CONTENT_TYPE);
+        let (value, others) = (values.next()?, values.next());
+        value.to_str().ok()?.parse().ok().filter(|_| others.is_none())
     }
 }
 
-/// Returns whether `mime` is JSON in UTF-8.
+/// Returns whether `mime` is JSON.
 #[must_use]
 pub fn is_json(mime: &Mime) -> bool {
-    let charset = mime.get_param(mime::CHARSET);
-    let json = match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
+    match (mime.type_().as_str(), mime.subtype().as_str(), mime.suffix()) {
         ("application" | "text", "json", None) => true,
         ("application", _, Some(suffix)) => suffix == mime::JSON,
         _ => false,
-    };
-    json && charset.is_none_or(|name| name == mime::UTF_8 || name == "utf8")
+    }
+}
+
+/// Returns whether a `Content-Encoding` leaves the body as it is.
+fn is_identity(value: &HeaderValue) -> bool {
+    let is_identity = |coding: &str| matches!(coding.trim(), "") || coding.trim().eq_ignore_ascii_case("identity");
+    value.to_str().is_ok_and(|codings| codings.split(',').all(is_identity))
 }
 
 /// Returns whether `mime` is the type of a URL-encoded form.
@@ -167,6 +203,10 @@ pub enum BodyError {
     Incomplete,
     #[error("The body is not valid UTF-8.")]
     NotUtf8,
+    #[error("The body must not be compressed: send it without a Content-Encoding.")]
+    UnsupportedEncoding,
+    #[error("The charset in the Content-Type must be utf-8 or us-ascii.")]
+    UnsupportedCharset,
 }
 
 impl From<BodyError> for Problem {
@@ -175,6 +215,8 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { .. } => Self::with_detail(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
             BodyError::Incomplete => Self::with_detail(StatusCode::BAD_REQUEST, error.to_string()),
             BodyError::NotUtf8 => Self::invalid("", error.to_string()),
+            BodyError::UnsupportedEncoding => Self::unsupported_encoding(error.to_string()),
+            BodyError::UnsupportedCharset => Self::with_detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()),
         }
     }
 }

@@ -67,10 +67,7 @@ pub async fn request_middleware(
     }
     add_security_headers(response.response_mut());
     let process = response.request().app_data::<Data<Process>>();
-    // No upgrade is served. After a request for one, actix would respond with `connection: upgrade` and close the
-    // connection. It offers no way to keep the connection, so the response must say that it is closed.
-    let is_upgrade = response.request().head().connection_type() == ConnectionType::Upgrade;
-    if is_upgrade || process.is_some_and(|process| process.is_stopping()) {
+    if process.is_some_and(|process| process.is_stopping()) {
         response
             .response_mut()
             .head_mut()

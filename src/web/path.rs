@@ -29,7 +29,7 @@ pub fn normalize_path(request: &mut ServiceRequest) {
 }
 
 /// Returns the path in lower case and without a trailing slash. The names of the web UI's files keep their case, and
-/// `/swagger/` keeps its slash. Returns `None` if the path is already normalized.
+/// `/swagger/` keeps its slash. A second slash at the end stays, so that no route matches. Returns `None` if the path is already normalized.
 fn normalized(path: &str) -> Option<String> {
     if !path.ends_with('/') && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
@@ -40,7 +40,7 @@ fn normalized(path: &str) -> Option<String> {
         return Some(format!("{FILES}{file}"));
     }
     let mut path = path.to_ascii_lowercase();
-    if path.len() > 1 && path.ends_with('/') && !path.ends_with("/swagger/") {
+    if path.len() > 1 && path.ends_with('/') && !path.ends_with("//") && !path.ends_with("/swagger/") {
         path.pop();
     }
     Some(path)

@@ -44,7 +44,8 @@ problems! {
         json!({"detail": "The device already has a key. Revoke that key first, or choose another name."}), None;
     TooLarge: StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.",
         json!({"detail": "The body may have at most 16384 bytes."}), None;
-    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body has a media type that this operation does not accept.",
+    UnsupportedType: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "The body has a media type, an encoding or a charset that this operation does not accept.",
         json!({"detail": "The Content-Type must be application/json, text/json or application/*+json, in UTF-8."}),
         None;
     TooManyFailures: StatusCode::TOO_MANY_REQUESTS,

@@ -16,10 +16,22 @@ pub fn trace_id(request: &HttpRequest) -> TraceId {
     *request.extensions_mut().get_or_insert_with(|| {
         let header = request.headers().get(TRACEPARENT);
         let given = header.and_then(|value| parse(value.to_str().ok()?));
-        let (trace, flags) = given.unwrap_or_else(|| (u128::from(random()) << 64 | u128::from(random()), 0));
-        let span = random();
-        TraceId { trace, span, flags }
+        let new = new_trace_id();
+        match given {
+            Some((trace, flags)) => TraceId { trace, flags, ..new },
+            None => new,
+        }
     })
+}
+
+/// Returns the id of a request that belongs to no other trace.
+#[must_use]
+pub fn new_trace_id() -> TraceId {
+    TraceId {
+        trace: u128::from(random()) << 64 | u128::from(random()),
+        span: random(),
+        flags: 0,
+    }
 }
 
 /// Returns a number that is random enough for ids, without a system call.

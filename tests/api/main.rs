@@ -87,6 +87,10 @@ mod overload;
 mod real_clients;
 /// Comparisons with Shoko's own responses, which are in `tests/contract/recorded-*.json`.
 mod recorded;
+/// Requests that are rejected before the application sees them.
+mod rejected_requests;
+/// Slashes, encodings and charsets of requests, in every dialect.
+mod request_forms;
 /// Revoking a key.
 mod revoke;
 /// Which callers each route admits, as the table "Who may call what" in `docs/security.md` says.

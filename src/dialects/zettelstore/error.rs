@@ -1,11 +1,11 @@
 //! Zettelstore's error responses: a line of text.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
 use crate::error::{Cause, KeyError, LoginError, RenewError, ServiceError, whole_seconds};
-use crate::web::body::BodyError;
+use crate::web::body::{ACCEPTED_ENCODING, BodyError};
 use crate::web::middleware::InternalCause;
 use crate::web::origin::OriginError;
 
@@ -15,6 +15,8 @@ pub struct ZettelstoreError {
     status: StatusCode,
     /// Empty for a response without a body.
     text: String,
+    /// Whether the encoding of the body is the reason.
+    has_wrong_encoding: bool,
     /// In seconds.
     retry_after: Option<u64>,
     cause: Option<Cause>,
@@ -25,6 +27,7 @@ impl ZettelstoreError {
         Self {
             status,
             text: text.into(),
+            has_wrong_encoding: false,
             retry_after: None,
             cause: None,
         }
@@ -59,6 +62,9 @@ impl ResponseError for ZettelstoreError {
         response.insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"));
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"Default\""));
+        }
+        if self.has_wrong_encoding {
+            response.insert_header((ACCEPT_ENCODING, ACCEPTED_ENCODING));
         }
         if let Some(seconds) = self.retry_after {
             response.insert_header((RETRY_AFTER, seconds));
@@ -133,6 +139,11 @@ impl From<BodyError> for ZettelstoreError {
         match error {
             BodyError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
             BodyError::Incomplete | BodyError::NotUtf8 => Self::bad_request(),
+            BodyError::UnsupportedEncoding => Self {
+                has_wrong_encoding: true,
+                ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string())
+            },
+            BodyError::UnsupportedCharset => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()),
         }
     }
 }

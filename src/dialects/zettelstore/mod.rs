@@ -90,6 +90,7 @@ pub struct Document;
         (status = 401, description = "The user name or the password is missing or wrong."),
         (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`), or the request comes from a foreign web page."),
         (status = 413, description = "The form is too long."),
+        (status = 415, description = "The form has an encoding or a charset that is not supported."),
         (status = 429, description = "Too many failed logins."),
         (status = 503, description = "The service is unavailable.")))]
 async fn log_in(

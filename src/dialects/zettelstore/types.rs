@@ -61,7 +61,12 @@ pub async fn credentials(request: &HttpRequest, body: Body) -> Result<Option<(St
     let form = match body.form_text().await {
         Ok(text) => text.map(|text| Query::parse_strictly(&text)),
         Err(BodyError::NotUtf8) => Some(None),
-        Err(error @ (BodyError::TooLarge { .. } | BodyError::Incomplete)) => return Err(error.into()),
+        Err(
+            error @ (BodyError::TooLarge { .. }
+            | BodyError::Incomplete
+            | BodyError::UnsupportedEncoding
+            | BodyError::UnsupportedCharset),
+        ) => return Err(error.into()),
     };
     let is_malformed = matches!(form, Some(None));
     let form = form.flatten().unwrap_or_default();

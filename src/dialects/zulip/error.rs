@@ -1,12 +1,14 @@
 //! Zulip's error responses: `result`, `msg`, members that depend on the error, and `code`.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Cause, IssueError, KeyError, LoginError, ManageError, ServiceError, whole_seconds};
-use crate::web::body::BodyError;
+use crate::web::body::{ACCEPTED_ENCODING, BodyError};
 use crate::web::middleware::InternalCause;
 use crate::web::origin::OriginError;
 
@@ -74,6 +76,10 @@ impl ZulipError {
             has_body: false,
             ..error.with_header(ALLOW, HeaderValue::from_static("GET, HEAD"))
         }
+    }
+
+    fn unsupported(error: BodyError) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_REQUEST", error.to_string())
     }
 
     fn unavailable(seconds: u64) -> Self {
@@ -216,6 +222,10 @@ impl From<BodyError> for ZulipError {
             ),
             BodyError::Incomplete => Self::bad_request("The request is incomplete."),
             BodyError::NotUtf8 => Self::bad_request("The request is not valid UTF-8."),
+            BodyError::UnsupportedEncoding => {
+                Self::unsupported(error).with_header(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODING))
+            }
+            BodyError::UnsupportedCharset => Self::unsupported(error),
         }
     }
 }

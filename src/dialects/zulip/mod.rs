@@ -91,6 +91,7 @@ pub struct Document;
         (status = 401, description = "The user name or the password is wrong, or the user is disabled."),
         (status = 403, description = "The request comes from a foreign web page."),
         (status = 413, description = "The form is too long."),
+        (status = 415, description = "The form has an encoding or a charset that is not supported."),
         (status = 429, description = "Too many failed logins."),
         (status = 503, description = "The service is unavailable.")))]
 async fn fetch_api_key(
@@ -133,6 +134,7 @@ async fn fetch_api_key(
         (status = 401, description = "There is no such user, or the user is disabled."),
         (status = 403, description = "The request comes from a foreign web page."),
         (status = 413, description = "The form is too long."),
+        (status = 415, description = "The form has an encoding or a charset that is not supported."),
         (status = 503, description = "The service is unavailable.")))]
 async fn dev_fetch_api_key(
     auth: Data<Auth>,

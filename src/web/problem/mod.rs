@@ -16,6 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::body::ACCEPTED_ENCODING;
 use super::middleware::InternalCause;
 use crate::auth::{longest_wait, max_failures};
 use crate::error::{Cause, ThrottleScope, whole_seconds};
@@ -37,6 +38,8 @@ pub struct Problem {
     detail: Option<String>,
     errors: Errors,
     challenge: Option<&'static str>,
+    /// Whether the encoding of the body is the reason.
+    has_wrong_encoding: bool,
     /// The number of seconds to wait before trying again.
     retry_after: Option<u64>,
     throttled: Option<ThrottleScope>,
@@ -51,6 +54,7 @@ impl Problem {
             detail: None,
             errors: Errors::default(),
             challenge: None,
+            has_wrong_encoding: false,
             retry_after: None,
             throttled: None,
             cause: None,
@@ -80,6 +84,15 @@ impl Problem {
         self.status == StatusCode::UNAUTHORIZED
     }
 
+    /// Creates a 415 about the encoding of the body.
+    #[must_use]
+    pub fn unsupported_encoding(detail: String) -> Self {
+        Self {
+            has_wrong_encoding: true,
+            ..Self::with_detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+        }
+    }
+
     fn unauthorized(challenge: &'static str, detail: String) -> Self {
         Self {
             challenge: Some(challenge),
@@ -98,12 +111,24 @@ impl Problem {
     /// client accepts.
     #[must_use]
     pub fn complete(&self, response: ServiceResponse, trace: TraceId) -> ServiceResponse {
-        let body = serde_json::to_string(&self.details(trace)).unwrap_or_default();
+        let body = self.json(trace);
         let media_type = HeaderValue::from_static(media_type(response.request()));
         let (request, response) = response.into_parts();
         let mut response = response.set_body(BoxBody::new(body));
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
         ServiceResponse::new(request, response)
+    }
+
+    /// Adds the media type of this problem to the response to a request whose head is not known, and returns the body.
+    #[must_use]
+    pub fn write_to(&self, response: &mut HttpResponse, trace: TraceId) -> String {
+        let media_type = HeaderValue::from_static(MEDIA_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        self.json(trace)
+    }
+
+    fn json(&self, trace: TraceId) -> String {
+        serde_json::to_string(&self.details(trace)).unwrap_or_default()
     }
 
     fn details(&self, trace: TraceId) -> MvcProblemDetails {
@@ -135,6 +160,9 @@ impl ResponseError for Problem {
         let mut response = HttpResponse::build(self.status);
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        if self.has_wrong_encoding {
+            response.insert_header((header::ACCEPT_ENCODING, ACCEPTED_ENCODING));
         }
         let default = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
         if let Some(seconds) = self.retry_after.or(default) {
@@ -270,9 +298,11 @@ pub(super) fn type_url(status: StatusCode) -> &'static str {
         404 => "https://tools.ietf.org/html/rfc9110#section-15.5.5",
         409 => "https://tools.ietf.org/html/rfc9110#section-15.5.10",
         405 => "https://tools.ietf.org/html/rfc9110#section-15.5.6",
+        408 => "https://tools.ietf.org/html/rfc9110#section-15.5.9",
         413 => "https://tools.ietf.org/html/rfc9110#section-15.5.14",
         415 => "https://tools.ietf.org/html/rfc9110#section-15.5.16",
         429 => "https://tools.ietf.org/html/rfc6585#section-4",
+        431 => "https://tools.ietf.org/html/rfc6585#section-5",
         500 => "https://tools.ietf.org/html/rfc9110#section-15.6.1",
         503 => "https://tools.ietf.org/html/rfc9110#section-15.6.4",
         _ => "about:blank",
