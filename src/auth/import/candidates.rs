@@ -104,13 +104,19 @@ impl ImportCandidates {
         }
         Self { users, keys }
     }
+
+    /// Returns the `JMMUserID` of each user with a key that never expires.
+    pub fn users_with_lasting_keys(&self) -> HashSet<i64> {
+        let lasting = self.keys.iter().filter(|key| key.expires_at.is_none());
+        lasting.map(|key| key.user_row).collect()
+    }
 }
 
 /// Returns `None` if the user has no name.
 fn convert_user(user: &ShokoUser) -> Option<CandidateUser> {
     let mut remarks = Vec::new();
     let old_name = read_name(user.name.as_deref()?, &mut remarks)?;
-    let name = without_invisible(&old_name, &mut remarks)?;
+    let name = new_name(&old_name, &mut remarks)?;
     let old_name = (old_name != *name).then_some(old_name);
     let is_renamed = !remarks.is_empty();
     let stored = user.password.as_deref().unwrap_or_default();

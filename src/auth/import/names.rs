@@ -16,17 +16,39 @@ pub enum MergeDecision {
     Skip(String),
 }
 
-/// Decides about each user. Also returns the automatic administrator if it is unused and the import adds another
-/// administrator. The import must then remove it.
-pub fn decide(users: &[CandidateUser], here: &[User]) -> (Vec<MergeDecision>, Option<User>) {
-    if let Some(automatic) = here.iter().find(|user| user.is_automatic) {
-        let decisions = decide_among(users, here.iter().filter(|user| user.id != automatic.id));
-        let mut pairs = users.iter().zip(&decisions);
-        if pairs.any(|(user, decision)| user.is_admin && matches!(decision, MergeDecision::Add)) {
-            return (decisions, Some(automatic.clone()));
-        }
+/// What happens to the automatic administrator, if it exists and is unused.
+pub enum AutomaticAdmin {
+    /// There is none, or the import adds no administrator.
+    Unaffected,
+    /// The import must remove it, because it adds another administrator.
+    Replaced(User),
+    /// The import keeps it, because no administrator that it would add can authenticate.
+    Kept(User),
+}
+
+/// Decides about each user, and about the automatic administrator. `users_with_lasting_keys` has the
+/// `JMMUserID` of each user with a key that never expires.
+pub fn decide(
+    users: &[CandidateUser],
+    users_with_lasting_keys: &HashSet<i64>,
+    here: &[User],
+) -> (Vec<MergeDecision>, AutomaticAdmin) {
+    let Some(automatic) = here.iter().find(|user| user.is_automatic) else {
+        return (decide_among(users, here.iter()), AutomaticAdmin::Unaffected);
+    };
+    let decisions = decide_among(users, here.iter().filter(|user| user.id != automatic.id));
+    let admins = || {
+        let pairs = users.iter().zip(&decisions);
+        pairs.filter(|(user, decision)| user.is_admin && matches!(decision, MergeDecision::Add))
+    };
+    if admins().any(|(user, _)| user.password.is_some() || users_with_lasting_keys.contains(&user.row)) {
+        return (decisions, AutomaticAdmin::Replaced(automatic.clone()));
     }
-    (decide_among(users, here.iter()), None)
+    let automatic = match admins().next() {
+        Some(_) => AutomaticAdmin::Kept(automatic.clone()),
+        None => AutomaticAdmin::Unaffected,
+    };
+    (decide_among(users, here.iter()), automatic)
 }
 
 fn decide_among<'a>(users: &[CandidateUser], here: impl Iterator<Item = &'a User> + Clone) -> Vec<MergeDecision> {
