@@ -182,6 +182,20 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
             "row 7 of JMMUser has a text longer than 65536 bytes",
         ),
         (
+            "id",
+            "CREATE TABLE t (JMMUserID, Username); INSERT INTO t VALUES (zeroblob(1000000), 'a');
+             DROP TABLE JMMUser; ALTER TABLE t RENAME TO JMMUser"
+                .to_owned(),
+            "JMMUser has a row whose id is not a number",
+        ),
+        (
+            "key id",
+            "CREATE TABLE t (AuthID, UserID); INSERT INTO t VALUES ('1', 1);
+             DROP TABLE AuthTokens; ALTER TABLE t RENAME TO AuthTokens"
+                .to_owned(),
+            "AuthTokens has a row whose id is not a number",
+        ),
+        (
             "size",
             format!(
                 "{endless} {user} SELECT i, i, 0, 0, 0 FROM n LIMIT 129;
@@ -202,6 +216,26 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
         );
         fs::remove_dir_all(&folder).unwrap();
     }
+}
+
+/// The long values begin with `1`, so they would be read as the number 1 if they were read.
+#[apply(both_databases!)]
+fn a_value_that_is_too_long_for_a_number_is_not_read(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V5_3);
+    shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
+    shoko.user(2, Some("bob"), Some(&sha512(PASSWORD)), true);
+    shoko.key(1, 1, "tv", &key(1));
+    let long = "CAST(printf('1%100000s', '') AS BLOB)";
+    shoko.execute(&format!(
+        "UPDATE JMMUser SET IsAdmin = {long} WHERE JMMUserID = 2; UPDATE AuthTokens SET UserID = {long}"
+    ));
+    let report = import(&database, &shoko, &["--dry-run"]);
+    assert_eq!(report["addedAdministrators"], json!(["Default"]));
+    assert!(
+        row(&report, "AuthTokens", 1).1.contains("there is no user"),
+        "{report:#}"
+    );
 }
 
 #[apply(both_databases!)]
