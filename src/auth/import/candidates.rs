@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::report::{ImportReport, RowOutcome, RowReport, Table};
 use super::shoko_database::{ShokoDatabase, ShokoKey, ShokoUser};
-use crate::model::{Avatar, Name, NewName, ProfileChange, replace_invisible};
+use crate::model::{Avatar, Name, NewName, ProfileChange, without_invisible};
 use crate::secret::key::Key;
 use crate::secret::password::ShokoHash;
 
@@ -197,8 +197,8 @@ fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
 }
 
 /// Replaces invisible characters with spaces. Returns `None` if no text is left.
-fn without_invisible(name: &Name, remarks: &mut Vec<String>) -> Option<NewName> {
-    let visible = replace_invisible(name.as_typed(), |_| " ".to_owned());
+fn new_name(name: &Name, remarks: &mut Vec<String>) -> Option<NewName> {
+    let visible = without_invisible(name.as_typed());
     if visible != name.as_typed() {
         remarks.push("invisible characters in the name are replaced".to_owned());
     }
