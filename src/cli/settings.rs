@@ -55,7 +55,7 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_ADMIN_USER", default_value = "Default", value_name = "NAME",
           value_parser = parse_new_name)]
     admin_user: NewName,
-    /// Origins whose pages may call the server from a browser, separated by commas, or `*` [default: none]
+    /// Origins whose pages may call the server from a browser, separated by commas, or `*` alone [default: none]
     #[arg(
         long,
         global = true,
@@ -343,7 +343,12 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
 }
 
-/// Parses a host name or an address for clap.
+/// Parses a host name or an address for clap. Removes the dot that may end a name, because browsers rarely send it.
 fn parse_host(text: &str) -> Result<Host, String> {
-    Host::parse(text.trim()).map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
+    let text = text.trim();
+    let host = Host::parse(text.strip_suffix('.').unwrap_or(text));
+    if host.as_ref().is_ok_and(|host| host.to_string().contains('*')) {
+        return Err("host names are compared literally: list each name instead of `*`".to_owned());
+    }
+    host.map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
 }
