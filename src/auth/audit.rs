@@ -164,6 +164,11 @@ impl Auth {
         self.audit.log(Event::KeyRejected, "", "", context);
     }
 
+    /// Logs that a valid key does not permit what the request asks for.
+    pub fn log_denied_access(&self, caller: &Caller) {
+        self.audit.log(Event::AccessDenied, &caller.holder.user, "", caller);
+    }
+
     /// Logs the numbers of repeated events whose minute is over. Call it once a minute.
     pub fn flush_audit_log(&self) {
         for line in self.audit.repeats.take_due(self.now()) {

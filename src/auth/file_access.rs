@@ -1,14 +1,16 @@
 //! Checks who else can read or change the files of the service.
 //!
 //! Access through a group is normal: container platforms give a volume to a group of the process, and remap user
-//! ids. The checks therefore reject only files that a stranger could have written.
+//! ids. The checks therefore reject only files that a stranger could have written, and files that are not regular, because
+//! opening a pipe, for example, waits until another program opens it too.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use rustix::process::{Gid, getegid, geteuid, getgroups};
 
 use super::OpenError;
@@ -27,6 +29,28 @@ pub enum FileAccessError {
          program as that user, or run `chown {own}` on the file"
     )]
     ForeignOwner { uid: u32, gid: u32, own: u32 },
+    #[error("this is {0}, not a regular file. Remove it, or name another file")]
+    NotRegular(&'static str),
+    #[error("this pipe belongs to another user (uid {uid}). Name a file, or a pipe of the user that runs the program")]
+    ForeignPipe { uid: u32 },
+}
+
+/// The reason why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadFileError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Access(#[from] FileAccessError),
+}
+
+/// Whether a file may be a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipes {
+    Rejected,
+    /// A pipe of root or of the user of this process is accepted. Operators pass secrets through pipes, for example with
+    /// `SHOKO_AUTH_SECRET_KEY_FILE=<(…)` in a shell.
+    OwnAccepted,
 }
 
 /// The user and the groups of this process.
@@ -65,14 +89,43 @@ impl From<&Metadata> for Owner {
     }
 }
 
-/// Checks files, which need not exist. Warns about folders in which a stranger can replace them.
-pub fn check_files(files: &[PathBuf]) -> Result<(), OpenError> {
+/// Checks files, which need not exist. Warns about folders in which a stranger can replace them. `named` is a file that
+/// the operator has named for the sealing secret, if any: it may be a pipe.
+pub fn check_files(own: &[PathBuf], named: Option<&PathBuf>) -> Result<(), OpenError> {
     let identity = Identity::of_process().map_err(OpenError::UnknownGroups)?;
-    for file in files {
-        check_file(file, &identity)?;
+    for file in own {
+        check_file(file, &identity, Pipes::Rejected)?;
     }
-    let folders: BTreeSet<PathBuf> = files.iter().flat_map(|file| folders_of(file)).collect();
+    if let Some(file) = named {
+        check_file(file, &identity, Pipes::OwnAccepted)?;
+    }
+    let files = own.iter().chain(named);
+    let folders: BTreeSet<PathBuf> = files.flat_map(|file| folders_of(file)).collect();
     folders.iter().try_for_each(|folder| check_folder(folder, &identity))
+}
+
+/// Reads a small file. Fails without waiting if the file is neither regular nor a pipe that `pipes` accepts.
+pub fn read_file(path: &Path, pipes: Pipes) -> Result<String, ReadFileError> {
+    let kind = check_kind(&fs::metadata(path)?, pipes, geteuid().as_raw())?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    let mut file = match kind {
+        // The file may have been replaced with a pipe in the meantime.
+        Kind::Regular => open_regular(&mut options, path)?,
+        Kind::Pipe => options.open(path)?,
+    };
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Opens or creates a file. Fails without waiting if the file is not regular.
+pub fn open_regular(options: &mut OpenOptions, path: &Path) -> Result<File, ReadFileError> {
+    // Without this flag, opening a pipe waits for the program at its other end. Regular files ignore the flag.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
+    check_kind(&file.metadata()?, Pipes::Rejected, geteuid().as_raw())?;
+    Ok(file)
 }
 
 /// Returns the paths of a database and of the files that SQLite keeps next to it.
@@ -83,12 +136,11 @@ pub fn database_files(path: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Checks a file, or the file that a symbolic link leads to. A file that does not exist passes.
-fn check_file(path: &Path, identity: &Identity) -> Result<(), OpenError> {
-    let Some(file) = metadata(path)?.filter(Metadata::is_file) else {
-        return Ok(());
-    };
+fn check_file(path: &Path, identity: &Identity, pipes: Pipes) -> Result<(), OpenError> {
+    let Some(file) = metadata(path)? else { return Ok(()) };
     let owner = Owner::from(&file);
-    judge(&owner, identity).map_err(|source| OpenError::FileAccess {
+    let checked = check_kind(&file, pipes, identity.uid).and_then(|_| judge(&owner, identity));
+    checked.map_err(|source| OpenError::FileAccess {
         path: path.to_owned(),
         source,
     })?;
@@ -142,6 +194,41 @@ fn metadata(path: &Path) -> Result<Option<Metadata>, OpenError> {
             path: path.to_owned(),
             source,
         }),
+    }
+}
+
+/// The kinds of files that the program reads.
+enum Kind {
+    Regular,
+    Pipe,
+}
+
+/// Returns the kind of a file, or fails if such a file must not be opened. `own` is the user of this process.
+fn check_kind(file: &Metadata, pipes: Pipes, own: u32) -> Result<Kind, FileAccessError> {
+    let kind = file.file_type();
+    let uid = file.uid();
+    match describe(file) {
+        None => Ok(Kind::Regular),
+        Some(_) if kind.is_fifo() && pipes == Pipes::OwnAccepted => {
+            // A group gives no access here: only the owner of a pipe must be able to delay the start.
+            if [own, ROOT].contains(&uid) {
+                Ok(Kind::Pipe)
+            } else {
+                Err(FileAccessError::ForeignPipe { uid })
+            }
+        }
+        Some(what) => Err(FileAccessError::NotRegular(what)),
+    }
+}
+
+/// Describes a file that is not regular, or returns `None` for a regular file.
+pub fn describe(file: &Metadata) -> Option<&'static str> {
+    let kind = file.file_type();
+    match kind {
+        _ if kind.is_file() => None,
+        _ if kind.is_dir() => Some("a directory"),
+        _ if kind.is_fifo() => Some("a pipe"),
+        _ => Some("a device or a socket"),
     }
 }
 

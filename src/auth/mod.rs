@@ -33,6 +33,7 @@ pub use crate::store::{ConnectError, Page};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
+pub use file_access::{Pipes, ReadFileError, read_file};
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
 pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};

@@ -1,6 +1,6 @@
 //! Opens the service: the data folder, the sealing secret and the database.
 
-use std::fs;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::audit::AuditLog;
-use super::file_access::{FileAccessError, check_files, database_files};
+use super::file_access::{FileAccessError, Pipes, ReadFileError, check_files, database_files, open_regular, read_file};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
@@ -55,6 +55,17 @@ pub enum OpenError {
     Service(#[from] ServiceError),
 }
 
+impl OpenError {
+    /// Creates the error for a file that cannot be read.
+    fn of_file(path: &Path, error: ReadFileError) -> Self {
+        let path = path.to_owned();
+        match error {
+            ReadFileError::Io(source) => Self::File { path, source },
+            ReadFileError::Access(source) => Self::FileAccess { path, source },
+        }
+    }
+}
+
 impl From<UnsuitableDatabase> for OpenError {
     fn from(error: UnsuitableDatabase) -> Self {
         match error {
@@ -72,9 +83,12 @@ impl Auth {
         if let Database::Sqlite(file) = &settings.database {
             create_private_folder(&settings.data_dir)?;
             create_private_folder(file.parent().unwrap_or(Path::new("")))?;
+        }
+        // Before any of them is opened, because opening a pipe would wait for another program.
+        check_files(&own_files(settings), settings.secret_key_file.as_ref())?;
+        if let Database::Sqlite(file) = &settings.database {
             create_private_file(file)?;
         }
-        check_files(&own_files(settings))?;
         let sealer = open_sealer(settings)?;
         let store = Store::open(settings)?;
         store.check_compatibility()?;
@@ -99,9 +113,9 @@ impl Auth {
     }
 }
 
-/// Returns the files that contain the database and the sealing secret, whether they exist or not.
+/// Returns the files of the embedded database and of the sealing secret in the data folder, whether they exist or not.
 fn own_files(settings: &CoreSettings) -> Vec<PathBuf> {
-    let mut files = Vec::from_iter(settings.secret_key_file.clone());
+    let mut files = Vec::new();
     if let Database::Sqlite(file) = &settings.database {
         files.extend(database_files(file));
         if settings.secret_key.is_none() {
@@ -132,9 +146,10 @@ fn read_or_create_secret(path: &Path) -> Result<SecretText, OpenError> {
         path: path.to_owned(),
         source,
     };
-    match fs::read_to_string(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        read => return read.map(SecretText::new).map_err(failed),
+    let read = || read_file(path, Pipes::Rejected).map(SecretText::new);
+    match read() {
+        Err(ReadFileError::Io(e)) if e.kind() == ErrorKind::NotFound => {}
+        read => return read.map_err(|error| OpenError::of_file(path, error)),
     }
     let secret = Sealer::generate_secret()?;
     // `NamedTempFile` creates a file that only its owner can read.
@@ -144,9 +159,7 @@ fn read_or_create_secret(path: &Path) -> Result<SecretText, OpenError> {
         .map_err(failed)?;
     match draft.persist_noclobber(path) {
         Ok(_) => Ok(secret),
-        Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
-            fs::read_to_string(path).map(SecretText::new).map_err(failed)
-        }
+        Err(e) if e.error.kind() == ErrorKind::AlreadyExists => read().map_err(|error| OpenError::of_file(path, error)),
         Err(e) => Err(failed(e.error)),
     }
 }
@@ -154,11 +167,10 @@ fn read_or_create_secret(path: &Path) -> Result<SecretText, OpenError> {
 /// If the database file does not exist, creates it so that only its owner can read it. If SQLite created the file,
 /// every user of the machine could read it.
 fn create_private_file(path: &Path) -> Result<(), OpenError> {
-    let created = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    created.map(drop).map_err(|source| OpenError::File {
-        path: path.to_owned(),
-        source,
-    })
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let created = open_regular(&mut options, path);
+    created.map(drop).map_err(|error| OpenError::of_file(path, error))
 }
 
 /// If the folder does not exist, creates it so that only its owner can enter it.
@@ -166,7 +178,7 @@ fn create_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }
-    fs::DirBuilder::new()
+    DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)

@@ -1,7 +1,6 @@
 //! Permissions: checks whether an actor may perform an operation.
 
 use super::Auth;
-use super::audit::Event;
 use crate::error::{KeyError, ManageError, Result};
 use crate::model::{Actor, Caller, UserRef};
 use crate::store::Transaction;
@@ -92,7 +91,7 @@ impl Auth {
 
     /// Logs that an operation was denied to the caller, and returns the reason.
     pub(super) fn deny(&self, caller: &Caller, reason: ManageError) -> ManageError {
-        self.audit.log(Event::AccessDenied, &caller.holder.user, "", caller);
+        self.log_denied_access(caller);
         reason
     }
 }

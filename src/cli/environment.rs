@@ -1,10 +1,11 @@
 //! Reads environment variables, and the files that `…_FILE` variables name.
 
 use std::env::{self, VarError};
-use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use super::CliError;
+use crate::auth::{Pipes, ReadFileError, read_file};
 use crate::model::SecretText;
 
 /// The settings that contain secrets. Each can also be read from a file: see [`secret`].
@@ -16,7 +17,7 @@ pub fn file_variable(name: &str) -> String {
 }
 
 /// Returns the value of the environment variable `name`, or the content of the file whose path is the value of
-/// `{name}_FILE`. Empty variables count as absent. Removes or rejects what editors and orchestrators add: see [`clean`].
+/// `{name}_FILE`, which may be a pipe of this user. Empty variables count as absent. Removes or rejects what editors and orchestrators add: see [`clean`].
 pub fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
     let file_name = file_variable(name);
     let (place, text) = match (variable(name)?, variable(&file_name)?) {
@@ -24,9 +25,11 @@ pub fn secret(name: &str) -> Result<Option<SecretText>, CliError> {
         (Some(text), None) => (name.to_owned(), text),
         (None, Some(path)) => {
             let place = format!("{file_name}: {path}");
-            let text = fs::read_to_string(&path).map_err(|e| match e.kind() {
-                ErrorKind::InvalidData => CliError::Usage(format!("{place}: it is not UTF-8; save it as UTF-8")),
-                _ => CliError::Usage(format!("{place}: {e}")),
+            let text = read_file(Path::new(&path), Pipes::OwnAccepted).map_err(|error| match error {
+                ReadFileError::Io(e) if e.kind() == ErrorKind::InvalidData => {
+                    CliError::Usage(format!("{place}: it is not UTF-8; save it as UTF-8"))
+                }
+                _ => CliError::Usage(format!("{place}: {error}")),
             })?;
             (place, text)
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{invisible_characters, is_invisible};
+use crate::model::{escape_invisible, invisible_characters, is_invisible};
 
 /// Escapes all invisible characters in a JSON text. They occur only within strings, and programs read the same values.
 pub fn escape_json(json: &str) -> String {
@@ -13,6 +13,20 @@ pub fn escape_json(json: &str) -> String {
                 // Writing to a `String` does not fail.
                 let _ = write!(escaped, "\\u{unit:04x}");
             }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// Escapes invisible characters and control characters other than line feeds in a message that contains text as it was
+/// typed.
+pub fn escape_message(message: &str) -> String {
+    let mut escaped = String::with_capacity(message.len());
+    for c in escape_invisible(message).chars() {
+        if c.is_control() && c != '\n' {
+            escaped.extend(c.escape_unicode());
         } else {
             escaped.push(c);
         }
@@ -50,6 +64,14 @@ mod tests {
         let escaped = escape_json(&json);
         assert_eq!(escaped, r#""a\u202eb\u200dc\udb40\udc01\"ü""#);
         assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+    }
+
+    #[test]
+    fn a_message_keeps_only_its_line_feeds() {
+        assert_eq!(
+            escape_message("a\u{202e}\n\u{1b}[31m\r"),
+            "a\\u{202e}\n\\u{1b}[31m\\u{d}"
+        );
     }
 
     #[test]

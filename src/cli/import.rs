@@ -108,6 +108,8 @@ struct Report<'a> {
     keys: Counts,
     /// The unused initial administrator that was removed.
     removed_administrator: Option<&'a str>,
+    /// The unused initial administrator that was kept because no administrator of Shoko can log in.
+    kept_administrator: Option<&'a str>,
     added_administrators: &'a [String],
     /// The users without a password. The command at the same index in `commands` sets one.
     without_password: &'a [String],
@@ -175,6 +177,7 @@ impl<'a> Report<'a> {
             users: report.users,
             keys: report.keys,
             removed_administrator: report.removed_admin.as_deref(),
+            kept_administrator: report.kept_admin.as_deref(),
             added_administrators: &report.added_admins,
             without_password: &report.without_password,
             commands: report.without_password.iter().map(command).collect(),
@@ -191,6 +194,12 @@ impl<'a> Report<'a> {
         if let Some(name) = self.removed_administrator {
             lines.push(format!(
                 "Removed the unused initial administrator {name}; Shoko's administrators take its place."
+            ));
+        }
+        if let Some(name) = self.kept_administrator {
+            lines.push(format!(
+                "Kept the unused initial administrator {name}, because no administrator of Shoko has a password or a \
+                 key that never expires."
             ));
         }
         for (what, counts) in [("Users", &self.users), ("Keys", &self.keys)] {

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use escape::escape_message;
+
 use crate::auth::{Auth, OpenError};
 use crate::error::{ManageError, ServiceError};
 use crate::model::escape_invisible;
@@ -111,10 +113,10 @@ pub fn main() -> ExitCode {
     if let Err(error) = environment::check_flag_variables(&Cli::command()) {
         return failure(&error);
     }
-    let matches = without_empty_variables(Cli::command()).get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
+    let parsed = without_empty_variables(Cli::command()).try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return usage(&error),
     };
     let is_server = matches!(cli.command, None | Some(Command::Serve));
     let checked = log::start(cli.flags.log_format, is_server)
@@ -129,9 +131,19 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints the help or the version that was requested, or what is wrong with the arguments. Returns the exit code.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // These texts contain nothing that was typed.
+        error.exit();
+    }
+    eprint!("{}", escape_message(&error.render().to_string()));
+    ExitCode::from(2)
+}
+
 /// Prints the error and returns the exit code for it.
 fn failure(error: &CliError) -> ExitCode {
-    eprintln!("error: {}", escape_invisible(&error.to_string()));
+    eprintln!("error: {}", escape_message(&error.to_string()));
     match error {
         CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
         _ => ExitCode::FAILURE,

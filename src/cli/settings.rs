@@ -57,7 +57,7 @@ pub struct Flags {
     #[arg(long, global = true, env = "SHOKO_AUTH_ADMIN_USER", default_value = "Default", value_name = "NAME",
           value_parser = parse_new_name)]
     admin_user: NewName,
-    /// Origins whose pages may call the server from a browser, separated by commas, or `*` [default: none]
+    /// Origins whose pages may call the server from a browser, separated by commas, or `*` alone [default: none]
     #[arg(
         long,
         global = true,
@@ -340,6 +340,21 @@ pub fn parse_new_name(text: &str) -> Result<NewName, NewNameError> {
     NewName::parse(text)
 }
 
+/// Parses the e-mail address of a new user for clap.
+pub fn parse_email(text: &str) -> Result<NewName, String> {
+    NewName::parse(text).map_err(|error| match error {
+        NewNameError::Name(NameError::Blank) => "An e-mail address must not be empty.".to_owned(),
+        NewNameError::Name(NameError::TooLong) => "An e-mail address may have at most 255 characters.".to_owned(),
+        NewNameError::Name(NameError::ControlCharacter) => {
+            "An e-mail address must not contain control characters.".to_owned()
+        }
+        NewNameError::Invisible(c) => format!(
+            "An e-mail address must not contain invisible characters. Remove the character U+{:04X}.",
+            u32::from(c)
+        ),
+    })
+}
+
 /// Parses a network for clap. A single address counts as a network.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
@@ -351,7 +366,12 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
 }
 
-/// Parses a host name or an address for clap.
+/// Parses a host name or an address for clap. Removes the dot that may end a name, because browsers rarely send it.
 fn parse_host(text: &str) -> Result<Host, String> {
-    Host::parse(text.trim()).map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
+    let text = text.trim();
+    let host = Host::parse(text.strip_suffix('.').unwrap_or(text));
+    if host.as_ref().is_ok_and(|host| host.to_string().contains('*')) {
+        return Err("host names are compared literally: list each name instead of `*`".to_owned());
+    }
+    host.map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::list::{self, Listed};
-use super::settings::{parse_name, parse_new_name};
+use super::settings::{parse_email, parse_name, parse_new_name};
 use super::{CliError, password};
 use crate::account::AccountUrls;
 use crate::auth::{Auth, KeysAfterChange, NewLink};
@@ -23,7 +23,7 @@ pub enum Command {
         #[arg(long)]
         admin: bool,
         /// The user's e-mail address, which can be used to log in.
-        #[arg(long, value_parser = parse_new_name)]
+        #[arg(long, value_parser = parse_email)]
         email: Option<NewName>,
         #[command(flatten)]
         password: PasswordFrom,

@@ -15,7 +15,7 @@ mod user;
 
 pub use avatar::{Avatar, AvatarError};
 pub use browser::browser_name;
-pub use invisible::{escape_invisible, invisible_characters, is_invisible, replace_invisible};
+pub use invisible::{escape_invisible, invisible_characters, is_invisible, without_invisible};
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
 pub use name::{Name, NameDigest, NameError, name_digest, normalize};
 pub use new_name::{NewName, NewNameError};

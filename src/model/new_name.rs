@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::invisible::invisible_characters;
+use super::invisible::invisible_in_name;
 use super::{Name, NameError};
 
 /// A name or e-mail address for a new user, or a new name for an existing user. It is a [`Name`] without invisible
@@ -26,7 +26,7 @@ impl NewName {
     /// Trims and checks `text`.
     pub fn parse(text: &str) -> Result<Self, NewNameError> {
         let name = Name::parse(text)?;
-        let invisible = invisible_characters(name.as_typed()).next();
+        let invisible = invisible_in_name(name.as_typed()).next();
         if let Some((_, c)) = invisible {
             return Err(NewNameError::Invisible(c));
         }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_name_contains_no_invisible_characters_except_joiners() {
+    fn a_new_name_contains_no_invisible_characters_except_needed_joiners() {
         assert!(NewName::parse(" می\u{200c}خواهم ").is_ok());
         for (text, c) in [("a\u{202e}b", '\u{202e}'), ("\u{200d}", '\u{200d}')] {
             assert_eq!(NewName::parse(text), Err(NewNameError::Invisible(c)));

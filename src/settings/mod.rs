@@ -126,7 +126,11 @@ impl FromStr for PublicUrl {
         let url = Url::parse(text).ok().filter(|url| {
             let is_web = ["http", "https"].contains(&url.scheme()) && url.has_host();
             let has_no_user = url.username().is_empty() && url.password().is_none();
-            is_web && has_no_user && url.query().is_none() && url.fragment().is_none()
+            // Names are compared literally, and browsers rarely send the dot that may end a name.
+            let is_literal = url
+                .host_str()
+                .is_some_and(|host| !host.contains('*') && !host.ends_with('.'));
+            is_web && is_literal && has_no_user && url.query().is_none() && url.fragment().is_none()
         });
         url.map(|url| Self(url.as_str().trim_end_matches('/').to_owned()))
             .ok_or("expected a URL such as https://login.example.org")

@@ -29,15 +29,23 @@ impl FromStr for CorsOrigins {
             _ => {}
         }
         let listed: Option<Vec<String>> = origins.iter().map(|origin| parse_origin(origin)).collect();
-        listed
-            .map(Self::Listed)
-            .ok_or("expected `*` or origins such as https://example.org, separated by commas")
+        listed.map(Self::Listed).ok_or(
+            "expected `*` alone, or origins such as https://example.org, separated by commas. An origin has no path, \
+                 no user name and no `*`",
+        )
     }
 }
 
 /// Returns an origin as browsers send it, or `None` if `text` is not one.
 fn parse_origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
+    let is_plain = ["", "/"].contains(&url.path()) && url.query().is_none() && url.fragment().is_none();
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    // Origins are compared literally.
+    let has_pattern = url.host_str().is_some_and(|host| host.contains('*'));
+    if !is_plain || has_user || has_pattern {
+        return None;
+    }
     let origin = url.origin();
     if origin.is_tuple() {
         return Some(origin.ascii_serialization());
@@ -46,9 +54,7 @@ fn parse_origin(text: &str) -> Option<String> {
     // engines send one of this form.
     let host = url.host_str().filter(|host| !host.is_empty())?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let is_plain = ["", "/"].contains(&url.path()) && url.query().is_none() && url.fragment().is_none();
-    let is_app = url.scheme() != "file" && url.username().is_empty();
-    (is_plain && is_app).then(|| format!("{}://{host}{port}", url.scheme()))
+    (url.scheme() != "file").then(|| format!("{}://{host}{port}", url.scheme()))
 }
 
 #[cfg(test)]
@@ -73,6 +79,16 @@ mod tests {
             "null",
             "data:text/html,x",
             "app://a/b",
+            "app://*",
+            "app://me:secret@a",
+            "https://*.example.org",
+            "https://%2a.example.org",
+            "https://example.org/path",
+            "https://example.org/?query",
+            "https://example.org/#fragment",
+            "https://me@example.org",
+            "https://me:secret@example.org",
+            "blob:https://example.org/x",
         ] {
             assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
         }

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 use test_support::process::ServerProcess;
 use test_support::{Backend, Client, Response, TestDatabase, apply, both_databases};
 
+use crate::dialects::basic;
 use crate::support::{ADMIN, ADMIN_PASSWORD, TestApp, UseDatabase};
 
 /// Logs the user in with a key that expires.
@@ -94,6 +95,7 @@ pub fn audited(backend: Backend, requests: impl FnOnce(&Client)) -> Vec<String> 
     let database = TestDatabase::create(backend);
     let mut command = database.program(&["serve", "--log-format", "json"]);
     command.env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    command.env("SHOKO_AUTH_DIALECTS", "shoko,zulip,zettelstore");
     let mut server = ServerProcess::start(command);
     requests(&server);
     server.signal("TERM");
@@ -159,6 +161,52 @@ fn rejected_keys_and_denied_operations_are_logged_once_a_minute(backend: Backend
         (2, 2),
         "{events:?}"
     );
+}
+
+#[apply(both_databases!)]
+fn every_dialect_logs_rejected_keys_and_denied_operations(backend: Backend) {
+    let unknown = "7d9b6d7c3a0c4a519d1e0f6c5a3b2e10";
+    // Sends a request without a key, and then the same request with a key.
+    let zettelstore = |app: &Client, method: &str, path: &str, key: &str| {
+        let with_key = app
+            .request(method, path)
+            .header("Authorization", &format!("Bearer {key}"));
+        vec![app.request(method, path).send().status, with_key.send().status]
+    };
+    let zulip = |app: &Client, user: &str, key: &str| basic(app.get("/api/v1/users/me"), user, key).send().status;
+    let statuses = std::cell::RefCell::new(Vec::new());
+    let events_of = |requests: &dyn Fn(&Client, &str) -> Vec<u16>| {
+        let events = audited(backend, |app| {
+            let key = app.key(ADMIN, ADMIN_PASSWORD, "tv").replace('-', "");
+            *statuses.borrow_mut() = requests(app, &key);
+        });
+        let is_about_keys = |event: &String| event.starts_with("key_rejected") || event.starts_with("access_denied");
+        let events: Vec<String> = events.into_iter().filter(is_about_keys).collect();
+        (statuses.take(), events)
+    };
+    let rejected = vec!["key_rejected   ".to_owned()];
+    for (method, path, code) in [("POST", "/x?cmd=authenticated", 401), ("PUT", "/a", 400)] {
+        for key in [unknown, "nonsense"] {
+            let sent = events_of(&|app, _| zettelstore(app, method, path, key));
+            assert_eq!(sent, (vec![code, code], rejected.clone()), "{path} {key}");
+        }
+    }
+    let other_user = events_of(&|app, key| vec![zulip(app, ADMIN, key), zulip(app, "somebody", key)]);
+    assert_eq!(other_user, (vec![200, 401], rejected.clone()));
+    let foreign = |key: Option<&str>, app: &Client| {
+        let request = app.get("/api/v1/users/me").header("Sec-Fetch-Site", "cross-site");
+        match key {
+            Some(key) => basic(request, ADMIN, key).send().status,
+            None => request.send().status,
+        }
+    };
+    let of_page = events_of(&|app, key| vec![foreign(None, app), foreign(Some(key), app)]);
+    assert_eq!(
+        of_page,
+        (vec![403, 403], vec!["access_denied Default  Default".to_owned()])
+    );
+    let unknown_of_page = events_of(&|app, _| vec![foreign(Some(unknown), app)]);
+    assert_eq!(unknown_of_page, (vec![403], rejected));
 }
 
 #[apply(both_databases!)]

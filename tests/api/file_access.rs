@@ -1,13 +1,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use test_support::database::SEALING_SECRET;
 use test_support::process::ServerProcess;
 use test_support::{Backend, TestDatabase};
 
-use crate::support::{UseDatabase, program};
+use crate::support::{PROGRAM, UseDatabase, program};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -100,6 +100,107 @@ fn files_behind_a_symbolic_link_are_checked() {
         &elsewhere.path().canonicalize().unwrap(),
         "chmod o-w",
     );
+}
+
+/// Creates a pipe that no program has open.
+fn create_pipe(path: &Path) {
+    let created = Command::new("mkfifo").args(["-m", "600"]).arg(path).status().unwrap();
+    assert!(created.success());
+}
+
+/// Runs a command that must not wait for the other end of a pipe. `timeout` ends it with the code 124 if it does.
+fn in_time(program: &mut Command) -> Output {
+    let mut command = Command::new("timeout");
+    command.arg("30").arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn files_that_are_not_regular_are_rejected_before_they_are_opened() {
+    for name in [
+        "shoko-auth.db",
+        "shoko-auth.db-wal",
+        "shoko-auth.db-shm",
+        "shoko-auth.db-journal",
+        "secret.key",
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join(name);
+        let run = || in_time(program(&["user", "list"]).env("SHOKO_AUTH_DATA_DIR", data.path()));
+        create_pipe(&file);
+        assert_rejected(&run(), &file, "a pipe, not a regular file");
+        if rustix::process::geteuid().is_root() {
+            chown(&file, Some(4321), Some(4321)).unwrap();
+            assert_rejected(&run(), &file, "a pipe, not a regular file");
+        }
+        fs::remove_file(&file).unwrap();
+        symlink("/dev/null", &file).unwrap();
+        assert_rejected(&run(), &file, "a device or a socket");
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert_rejected(&run(), &file, "a directory");
+    }
+}
+
+#[test]
+fn files_named_by_settings_may_be_pipes_only_of_this_user() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    let (pipe, secret) = (
+        database.folder.path().join("pipe"),
+        database.folder.path().join("secret"),
+    );
+    create_pipe(&pipe);
+    fs::write(&secret, SEALING_SECRET).unwrap();
+    let script = |pipe: &str| format!("SHOKO_AUTH_SECRET_KEY_FILE={pipe} {PROGRAM} user list");
+    let through_shell = |script: &str| {
+        let mut command = database.command("bash", &["-c", script]);
+        in_time(command.env_remove("SHOKO_AUTH_SECRET_KEY"))
+    };
+    let pipes = [
+        script(&format!("<(cat {})", secret.display())),
+        format!("cat {} | {}", secret.display(), script("/dev/stdin")),
+        format!(
+            "cat {} > {} & {}",
+            secret.display(),
+            pipe.display(),
+            script(&pipe.display().to_string())
+        ),
+    ];
+    for script in pipes {
+        let output = through_shell(&script);
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{script}: {output:?}"
+        );
+    }
+    for name in ["SHOKO_AUTH_SECRET_KEY", "SHOKO_AUTH_ADMIN_PASSWORD", "DATABASE_URL"] {
+        let run = |file: &Path| {
+            let mut command = database.program(&["serve"]);
+            command.env_remove(name).env(format!("{name}_FILE"), file);
+            in_time(&mut command)
+        };
+        let output = run(Path::new("/dev/zero"));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && error.contains("a device or a socket"),
+            "{name}: {error}"
+        );
+        if rustix::process::geteuid().is_root() {
+            chown(&pipe, Some(4321), Some(0)).unwrap();
+            let output = run(&pipe);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.code() == Some(2) && error.contains("uid 4321"),
+                "{name}: {error}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -3,12 +3,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use test_support::process::ServerProcess;
 use test_support::shoko_database::{ShokoDatabase, ShokoVersion, key, sha512};
 use test_support::{Backend, TestDatabase, apply, both_databases};
 
 use crate::import::{import, row};
-use crate::support::{TestApp, UseDatabase};
+use crate::start::generated_password;
+use crate::support::{ADMIN, TestApp, UseDatabase};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -180,6 +182,20 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
             "row 7 of JMMUser has a text longer than 65536 bytes",
         ),
         (
+            "id",
+            "CREATE TABLE t (JMMUserID, Username); INSERT INTO t VALUES (zeroblob(1000000), 'a');
+             DROP TABLE JMMUser; ALTER TABLE t RENAME TO JMMUser"
+                .to_owned(),
+            "JMMUser has a row whose id is not a number",
+        ),
+        (
+            "key id",
+            "CREATE TABLE t (AuthID, UserID); INSERT INTO t VALUES ('1', 1);
+             DROP TABLE AuthTokens; ALTER TABLE t RENAME TO AuthTokens"
+                .to_owned(),
+            "AuthTokens has a row whose id is not a number",
+        ),
+        (
             "size",
             format!(
                 "{endless} {user} SELECT i, i, 0, 0, 0 FROM n LIMIT 129;
@@ -202,6 +218,26 @@ fn a_database_with_unusual_tables_is_rejected_with_the_reason(backend: Backend) 
     }
 }
 
+/// The long values begin with `1`, so they would be read as the number 1 if they were read.
+#[apply(both_databases!)]
+fn a_value_that_is_too_long_for_a_number_is_not_read(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V5_3);
+    shoko.user(1, Some("Default"), Some(&sha512(PASSWORD)), true);
+    shoko.user(2, Some("bob"), Some(&sha512(PASSWORD)), true);
+    shoko.key(1, 1, "tv", &key(1));
+    let long = "CAST(printf('1%100000s', '') AS BLOB)";
+    shoko.execute(&format!(
+        "UPDATE JMMUser SET IsAdmin = {long} WHERE JMMUserID = 2; UPDATE AuthTokens SET UserID = {long}"
+    ));
+    let report = import(&database, &shoko, &["--dry-run"]);
+    assert_eq!(report["addedAdministrators"], json!(["Default"]));
+    assert!(
+        row(&report, "AuthTokens", 1).1.contains("there is no user"),
+        "{report:#}"
+    );
+}
+
 #[apply(both_databases!)]
 fn an_avatar_that_is_too_large_is_skipped(backend: Backend) {
     let database = TestDatabase::create(backend);
@@ -216,4 +252,32 @@ fn an_avatar_that_is_too_large_is_skipped(backend: Backend) {
         (done, why.as_str()),
         ("added", "the avatar is skipped: it is too large")
     );
+}
+
+#[apply(both_databases!)]
+fn the_generated_administrator_stays_if_no_imported_administrator_can_log_in(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut shoko = ShokoDatabase::create(database.folder.path(), ShokoVersion::V6_0);
+    shoko.user(1, Some("Default"), Some(""), true);
+    shoko.user(2, Some("boss"), None, true);
+    shoko.user(3, Some("carol"), Some(&sha512(PASSWORD)), false);
+    shoko.expiring_key(1, 2, "tv", &key(1), "2099-07-01 12:00:00");
+    shoko.key(2, 3, "tv", &key(2));
+    let server = ServerProcess::start(database.program(&["serve"]));
+    let password = generated_password(&server.greeting()).to_owned();
+    let dry_run = import(&database, &shoko, &["--dry-run"]);
+    let report = import(&database, &shoko, &[]);
+    assert_eq!(dry_run["keptAdministrator"], "Default");
+    assert_eq!(
+        (&report["keptAdministrator"], &report["removedAdministrator"]),
+        (&json!("Default"), &Value::Null)
+    );
+    assert_eq!(report["users"], json!({"added": 2, "merged": 1, "skipped": 0}));
+    let admin = server.key(ADMIN, &password, "d");
+    let me = server
+        .get("/api/v3/User/Current")
+        .header("apikey", &admin)
+        .send()
+        .json();
+    assert_eq!(me["IsAdmin"], json!(true));
 }

@@ -46,6 +46,13 @@ fn new_user_names_contain_no_invisible_characters(backend: Backend) {
         "a\u{e0041}",
         "\u{200d}",
         "a\u{200c}",
+        "a\u{200d}b",
+        "ж\u{200c}д",
+        "a\u{fe0f}",
+        "a\u{e0101}",
+        "a\u{34f}b",
+        "\u{3164}",
+        "a\u{2800}b",
     ] {
         let patch = json!([{"op": "replace", "path": "/Username", "value": name}]);
         for (method, path, body) in [
@@ -60,6 +67,12 @@ fn new_user_names_contain_no_invisible_characters(backend: Backend) {
         for arguments in [&[name] as &[_], &["carol", "--email", name]] {
             let (code, error) = add_user(&app.database, arguments);
             assert!(code == Some(2) && error.contains("Remove the character U+"), "{error}");
+            assert!(
+                !error.contains(|c| name.contains(c) && !char::is_ascii(&c) && c != 'ж' && c != 'д'),
+                "{error}"
+            );
+            let is_about_email = arguments.contains(&"--email");
+            assert_eq!(error.contains("An e-mail address must"), is_about_email, "{error}");
         }
         let mut serve = app.database.program(&["serve"]);
         let output = serve.env("SHOKO_AUTH_ADMIN_USER", name).output().unwrap();
@@ -106,6 +119,7 @@ fn lists_show_invisible_characters_as_escapes(backend: Backend) {
     let app = TestApp::on(backend);
     app.add_user("bob", PASSWORD);
     rename_bob(&app.database);
+    assert_eq!(app.log_in(OLD_NAME, PASSWORD, "❤\u{fe0f}").status, 200);
     let device = "tv\u{2066}\u{200b}";
     assert_eq!(app.log_in(OLD_NAME, PASSWORD, device).status, 200);
     let users = printed(&app.database, &["user", "list"]);
@@ -115,6 +129,7 @@ fn lists_show_invisible_characters_as_escapes(backend: Backend) {
         keys.contains(r"bob\u{202e}ext") && keys.contains(r"tv\u{2066}\u{200b}"),
         "{keys}"
     );
+    assert!(keys.contains("❤\u{fe0f}"), "{keys}");
     let json = printed(&app.database, &["key", "list", "--json"]);
     assert!(json.contains(r#""device": "tv\u2066\u200b""#), "{json}");
     let rows: Value = serde_json::from_str(&json).unwrap();

@@ -156,3 +156,42 @@ fn quotes_and_line_breaks_in_settings_are_rejected_with_the_name_of_the_setting(
     );
     assert!(code == Some(2) && error.contains("save it as UTF-8"), "{error}");
 }
+
+#[test]
+fn names_of_hosts_and_origins_that_would_never_match_are_rejected() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    for (name, value, reason) in [
+        ("SHOKO_AUTH_HOSTS", "*", "list each name instead of `*`"),
+        (
+            "SHOKO_AUTH_HOSTS",
+            "a.example.org,*.example.org",
+            "list each name instead of `*`",
+        ),
+        ("SHOKO_AUTH_CORS_ORIGINS", "https://*.example.org", "no `*`"),
+        ("SHOKO_AUTH_CORS_ORIGINS", "https://example.org/path", "no path"),
+        ("SHOKO_AUTH_CORS_ORIGINS", "https://me@example.org", "no user name"),
+        ("SHOKO_AUTH_PUBLIC_URL", "https://*.example.org", "expected a URL"),
+        ("SHOKO_AUTH_PUBLIC_URL", "https://login.example.org.", "expected a URL"),
+    ] {
+        let (code, error) = failure(database.program(&["serve"]).env(name, value));
+        assert!(code == Some(2) && error.contains(reason), "{name}={value}: {error}");
+    }
+}
+
+#[apply(both_databases!)]
+fn a_host_name_may_end_with_a_dot(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let mut command = database.program(&["serve"]);
+    command
+        .env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD)
+        .env("SHOKO_AUTH_HOSTS", "login.example.org.");
+    let server = ServerProcess::start(command);
+    let login = format!(r#"{{"user": "{ADMIN}", "pass": "{ADMIN_PASSWORD}", "device": "d"}}"#);
+    let body: serde_json::Value = serde_json::from_str(&login).unwrap();
+    for (host, status) in [("login.example.org", 200), ("other.example.org", 403)] {
+        let request = server
+            .post("/api/auth")
+            .headers(&[("Host", host), ("Sec-Fetch-Site", "same-origin")]);
+        assert_eq!(request.json(&body).send().status, status, "{host}");
+    }
+}

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::report::{ImportReport, RowOutcome, RowReport, Table};
 use super::shoko_database::{ShokoDatabase, ShokoKey, ShokoUser};
-use crate::model::{Avatar, Name, NewName, ProfileChange, replace_invisible};
+use crate::model::{Avatar, Name, NewName, ProfileChange, without_invisible};
 use crate::secret::key::Key;
 use crate::secret::password::ShokoHash;
 
@@ -104,13 +104,19 @@ impl ImportCandidates {
         }
         Self { users, keys }
     }
+
+    /// Returns the `JMMUserID` of each user with a key that never expires.
+    pub fn users_with_lasting_keys(&self) -> HashSet<i64> {
+        let lasting = self.keys.iter().filter(|key| key.expires_at.is_none());
+        lasting.map(|key| key.user_row).collect()
+    }
 }
 
 /// Returns `None` if the user has no name.
 fn convert_user(user: &ShokoUser) -> Option<CandidateUser> {
     let mut remarks = Vec::new();
     let old_name = read_name(user.name.as_deref()?, &mut remarks)?;
-    let name = without_invisible(&old_name, &mut remarks)?;
+    let name = new_name(&old_name, &mut remarks)?;
     let old_name = (old_name != *name).then_some(old_name);
     let is_renamed = !remarks.is_empty();
     let stored = user.password.as_deref().unwrap_or_default();
@@ -191,8 +197,8 @@ fn read_name(bytes: &[u8], remarks: &mut Vec<String>) -> Option<Name> {
 }
 
 /// Replaces invisible characters with spaces. Returns `None` if no text is left.
-fn without_invisible(name: &Name, remarks: &mut Vec<String>) -> Option<NewName> {
-    let visible = replace_invisible(name.as_typed(), |_| " ".to_owned());
+fn new_name(name: &Name, remarks: &mut Vec<String>) -> Option<NewName> {
+    let visible = without_invisible(name.as_typed());
     if visible != name.as_typed() {
         remarks.push("invisible characters in the name are replaced".to_owned());
     }

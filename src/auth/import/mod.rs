@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use chrono::NaiveDateTime;
 
 use candidates::{CandidateKey, CandidateUser, ImportCandidates};
-use names::{DeviceNames, MergeDecision, decide};
+use names::{AutomaticAdmin, DeviceNames, MergeDecision, decide};
 pub use report::{Counts, ImportReport, RowOutcome, RowReport, Table};
 pub use shoko_database::{ShokoDatabase, ShokoError};
 
@@ -63,7 +63,7 @@ impl Auth {
         let mut rejected = ImportReport::default();
         let candidates = ImportCandidates::new(data, self.now(), &mut rejected);
         let hashes = match mode {
-            ImportMode::Write => self.wrap_passwords(&candidates.users, progress)?,
+            ImportMode::Write => self.wrap_passwords(&candidates, progress)?,
             ImportMode::DryRun => {
                 let rows = candidates.users.iter().map(|user| user.row);
                 rows.map(|row| (row, NO_HASH.to_owned())).collect()
@@ -71,7 +71,7 @@ impl Auth {
         };
         let written = self.store.write_unless(|tx| -> Result<_> {
             let mut report = rejected.clone();
-            let owners = add_users(tx, &candidates.users, &hashes, self.now(), &mut report)?;
+            let owners = add_users(tx, &candidates, &hashes, self.now(), &mut report)?;
             self.add_keys(tx, &candidates.keys, &owners, &mut report)?;
             Ok(match mode {
                 ImportMode::Write => Ok(report),
@@ -90,8 +90,9 @@ impl Auth {
         Ok(report)
     }
 
-    fn wrap_passwords(&self, users: &[CandidateUser], progress: impl Fn(usize, usize)) -> Result<Hashes> {
-        let (decisions, _) = decide(users, &self.store.read(Reader::users)?);
+    fn wrap_passwords(&self, candidates: &ImportCandidates, progress: impl Fn(usize, usize)) -> Result<Hashes> {
+        let (users, here) = (&candidates.users, self.store.read(Reader::users)?);
+        let (decisions, _) = decide(users, &candidates.users_with_lasting_keys(), &here);
         let added = users.iter().zip(decisions);
         let added = added.filter(|(_, decision)| matches!(decision, MergeDecision::Add));
         let shoko_hashes: Vec<_> = added
@@ -221,18 +222,23 @@ fn name_devices(
 
 fn add_users(
     tx: &mut Transaction,
-    users: &[CandidateUser],
+    candidates: &ImportCandidates,
     hashes: &Hashes,
     now: NaiveDateTime,
     report: &mut ImportReport,
 ) -> Result<Owners> {
     tx.lock_users()?;
     let mut here = tx.users()?;
-    let (decisions, removed) = decide(users, &here);
-    if let Some(admin) = removed {
-        tx.delete_user(admin.id)?;
-        here.retain(|user| user.id != admin.id);
-        report.removed_admin = Some(admin.name);
+    let users = &candidates.users;
+    let (decisions, automatic) = decide(users, &candidates.users_with_lasting_keys(), &here);
+    match automatic {
+        AutomaticAdmin::Unaffected => {}
+        AutomaticAdmin::Kept(admin) => report.kept_admin = Some(admin.name),
+        AutomaticAdmin::Replaced(admin) => {
+            tx.delete_user(admin.id)?;
+            here.retain(|user| user.id != admin.id);
+            report.removed_admin = Some(admin.name);
+        }
     }
     let added = users.iter().zip(&decisions);
     let added = added.filter(|(_, decision)| matches!(decision, MergeDecision::Add));

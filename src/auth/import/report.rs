@@ -49,6 +49,9 @@ pub struct ImportReport {
     pub rows: Vec<RowReport>,
     /// The name of the unused automatic administrator, if the import removed it.
     pub removed_admin: Option<String>,
+    /// The name of the unused automatic administrator, if the import kept it because no added administrator could
+    /// authenticate.
+    pub kept_admin: Option<String>,
     pub added_admins: Vec<String>,
     /// The names of the added or merged users that cannot log in until a password is set.
     pub without_password: Vec<String>,

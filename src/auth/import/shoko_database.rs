@@ -23,6 +23,8 @@ const KEYS: &str = "AuthTokens";
 
 /// The longest text that is read from a column, in bytes. Names are cut to a much smaller size.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// The longest value that is read as a number, in bytes. Numbers in the database itself are shorter.
+const MAX_NUMBER_BYTES: usize = 64;
 /// The largest avatar that is read, in bytes. A larger one would exceed the limit on imported avatars in base64.
 const MAX_IMAGE_BYTES: usize = 2 * 1024 * 1024;
 /// The maximum size of all texts and images of a table in bytes, because they are in memory at the same time.
@@ -68,6 +70,8 @@ pub enum ContentError {
     TooManyRows { table: &'static str, max: usize },
     #[error("row {row} of {table} has a text longer than {MAX_TEXT_BYTES} bytes")]
     LongText { table: &'static str, row: i64 },
+    #[error("{table} has a row whose id is not a number")]
+    BadId { table: &'static str },
     #[error("{table} has more than {MAX_TABLE_BYTES} bytes of text and avatars")]
     LargeTable { table: &'static str },
 }
@@ -221,7 +225,7 @@ fn read_tables(connection: &mut SqliteConnection) -> Result<Option<ShokoDatabase
 fn select_users(columns: &HashSet<String>) -> String {
     let number = |name: &str| {
         if columns.contains(name) {
-            format!("coalesce(CAST({name} AS INTEGER), 0)")
+            format!("coalesce({}, 0)", integer(name))
         } else {
             "0".to_owned()
         }
@@ -235,8 +239,9 @@ fn select_users(columns: &HashSet<String>) -> String {
         ("NULL".to_owned(), "0")
     };
     format!(
-        "SELECT JMMUserID AS id, {} AS name, {} AS password, {} AS is_admin, {} AS is_anidb_user, {} AS is_trakt_user, \
+        "SELECT {} AS id, {} AS name, {} AS password, {} AS is_admin, {} AS is_anidb_user, {} AS is_trakt_user, \
          {} AS plex_users, {avatar} AS avatar, {avatar_bytes} AS avatar_bytes, {} AS avatar_metadata FROM {USERS}",
+        id("JMMUserID"),
         text(columns, "Username"),
         text(columns, "Password"),
         number("IsAdmin"),
@@ -250,16 +255,27 @@ fn select_users(columns: &HashSet<String>) -> String {
 /// Returns the query for the keys. It has no `ORDER BY`, for the reason given at [`select_users`].
 fn select_keys(columns: &HashSet<String>) -> String {
     let user_id = if columns.contains("UserID") {
-        "CAST(UserID AS INTEGER)"
+        integer("UserID")
     } else {
-        "NULL"
+        "NULL".to_owned()
     };
     format!(
-        "SELECT AuthID AS id, {user_id} AS user_id, {} AS device, {} AS token, {} AS expires_at FROM {KEYS}",
+        "SELECT {} AS id, {user_id} AS user_id, {} AS device, {} AS token, {} AS expires_at FROM {KEYS}",
+        id("AuthID"),
         text(columns, "DeviceName"),
         text(columns, "Token"),
         text(columns, "ExpiresAt"),
     )
+}
+
+/// Returns an SQL expression for an id, or NULL if the column has something else. SQLite does not read a long value.
+fn id(name: &str) -> String {
+    format!("iif(typeof({name}) = 'integer', {name}, NULL)")
+}
+
+/// Returns an SQL expression for a number, or NULL if the value is too long for one. SQLite does not read a long value.
+fn integer(name: &str) -> String {
+    format!("iif(octet_length({name}) <= {MAX_NUMBER_BYTES}, CAST({name} AS INTEGER), NULL)")
 }
 
 /// Returns an SQL expression for the bytes of a text column, or NULL if there is no such column. For a text that is too
@@ -327,7 +343,11 @@ where
     let table = R::TABLE;
     let (mut rows, mut bytes) = (Vec::new(), 0);
     for row in diesel::sql_query(sql).load_iter::<R, DefaultLoadingMode>(connection)? {
-        let row = row?;
+        let row = row.map_err(|error| match error {
+            // Only ids can be NULL without being optional.
+            diesel::result::Error::DeserializationError(_) => ContentError::BadId { table }.into(),
+            error => ReadError::from(error),
+        })?;
         bytes += row.bytes();
         let max = R::MAX_ROWS;
         if rows.len() == max {

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::ShokoError;
+use crate::auth::file_access::describe;
 use crate::store::sqlite_url;
 
 /// The endings of the files that SQLite keeps next to a database.
@@ -84,13 +85,7 @@ fn require_regular_files(path: &Path) -> Result<(), ShokoError> {
     for path in [path].into_iter().chain(others.iter().map(PathBuf::as_path)) {
         // A file that does not exist or cannot be read is reported when it is opened.
         let Ok(file) = fs::metadata(path) else { continue };
-        let kind = file.file_type();
-        let what = match kind {
-            _ if kind.is_file() => continue,
-            _ if kind.is_dir() => "a directory",
-            _ if kind.is_fifo() => "a pipe",
-            _ => "a device or a socket",
-        };
+        let Some(what) = describe(&file) else { continue };
         let path = path.to_owned();
         return Err(ShokoError::NotAFile { path, what });
     }

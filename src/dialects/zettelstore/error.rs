@@ -41,6 +41,14 @@ impl ZettelstoreError {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request")
     }
 
+    /// Converts the error of a missing or invalid token to that of `/x`, which has another status than that of `PUT /a`.
+    pub fn of_command(self) -> Self {
+        match self.status {
+            StatusCode::BAD_REQUEST => Self::new(StatusCode::UNAUTHORIZED, ""),
+            _ => self,
+        }
+    }
+
     fn retry_later(status: StatusCode, text: String, retry_after: u64) -> Self {
         Self {
             retry_after: Some(retry_after),

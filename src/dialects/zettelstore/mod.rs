@@ -21,7 +21,7 @@ use crate::secret::random;
 use crate::settings::{ZettelstoreAuth, ZettelstoreSettings};
 use crate::web::body::Body;
 use crate::web::call;
-use crate::web::caller::{Caller, Dialect, Keys, MaybeCaller};
+use crate::web::caller::{Caller, Dialect, Keys};
 use crate::web::origin::LoginContext;
 use crate::web::query::Query;
 use error::ZettelstoreError;
@@ -42,7 +42,11 @@ impl Dialect for Zettelstore {
     type Error = ZettelstoreError;
 
     fn presented_keys(request: &HttpRequest) -> Result<Keys, ZettelstoreError> {
-        Ok(Keys::from_iter(types::presented_key(request)))
+        match types::presented_key(request) {
+            Some(key) => Ok(Keys::from_iter([key])),
+            None if types::presents_token(request) => Err(KeyError::Invalid.into()),
+            None => Ok(Keys::new()),
+        }
     }
 
     fn acceptance(_: &HttpRequest) -> Acceptance {
@@ -169,12 +173,9 @@ async fn command(
     if settings.auth != ZettelstoreAuth::On {
         return Ok(HttpResponse::Ok());
     }
-    let caller = MaybeCaller::<Zettelstore>::extract(&request).await?;
-    if caller.0.is_some() {
-        Ok(HttpResponse::NoContent())
-    } else {
-        Err(ZettelstoreError::new(StatusCode::UNAUTHORIZED, ""))
-    }
+    let caller = Caller::<Zettelstore>::extract(&request).await;
+    caller.map_err(ZettelstoreError::of_command)?;
+    Ok(HttpResponse::NoContent())
 }
 
 /// Returns whether clients have to log in. Fails if all logins are rejected.

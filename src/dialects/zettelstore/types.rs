@@ -98,3 +98,12 @@ pub fn presented_key(request: &HttpRequest) -> Option<Key> {
     let is_bearer = scheme.eq_ignore_ascii_case("bearer") && token.trim() == token && others.is_none();
     Key::parse(token).filter(|_| is_bearer)
 }
+
+/// Returns whether a request tries to present a token, even if it cannot be a key.
+pub fn presents_token(request: &HttpRequest) -> bool {
+    let is_bearer = |value: &HeaderValue| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+    };
+    request.headers().get_all(AUTHORIZATION).any(is_bearer)
+}

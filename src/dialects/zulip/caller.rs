@@ -64,16 +64,24 @@ impl FromRequest for ZulipCaller {
         let auth = Data::<Auth>::from_request(request, payload);
         let name = credentials(request);
         async move {
-            checked?;
-            let caller = caller.await?.into_inner();
-            let (name, _) = name?.ok_or(KeyError::Required)?;
             let auth = auth.await.expect("the server registers the service for every route");
+            let caller = caller.await;
+            if let Err(error) = checked {
+                // The page learns nothing about the key.
+                if let Ok(caller) = caller {
+                    auth.log_denied_access(&caller);
+                }
+                return Err(error.into());
+            }
+            let caller = caller?.into_inner();
+            let (name, _) = name?.ok_or(KeyError::Required)?;
             let own_user = move |auth: &Auth| auth.own_user(&caller).map(|user| Self { caller, user });
             let found = call(&auth, own_user).await?;
             let is_named = |text: &str| normalize(text) == name;
             if is_named(&found.user.name) || found.user.email.as_deref().is_some_and(is_named) {
                 Ok(found)
             } else {
+                auth.log_rejected_key(&found.caller.context);
                 Err(KeyError::Invalid.into())
             }
         }
