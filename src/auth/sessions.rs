@@ -61,7 +61,7 @@ impl Auth {
         if let Some(secret) = &sign_in.replaced {
             self.end_session(secret, context)?;
         }
-        let session = self.start_session(&credential, browser)?;
+        let session = self.start_session(&credential, &browser)?;
         for browser in &session.replaced {
             self.audit.log(Event::KeyRevoked, &session.user, browser, context);
         }
@@ -73,13 +73,13 @@ impl Auth {
 
     /// Starts a session after the password check. Fails if the password has changed or the user has been disabled or
     /// deleted since `credential` was read.
-    pub(super) fn start_session(&self, credential: &Credential, browser: Name) -> Result<NewSession, LoginError> {
+    pub(super) fn start_session(&self, credential: &Credential, browser: &Name) -> Result<NewSession, LoginError> {
         let session = self.store.write(|tx| -> Result<_, LoginError> {
             let current = tx.lock_credential(credential.user_id)?.filter(|now| !now.is_disabled);
             let current = current.filter(|now| now.password_version == credential.password_version);
             let current = current.filter(|now| now.created_at == credential.created_at);
             let current = current.ok_or(LoginError::WrongCredentials)?;
-            Ok(self.insert_session(tx, &current, browser.clone())?)
+            Ok(self.insert_session(tx, &current, browser)?)
         })?;
         // The new session may have replaced the oldest one.
         self.key_cache.invalidate_user(credential.user_id);
@@ -98,7 +98,7 @@ impl Auth {
     }
 
     /// Inserts a session. The user must be locked.
-    fn insert_session(&self, tx: &mut Transaction, credential: &Credential, browser: Name) -> Result<NewSession> {
+    fn insert_session(&self, tx: &mut Transaction, credential: &Credential, browser: &Name) -> Result<NewSession> {
         let created_at = self.now();
         let ends_at = self.session_end(created_at);
         let expires_at = ends_at.min(created_at + self.session_limits.idle);
@@ -107,7 +107,7 @@ impl Auth {
         let stored = StoredKey {
             user_id: credential.user_id,
             epoch: credential.key_epoch,
-            device: &browser,
+            device: browser,
             kind: KeyKind::Session,
             hash: secret.hash(),
             sealed: None,
@@ -122,7 +122,7 @@ impl Auth {
             user_id: credential.user_id,
             user: credential.name.clone(),
             is_admin: credential.is_admin,
-            browser,
+            browser: browser.clone(),
             created_at,
             expires_at,
             ends_at,
@@ -223,7 +223,7 @@ impl Auth {
             }
             let credential = tx.lock_credential(user_id)?.ok_or(ManageError::UnknownUser)?;
             let browser = Name::parse(&caller.holder.device).unwrap_or_else(|_| browser_name(""));
-            Ok(Some(self.insert_session(tx, &credential, browser)?))
+            Ok(Some(self.insert_session(tx, &credential, &browser)?))
         })?;
         self.key_cache.invalidate_user(user_id);
         audit::log(Event::PasswordChanged, &caller.holder.user, "", actor);

@@ -19,8 +19,6 @@ use crate::error::{Result, ServiceError};
 
 /// The longest body, in bytes. Only bodies that may hold an avatar or the web UI's settings may be larger.
 pub const MAX_BYTES: usize = 16 * 1024;
-/// U+FEFF in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -179,11 +177,7 @@ fn append(bytes: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     bytes.extend_from_slice(chunk);
 }
 
-/// Decodes a body as UTF-8. Ignores a byte order mark at its start, as Shoko does and RFC 8259, section 8.1 allows.
 fn decode(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, BodyError> {
-    if bytes.starts_with(BYTE_ORDER_MARK) {
-        bytes.drain(..BYTE_ORDER_MARK.len());
-    }
     match String::from_utf8(mem::take(&mut *bytes)) {
         Ok(text) => Ok(text.into()),
         Err(error) => {

@@ -44,7 +44,13 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ),
     (
         "rustix::",
-        &["auth/file_access.rs", "auth/hashing/", "server", "cli/serve.rs"],
+        &[
+            "auth/file_access.rs",
+            "auth/hashing/",
+            "server",
+            "cli/serve.rs",
+            "store/mod.rs",
+        ],
     ),
     ("std::env", &["cli/", "main.rs"]),
     ("env::var", &["cli/", "main.rs"]),

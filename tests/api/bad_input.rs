@@ -55,18 +55,6 @@ fn login_body() -> String {
 }
 
 #[apply(both_databases!)]
-fn a_byte_order_mark_before_json_is_ignored(backend: Backend) {
-    let app = TestApp::on(backend);
-    let body = format!("\u{feff}{}", login_body());
-    assert_eq!(
-        statuses(&exchange(&app, &post(body.as_bytes(), "Connection: close\r\n"))),
-        [200]
-    );
-    let twice = format!("\u{feff}{body}");
-    assert_rejected(&exchange(&app, &post(twice.as_bytes(), "Connection: close\r\n")));
-}
-
-#[apply(both_databases!)]
 fn malformed_json_is_400(backend: Backend) {
     let app = TestApp::on(backend);
     let key = app.admin_key();

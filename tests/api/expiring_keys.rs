@@ -51,7 +51,7 @@ fn an_expiring_key_cannot_create_users_or_change_names_and_rights(backend: Backe
     let key = expiring_key(&app, ADMIN, ADMIN_PASSWORD);
     let send = |method: &str, path: &str, body: &Value| {
         let request = app.request(method, path).header("apikey", &key).json(body);
-        request.header("Content-Type", "application/json").send()
+        request.send()
     };
     let new = json!({"Username": "backdoor", "Password": "Another-0ne", "IsAdmin": true});
     assert_rejected(&send("POST", "/api/v3/User", &new));

@@ -110,9 +110,10 @@ fn a_client_that_is_still_sending_receives_the_rejection(backend: Backend) {
     let mut sender = stream.try_clone().unwrap();
     let sending = thread::spawn(move || {
         sender.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
+        let block = vec![b'x'; 64 * 1024];
         // Much more than the buffers of a connection hold.
         for _ in 0..256 {
-            sender.write_all(&[b'x'; 64 * 1024]).expect("the server reads on");
+            sender.write_all(&block).expect("the server reads on");
         }
     });
     sending.join().unwrap();

@@ -38,7 +38,7 @@ fn a_sign_in_with_the_old_password_starts_no_session_after_a_change(backend: Bac
     let nodes = Nodes::on(backend);
     let credential = check_password(&nodes.one);
     set_password(&nodes.two, NEW).unwrap();
-    let rejected = nodes.one.start_session(&credential, browser_name(""));
+    let rejected = nodes.one.start_session(&credential, &browser_name(""));
     assert!(matches!(rejected, Err(LoginError::WrongCredentials)), "{rejected:?}");
     assert_eq!(nodes.valid_keys(), 0);
 }

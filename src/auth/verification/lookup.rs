@@ -9,12 +9,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::cache::KeyCache;
-use crate::clock::Clock;
 use crate::error::{Result, ServiceError};
 use crate::model::{Acceptance, KeyHolder};
 use crate::secret::key::KeyHash;
@@ -39,8 +38,9 @@ pub struct Lookups {
 
 /// What a lookup thread needs.
 struct Worker {
-    clock: Clock,
-    store: Store,
+    settings: CoreSettings,
+    /// The thread's own connection. It opens with the first lookup.
+    store: OnceLock<Store>,
     cache: Arc<KeyCache>,
 }
 
@@ -63,8 +63,8 @@ impl Lookups {
         Self {
             max_query_time: settings.max_connection_use(),
             worker: Arc::new(Worker {
-                clock: settings.clock.clone(),
-                store: Store::new(settings, 1),
+                settings: settings.clone(),
+                store: OnceLock::new(),
                 cache,
             }),
             thread: Mutex::default(),
@@ -160,7 +160,8 @@ fn run(worker: &Worker, queue: &Receiver<Lookup>, query_began_at: &Mutex<Option<
 }
 
 fn look_up(worker: &Worker, batch: Vec<Lookup>) {
-    let Worker { clock, store, cache } = worker;
+    let store = worker.store.get_or_init(|| Store::new(&worker.settings, 1));
+    let (cache, clock) = (&worker.cache, &worker.settings.clock);
     let hashes: Vec<KeyHash> = batch.iter().flat_map(|lookup| lookup.hashes.iter().copied()).collect();
     let generation = cache.generation();
     let found = store.read(|db| db.key_holders(&hashes, clock.now()));
