@@ -8,6 +8,7 @@ import tempfile
 import time
 
 import experiments
+import postgres_nodes
 from client import Lost
 from lab import Lab
 from model import Broken, Unavailable, Unseen
@@ -24,6 +25,8 @@ EXPERIMENTS = {
     "interleavings-postgres": (experiments.interleavings, {"number": (1_000, 100_000)}, "undone revocations"),
     "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
+    "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
+    "pooler-postgres": (postgres_nodes.pooler, {}, None),
 }
 
 
@@ -36,6 +39,9 @@ def main():
     parser.add_argument("experiment", choices=EXPERIMENTS)
     options = parser.parse_args()
     run, parameters, defect = EXPERIMENTS[options.experiment]
+    if options.defect and defect is None:
+        print(f"{options.experiment}: there is no defect to plant")
+        return
     parameters = {name: long if options.long else short for name, (short, long) in parameters.items()}
     planted = f", with {defect}" if options.defect else ""
     print(f"{options.experiment}{planted}: seed {options.seed}", flush=True)

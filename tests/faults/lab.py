@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -40,12 +41,21 @@ class Postgres:
     def __init__(self):
         self.programs, self.folder = Path(os.environ["POSTGRES_PROGRAMS"]), Path(os.environ["POSTGRES_FOLDER"])
 
-    def run(self, program, *arguments):
-        # PostgreSQL refuses to run as root, so root runs it as the owner of its folder.
+    def owner(self):
+        """Returns the arguments of `subprocess` that run a program as the owner of the folder.
+
+        PostgreSQL refuses to run as root.
+        """
         owner = self.folder.stat()
-        owner_if_root = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+
+    def run(self, program, *arguments):
         command = [self.programs / program, *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, **owner_if_root)
+        # Not a pipe: a server that `pg_ctl` starts would keep it open.
+        with tempfile.TemporaryFile("w+") as errors:
+            done = subprocess.run(command, cwd=self.folder, stdout=errors, stderr=errors, text=True, **self.owner())
+            errors.seek(0)
+            done.stderr = errors.read()
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr}")
 
@@ -54,6 +64,16 @@ class Postgres:
         name = f"test_{secrets.token_hex(4)}"
         self.run("createdb", f"--host={self.folder}", f"--username={USER}", name)
         return f"postgres://{USER}@{str(self.folder).replace('/', '%2F')}/{name}"
+
+    def configure(self, url, changes):
+        """Changes settings of the server, such as `SET name = value`."""
+        statements = [f"ALTER SYSTEM {change}" for change in changes] + ["SELECT pg_reload_conf()"]
+        self.run("psql", "--quiet", "--set=ON_ERROR_STOP=1", *[f"--command={text}" for text in statements], url)
+
+    def close_connections(self, url, name):
+        """Closes the connections to a database."""
+        where = f"datname = '{name}' AND pid <> pg_backend_pid()"
+        self.run("psql", "--quiet", f"--command=SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}", url)
 
     def kill(self):
         """Sends `kill -9` to all of its processes at once."""

@@ -1,0 +1,165 @@
+"""Experiments with several PostgreSQL servers and with a pooler."""
+
+import asyncio
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+from model import Broken, Unseen
+from server import Server
+from storm import Storm
+
+# How many seconds after a switch requests may still be rejected. The limit is generous, because the machine may be busy.
+MAX_RECOVERY = 15
+
+
+class Switch:
+    """A TCP port that forwards each new connection to `target`, the socket of a PostgreSQL server."""
+
+    def __init__(self, target):
+        self.target = target
+        # A thread of its own: some steps of an experiment block the loop.
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        started = asyncio.run_coroutine_threadsafe(asyncio.start_server(self.forward, "127.0.0.1", 0), loop)
+        self.server = started.result()
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def forward(self, reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(self.target)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+
+
+async def copy(reader, writer):
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def standby(lab, seed, times):
+    """Leads the server to a standby and back, and then to the standby as the new primary, without closing its connections.
+
+    The primary waits until the standby has applied each change, so no acknowledged change may be missing.
+    """
+    postgres = lab.postgres
+    url = postgres.new_database()
+    name = url.rsplit("/", 1)[1]
+    folder = postgres.folder / "standby"
+    postgres.run("pg_basebackup", f"--host={postgres.folder}", f"--username={url[11:].split('@')[0]}", "--checkpoint=fast",
+                 "--write-recovery-conf", "--pgdata=standby")
+    postgres.run("pg_ctl", "start", "--wait", "--pgdata=standby", "--log=standby-log", f"--options=-k {folder}")
+    settings = ["synchronous_standby_names = '*'", "synchronous_commit = remote_apply"]
+    postgres.configure(url, [f"SET {setting}" for setting in settings])
+    switch = Switch(str(postgres.folder / ".s.PGSQL.5432"))
+    user = url[11:].split("@")[0]
+    slowest = 0.0
+    try:
+        with Server(lab.program, lab.folder, f"postgres://{user}@127.0.0.1:{switch.port}/{name}") as server:
+            server.start()
+            storm = Storm(server, seed, pause=0.01)
+            for _ in range(times):
+                storm.requests.clear()
+                storm.start()
+                await storm.wait(1)
+                switch.target = str(folder / ".s.PGSQL.5432")
+                await asyncio.to_thread(postgres.close_connections, url, name)
+                away = time.monotonic() + 0.5
+                await storm.wait(3)
+                rejected = storm.statuses(after=away)
+                # The connections to the standby stay open.
+                switch.target = str(postgres.folder / ".s.PGSQL.5432")
+                slowest = max(slowest, await recovery(storm))
+                if not rejected[503] or not rejected[200]:
+                    raise Unseen(f"on the standby, the responses were {dict(rejected)}")
+                await storm.check(100)
+            storm.start()
+            await storm.wait(1)
+            switch.target = str(folder / ".s.PGSQL.5432")
+            await asyncio.to_thread(postgres.kill)
+            await asyncio.to_thread(postgres.run, "pg_ctl", "promote", "--wait", "--pgdata=standby")
+            slowest = max(slowest, await recovery(storm))
+            await storm.check()
+    finally:
+        postgres.run("pg_ctl", "stop", "--mode=immediate", "--pgdata=standby")
+        with suppress(RuntimeError):
+            postgres.start()
+        postgres.configure(url, ["RESET synchronous_standby_names", "RESET synchronous_commit"])
+    return {"switches": times + 1, **storm.counts(), "slowest recovery": f"{slowest:.2f} s"}
+
+
+async def recovery(storm):
+    """Returns how many seconds pass until all kinds of requests succeed. Stops the storm."""
+    back = time.monotonic()
+    await storm.wait(4)
+    await storm.stop()
+    late = [start - back for start, _, status in storm.requests if status not in (200, 401) and start > back]
+    last = max(late, default=0.0)
+    if last > MAX_RECOVERY or not Counter(status for start, _, status in storm.requests if start > back + last)[200]:
+        raise Broken(f"requests were still rejected after {last:.2f} s")
+    return last
+
+
+async def pooler(lab, seed):
+    """Starts the server behind PgBouncer: the start is rejected in transaction mode, and works in session mode."""
+    del seed
+    url = lab.postgres.new_database()
+    user, name = url[11:].split("@")[0], url.rsplit("/", 1)[1]
+    refused = None
+    for mode in ["transaction", "session"]:
+        with PgBouncer(lab.postgres, mode, user) as port:
+            server = Server(lab.program, lab.folder, f"postgres://{user}@127.0.0.1:{port}/{name}")
+            with server:
+                if mode == "session":
+                    server.start()
+                    server.add_user("user", "a long password")
+                    continue
+                start = time.monotonic()
+                try:
+                    server.start()
+                except RuntimeError as error:
+                    refused = time.monotonic() - start
+                    if "shares sessions" not in str(error):
+                        raise Broken(f"the message does not name the reason: {error}") from error
+                else:
+                    raise Broken("the server started behind a pooler that shares sessions")
+    return {"seconds until the start was rejected": f"{refused:.1f}"}
+
+
+class PgBouncer:
+    def __init__(self, postgres, mode, user):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.file = postgres.folder / "pgbouncer.ini"
+        users = postgres.folder / "pgbouncer-users"
+        users.write_text(f'"{user}" ""\n')
+        self.file.write_text(
+            f"[databases]\n* = host={postgres.folder} port=5432\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = {mode}\n"
+            "ignore_startup_parameters = extra_float_digits\n"
+        )
+        for file in [self.file, users]:
+            file.chmod(0o644)
+        self.owner = postgres.owner()
+
+    def __enter__(self):
+        self.process = subprocess.Popen(["pgbouncer", "-q", self.file], stderr=subprocess.DEVNULL, **self.owner)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return self.port
+            time.sleep(0.05)
+        raise RuntimeError("PgBouncer does not start")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
