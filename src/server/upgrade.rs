@@ -75,6 +75,7 @@ impl UpgradeFilter {
     pub fn filter(&mut self, mut bytes: &mut [u8]) {
         while let Some(byte) = bytes.first_mut() {
             let length = match self.state {
+                State::Name { matched: 0, .. } if !may_matter(*byte) => self.skip_other_headers(bytes),
                 State::Line | State::ChunkExtension(_) | State::Trailer => self.skip_line(bytes),
                 State::Body(left) | State::Chunk(left) => self.skip_body(left, bytes.len()),
                 _ => {
@@ -89,6 +90,22 @@ impl UpgradeFilter {
     /// Returns whether the last request that has begun is a HEAD request.
     pub fn is_head(&self) -> bool {
         self.is_head
+    }
+
+    /// Skips headers that do not matter, and returns how many of the bytes belong to them. Most headers differ from
+    /// those that matter in the first letter. This is faster than to compare the names.
+    fn skip_other_headers(&mut self, bytes: &[u8]) -> usize {
+        let mut skipped = 0;
+        while let Some(first) = bytes.get(skipped)
+            && !may_matter(*first)
+        {
+            let Some(end) = memchr(b'\n', &bytes[skipped..]) else {
+                self.state = State::Line;
+                return bytes.len();
+            };
+            skipped += end + 1;
+        }
+        skipped
     }
 
     /// Skips the current line, and returns how many of the bytes belong to it.
@@ -181,6 +198,11 @@ impl UpgradeFilter {
     }
 }
 
+/// Returns whether a line of a head that begins with this byte can be the end of the head or a header that matters.
+fn may_matter(byte: u8) -> bool {
+    matches!(byte.to_ascii_lowercase(), b'c' | b't' | b'u' | b'\r' | b'\n')
+}
+
 impl State {
     const LINE_START: Self = Self::Name {
         name: CONNECTION,
@@ -189,10 +211,6 @@ impl State {
 
     /// Returns the state after the first `matched` bytes of `name` and one more byte, in lower case.
     fn after_name(name: &'static [u8], matched: usize, byte: u8) -> Self {
-        // Most headers differ in the first letter. This is faster than to compare the names.
-        if matched == 0 && !matches!(byte, b'c' | b't' | b'u') {
-            return Self::Line;
-        }
         let continues = |other: &&[u8]| other.get(matched) == Some(&byte) && other[..matched] == name[..matched];
         match NAMES.into_iter().find(continues) {
             Some(name) => Self::Name {

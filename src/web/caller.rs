@@ -13,7 +13,7 @@ use actix_web::rt::time::timeout;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, ResponseError};
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use smallvec::SmallVec;
 use tokio::sync::oneshot::{self, Receiver};
 
@@ -88,6 +88,12 @@ fn keys_of(request: &HttpRequest, query: &Query) -> Result<Keys, KeyError> {
         return Err(KeyError::Invalid);
     }
     Ok(keys)
+}
+
+/// Returns the caller that presents `keys` if the first of them is a cached full key, which every protocol accepts.
+fn cached_caller(request: &HttpRequest, keys: &Keys) -> Option<model::Caller> {
+    let context = request_context(request);
+    auth(request).cached_caller(keys, &Acceptance::FullKeys, &context)
 }
 
 /// Returns the caller that presents `keys`, or `None` if no key is valid. Returns at once if the first key is cached.
@@ -166,13 +172,18 @@ impl<'a, D> From<&'a Caller<D>> for Actor<'a> {
 
 impl<D: Dialect> FromRequest for Caller<D> {
     type Error = D::Error;
-    type Future = LocalBoxFuture<'static, Result<Self, D::Error>>;
+    /// Ready at once if the first key is a cached full key. That is the hot path, so it allocates no future.
+    type Future = Either<Ready<Result<Self, D::Error>>, LocalBoxFuture<'static, Result<Self, D::Error>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let keys = D::presented_keys(request);
+        if let Some(caller) = keys.as_ref().ok().and_then(|keys| cached_caller(request, keys)) {
+            return Either::Left(ready(Ok(Self(caller, PhantomData))));
+        }
         let request = request.clone();
-        async move {
+        let caller = async move {
             let log_rejected_key = || auth(&request).log_rejected_key(&request_context(&request));
-            let keys = D::presented_keys(&request).inspect_err(|_| log_rejected_key())?;
+            let keys = keys.inspect_err(|_| log_rejected_key())?;
             if keys.is_empty() {
                 return Err(KeyError::Required.into());
             }
@@ -184,8 +195,8 @@ impl<D: Dialect> FromRequest for Caller<D> {
                 }
                 Err(error) => Err(KeyError::from(error).into()),
             }
-        }
-        .boxed_local()
+        };
+        Either::Right(caller.boxed_local())
     }
 }
 
