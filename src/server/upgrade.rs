@@ -75,6 +75,11 @@ impl UpgradeFilter {
     pub fn filter(&mut self, mut bytes: &mut [u8]) {
         while let Some(byte) = bytes.first_mut() {
             let length = match self.state {
+                State::Start if !matches!(byte, b'\r' | b'\n') => {
+                    self.is_head = *byte == b'H';
+                    self.state = State::Line;
+                    self.skip_line(bytes)
+                }
                 State::Name { matched: 0, .. } if !may_matter(*byte) => self.skip_other_headers(bytes),
                 State::Line | State::ChunkExtension(_) | State::Trailer => self.skip_line(bytes),
                 State::Body(left) | State::Chunk(left) => self.skip_body(left, bytes.len()),
@@ -92,8 +97,8 @@ impl UpgradeFilter {
         self.is_head
     }
 
-    /// Skips headers that do not matter, and returns how many of the bytes belong to them. Most headers differ from
-    /// those that matter in the first letter. This is faster than to compare the names.
+    /// Skips headers that do not matter, and the end of the head if it follows. Returns how many of the bytes belong to
+    /// them. Most headers differ from those that matter in the first letter. This is faster than to compare the names.
     fn skip_other_headers(&mut self, bytes: &[u8]) -> usize {
         let mut skipped = 0;
         while let Some(first) = bytes.get(skipped)
@@ -104,6 +109,10 @@ impl UpgradeFilter {
                 return bytes.len();
             };
             skipped += end + 1;
+        }
+        if bytes[skipped..].starts_with(b"\r\n") {
+            self.state = self.after_head();
+            skipped += 2;
         }
         skipped
     }
@@ -162,11 +171,7 @@ impl UpgradeFilter {
                 None => State::ChunkExtension(length),
             },
             (State::TrailerStart | State::Trailer, _) => State::Trailer,
-            (State::Start, first) => {
-                self.is_head = first == b'H';
-                State::Line
-            }
-            (State::Line, _) => State::Line,
+            (State::Start | State::Line, _) => State::Line,
         }
     }
 
