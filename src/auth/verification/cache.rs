@@ -36,7 +36,8 @@ struct Entry {
     holder: Arc<KeyHolder>,
     /// The generation at which the lookup began.
     generation: Generation,
-    inserted_at: Instant,
+    /// In microseconds since the cache was created.
+    inserted_at: u64,
 }
 
 pub struct KeyCache {
@@ -87,28 +88,30 @@ impl KeyCache {
             let entry = Entry {
                 holder,
                 generation,
-                inserted_at: Instant::now(),
+                inserted_at: self.micros(Instant::now()),
             };
             self.entries.insert(hash, entry);
         }
     }
 
     /// Returns the holder of the key with this hash, if the cache has a valid entry for it. Also records that a key is
-    /// being verified, so that the change feed does not become idle.
-    pub fn get(&self, hash: &KeyHash, now: NaiveDateTime) -> Option<Arc<KeyHolder>> {
+    /// being verified, so that the change feed does not become idle. `now` returns the time that expiries are compared
+    /// with; it is not called for a key that never expires.
+    pub fn get(&self, hash: &KeyHash, now: impl FnOnce() -> NaiveDateTime) -> Option<Arc<KeyHolder>> {
         self.demand.record();
         let entry = self.entries.get(hash)?;
         self.is_entry_valid(hash, &entry, now).then_some(entry.holder)
     }
 
-    fn is_entry_valid(&self, hash: &KeyHash, entry: &Entry, now: NaiveDateTime) -> bool {
+    fn is_entry_valid(&self, hash: &KeyHash, entry: &Entry, now: impl FnOnce() -> NaiveDateTime) -> bool {
         let user_change = self.user_changes.get(user_slot(entry.holder.user_id));
         let key_change = self.key_changes.get(key_slot(hash));
         let global_change = self.global_change.load(Ordering::SeqCst);
+        let micros = self.micros(Instant::now());
         user_change.max(key_change).max(global_change) <= entry.generation
-            && entry.holder.expiration.is_none_or(|expiration| expiration.at > now)
-            && entry.inserted_at.elapsed() < CACHE_ENTRY_TTL
-            && self.is_valid()
+            && entry.holder.expiration.is_none_or(|expiration| expiration.at > now())
+            && Duration::from_micros(micros.saturating_sub(entry.inserted_at)) < CACHE_ENTRY_TTL
+            && self.is_valid_at(micros)
     }
 
     /// Invalidates all keys of a user. Call it after the change to the user has been committed.
@@ -134,7 +137,12 @@ impl KeyCache {
 
     /// Returns whether entries may be used now.
     pub fn is_valid(&self) -> bool {
-        self.micros(Instant::now()) < self.valid_until.load(Ordering::SeqCst)
+        self.is_valid_at(self.micros(Instant::now()))
+    }
+
+    /// Returns whether entries may be used this many microseconds after the cache was created.
+    fn is_valid_at(&self, micros: u64) -> bool {
+        micros < self.valid_until.load(Ordering::SeqCst)
     }
 
     /// Returns the demand for this cache, from which the change feed learns whether keys are being verified.
@@ -208,7 +216,7 @@ mod tests {
     }
 
     fn hits(cache: &KeyCache) -> bool {
-        cache.get(&HASH, Clock::system().now()).is_some()
+        cache.get(&HASH, || Clock::system().now()).is_some()
     }
 
     #[test]
@@ -255,7 +263,7 @@ mod tests {
         };
         cache.insert(HASH, holder(2, Some(expiration)), cache.generation());
         assert!(hits(&cache));
-        assert!(cache.get(&HASH, at).is_none());
+        assert!(cache.get(&HASH, || at).is_none());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Auth {
     }
 
     fn cached(&self, hash: &KeyHash, acceptance: &Acceptance, context: &RequestContext) -> Option<Caller> {
-        let holder = self.key_cache.get(hash, self.now())?;
+        let holder = self.key_cache.get(hash, || self.now())?;
         let is_accepted = acceptance.accepts(&holder);
         is_accepted.then(|| Caller::new(holder, context.clone()))
     }
