@@ -23,7 +23,7 @@ fn new_name(member: &str, text: &str) -> Result<NewName, Problem> {
 /// A login of a browser.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SignInRequest {
+pub struct SessionRequest {
     /// The user's name or e-mail address.
     #[schema(min_length = 1, max_length = 255, example = "Default")]
     user: String,
@@ -32,7 +32,7 @@ pub struct SignInRequest {
     password: Password,
 }
 
-impl SignInRequest {
+impl SessionRequest {
     pub fn check(self, user_agent: String) -> Result<SignIn, Problem> {
         Ok(SignIn {
             user: name("user", &self.user)?,

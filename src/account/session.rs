@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 
 use super::caller::AccountCaller;
-use super::requests::SignInRequest;
+use super::requests::SessionRequest;
 use super::responses::Session;
 use super::{cookie, examples, json};
 use crate::auth::{Auth, NewSession, SignIn};
@@ -22,7 +22,7 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
 /// The response sets the cookie of a new session: `__Host-shoko-auth`, or `shoko-auth` without encryption. It is
 /// accepted only on `/account` and `/api/account`.
 #[utoipa::path(post, path = "/api/account/session", tag = "Account", security(()),
-    request_body(content = SignInRequest, description = "The user and the password."),
+    request_body(content = SessionRequest, description = "The user and the password."),
     responses((status = 200, description = "The new session.", body = Session,
             headers(("Set-Cookie" = String, description = "The cookie of the session.")), example = json!(examples::session())),
         (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
@@ -33,7 +33,9 @@ pub async fn sign_in(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let sign_in = json::object::<SignInRequest>(body).await?.check(user_agent(&request))?;
+    let sign_in = json::object::<SessionRequest>(body)
+        .await?
+        .check(user_agent(&request))?;
     // A cookie that cannot be a session has none to end.
     let replaced = cookie::session_secret(&request).unwrap_or_default();
     let sign_in = SignIn { replaced, ..sign_in };
