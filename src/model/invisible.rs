@@ -23,7 +23,7 @@ const KEYCAP: char = '\u{20e3}';
 
 /// Returns whether a character is never displayed by itself: a format character, a line separator or a paragraph
 /// separator (Unicode's general categories Cf, Zl and Zp), a character with the property
-/// `Default_Ignorable_Code_Point`, or one of [`BLANKS`].
+/// `Default_Ignorable_Code_Point`, or one of `BLANKS`.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     use GeneralCategory::{Format, LineSeparator, ParagraphSeparator};
