@@ -1,5 +1,5 @@
-//! Tasks that run regularly, most of them once a minute. They end when the server stops. Nothing is lost, because each step is one transaction,
-//! and the tasks continue after the next start.
+//! Tasks that run regularly, most of them once a minute. They end when the server stops. Nothing is lost, because each
+//! change is one transaction, and the tasks continue after the next start.
 
 use std::time::Duration;
 

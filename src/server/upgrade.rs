@@ -24,7 +24,8 @@ pub struct UpgradeFilter {
     state: State,
     /// The body that follows the current head.
     body: Body,
-    /// Whether the last request that has begun is a HEAD request. No other method begins with `H`.
+    /// Whether the last request that has begun is a HEAD request. No other registered method begins
+    /// with `H`; the rejection of an unknown one has no body either.
     is_head: bool,
 }
 

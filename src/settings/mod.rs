@@ -163,8 +163,8 @@ pub struct CoreSettings {
 }
 
 impl CoreSettings {
-    /// Returns how long a database connection may be used before it counts as silent. Nobody waits for it any longer:
-    /// with the standard settings, this takes ten seconds, and the client has received an error.
+    /// Returns how long a database connection may be used before it counts as silent: ten seconds by default. By then
+    /// the client has received an error, so no request waits for the connection.
     #[must_use]
     pub fn max_connection_use(&self) -> Duration {
         self.max_wait * 5

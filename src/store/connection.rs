@@ -130,7 +130,7 @@ impl Pooled {
     /// the pool closes this one.
     ///
     /// Many failures last as long as the session: the server has become a standby, a prepared statement was lost or no
-    /// longer matches its table, or a setting of the role has changed since. diesel does not tell the SQLSTATE, and
+    /// longer matches its table, or a setting of the role has changed since. diesel does not expose the SQLSTATE, and
     /// messages may be in any language. Therefore every PostgreSQL session in which a query has failed quickly is
     /// closed, which costs one connection.
     pub fn discard_after_failure(&mut self, began_at: Instant) -> bool {

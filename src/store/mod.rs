@@ -178,6 +178,7 @@ impl Store {
         queries: impl Fn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
         self.write(|tx| {
+            check_writable(tx)?;
             migrate(tx)?;
             queries(tx)
         })
@@ -187,17 +188,13 @@ impl Store {
     pub fn ping(&self) -> Result<()> {
         if let Database::Sqlite(file) = &self.database {
             // No query would fail if the file was deleted, or its file system has become read-only.
-            access(file, Access::WRITE_OK).map_err(|error| ServiceError::unavailable(file_error(file, error)))?;
+            let accessible = access(file, Access::WRITE_OK);
+            let unavailable = |error| ServiceError::unavailable(file_error(file, error));
+            accessible.map_err(unavailable).inspect_err(log_failure)?;
         }
         self.read(|db| {
             db.has_admin()?;
-            if db.connection().can_write()? {
-                Ok(())
-            } else {
-                Err(ServiceError::unavailable(
-                    "the database is read-only, or this server is a standby",
-                ))
-            }
+            check_writable(db)
         })
     }
 
@@ -224,6 +221,16 @@ impl Store {
     #[cfg(test)]
     pub fn connections_in_use(&self) -> usize {
         self.pool.connections_in_use()
+    }
+}
+
+fn check_writable(db: &mut Reader) -> Result<()> {
+    if db.connection().can_write()? {
+        Ok(())
+    } else {
+        Err(ServiceError::unavailable(
+            "the database accepts no changes: it is a standby, or its default_transaction_read_only is on",
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use test_support::process::Process;
 use test_support::wait::wait_until;
 use test_support::{Backend, TestDatabase};
 
@@ -46,6 +47,17 @@ fn a_server_that_becomes_read_only_is_not_ready() {
         app.database.close_connections();
         app.get("/health/ready").send().status == 503
     });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn a_start_waits_for_a_server_that_accepts_changes() {
+    let database = TestDatabase::create(Backend::Postgres);
+    database.make_read_only(true);
+    let process = Process::spawn(database.program(&["serve"]));
+    process.wait_for_log("the database accepts no changes");
+    database.make_read_only(false);
+    process.wait_until_listening();
 }
 
 #[test]

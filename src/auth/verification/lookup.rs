@@ -97,7 +97,7 @@ impl Lookups {
     }
 
     /// Returns the queue of a thread that responds. The lookups of a thread that does not respond are not moved to the
-    /// next thread: nobody waits for the oldest of them any longer.
+    /// next thread: the requests behind the oldest of them have timed out.
     fn queue(&self) -> SyncSender<Lookup> {
         let mut thread = lock(&self.thread);
         if thread
