@@ -84,7 +84,7 @@ pub struct LinkRequest {
     pub password: Password,
 }
 
-/// What a key is good for.
+/// What the key is good for. The default is `full`.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ScopeName {
@@ -106,7 +106,7 @@ pub struct KeyRequest {
     #[serde(default)]
     #[schema(format = "date-time")]
     expires_at: Option<String>,
-    /// What the key is good for. The default is `full`.
+    // Without a doc comment, which would add a second type to the schema. The type has the description.
     #[serde(default)]
     #[schema(inline)]
     scope: ScopeName,
