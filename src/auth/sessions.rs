@@ -86,8 +86,8 @@ impl Auth {
         Ok(session)
     }
 
-    /// Revokes the session with this secret, whoever its user is. The transaction is one of its own, because it locks a
-    /// key without its user.
+    /// Revokes the session with this secret, which may belong to any user. It needs its own transaction, because it locks
+    /// a key without its user.
     fn end_session(&self, secret: &SessionSecret, context: &RequestContext) -> Result<()> {
         let revoked = self.store.write(|tx| tx.delete_key(&secret.hash()))?;
         self.key_cache.invalidate_key(&secret.hash());

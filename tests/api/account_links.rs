@@ -171,8 +171,8 @@ fn the_command_line_prints_links(backend: Backend) {
         use_link(&app, url.rsplit('/').next().unwrap(), "Oboe-n-harbour").status,
         200
     );
-    let missing = app.database.run(&["user", "reset-link", "nobody"], "");
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no user 'nobody'"));
+    let missing = app.database.run(&["user", "reset-link", "stranger"], "");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("there is no user 'stranger'"));
 }
 
 #[apply(both_databases!)]
