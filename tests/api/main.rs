@@ -80,6 +80,10 @@ mod offline_database;
 mod operations;
 /// More logins than the hashing pool can check.
 mod overload;
+/// The pages of the account: sign in, and what is the same on every page.
+mod pages;
+/// The pages on which people see and change what is their own: devices, keys, password.
+mod pages_own;
 /// The requests of real clients, byte for byte.
 mod real_clients;
 /// Comparisons with Shoko's own responses, which are in `tests/contract/recorded-*.json`.

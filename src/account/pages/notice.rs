@@ -1,0 +1,40 @@
+//! What a page reports after a redirect. The query contains a code and never a text.
+
+/// A change that has just been made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    SessionExpired,
+    SignedOut,
+    DeviceSignedOut,
+    OthersSignedOut,
+    PasswordChanged,
+}
+
+impl Notice {
+    /// The name of the notice in the query.
+    pub const PARAMETER: &'static str = "notice";
+
+    const ALL: [Self; 5] = [
+        Self::SessionExpired,
+        Self::SignedOut,
+        Self::DeviceSignedOut,
+        Self::OthersSignedOut,
+        Self::PasswordChanged,
+    ];
+
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::SessionExpired => "session-expired",
+            Self::SignedOut => "signed-out",
+            Self::DeviceSignedOut => "device-signed-out",
+            Self::OthersSignedOut => "others-signed-out",
+            Self::PasswordChanged => "password-changed",
+        }
+    }
+
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|notice| notice.code() == code)
+    }
+}
