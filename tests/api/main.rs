@@ -82,6 +82,8 @@ mod operations;
 mod overload;
 /// The pages of the account: sign in, and what is the same on every page.
 mod pages;
+/// The pages for administrators, and the page of a one-time link.
+mod pages_admin;
 /// The pages on which people see and change what is their own: devices, keys, password.
 mod pages_own;
 /// The requests of real clients, byte for byte.

@@ -25,7 +25,7 @@ fn a_person_sees_and_signs_out_devices(backend: Backend) {
     for part in [
         "living room",
         "3 minutes ago",
-        "in 6 days",
+        "in 7 days",
         "Never",
         r#"aria-current="page""#,
     ] {
@@ -54,6 +54,17 @@ fn a_person_sees_and_signs_out_devices(backend: Backend) {
     let all = browser.submit(&app, "/account/revoke-all", &[]);
     assert_eq!(location(&all), "/account/sign-in?notice=signed-out");
     assert!(!app.accepts(&key) && !browser.is_signed_in(&app));
+}
+
+#[apply(both_databases!)]
+fn invisible_characters_are_shown_as_escapes(backend: Backend) {
+    let app = TestApp::on(backend);
+    app.key(ADMIN, ADMIN_PASSWORD, "tv\u{202e}vt");
+    let browser = Browser::with_form(&app, ADMIN, ADMIN_PASSWORD);
+    for path in ["/account/", "/account/users/1"] {
+        let html = browser.page(&app, path);
+        assert!(html.contains(r"tv\u{202e}vt") && !html.contains('\u{202e}'), "{html}");
+    }
 }
 
 #[apply(both_databases!)]

@@ -13,7 +13,7 @@ use super::times::Moment;
 use super::visit::{SignedForm, SignedIn};
 use crate::auth::{Auth, KeySelection};
 use crate::error::ManageError;
-use crate::model::{Actor, KeyInfo, KeyKind, Scope, UserRef};
+use crate::model::{Actor, KeyInfo, KeyKind, Scope, UserRef, escape_invisible};
 use crate::web::call;
 use crate::web::query::Query;
 
@@ -23,6 +23,7 @@ const MAX_LISTED_HOSTS: usize = 3;
 /// A key in a list.
 pub struct KeyCard {
     pub id: i64,
+    /// The name with escapes for invisible characters.
     pub name: String,
     pub kind: &'static str,
     pub is_current: bool,
@@ -53,7 +54,7 @@ impl KeyCard {
                 .len()
                 .checked_sub(MAX_LISTED_HOSTS + 1)
                 .map(|others| (p.t.devices.more_hosts)(others + 1)),
-            name: key.device,
+            name: escape_invisible(&key.device).into_owned(),
             created: p.moment(key.created_at),
             last_used: key.last_used_at.map(|time| p.moment(time)),
             last_used_from: key.last_used_from,

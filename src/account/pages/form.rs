@@ -1,7 +1,7 @@
 //! The fields of a form.
 
 use super::reason::{Reason, field};
-use crate::model::{Name, SecretText};
+use crate::model::{Name, NewName, SecretText};
 use crate::web::body::Body;
 use crate::web::query::Query;
 
@@ -21,6 +21,12 @@ impl Fields {
         pairs.find(|(found, _)| *found == name).map_or("", |(_, value)| value)
     }
 
+    /// Returns whether a field contains more than spaces, or whether a box is checked.
+    #[must_use]
+    pub fn is_filled(&self, name: &str) -> bool {
+        !self.text(name).trim().is_empty()
+    }
+
     #[must_use]
     pub fn secret(&self, name: &str) -> SecretText {
         SecretText::new(self.text(name).to_owned())
@@ -28,6 +34,10 @@ impl Fields {
 
     pub fn name(&self, field: &'static str) -> Result<Name, Reason> {
         Name::parse(self.text(field)).map_err(|error| Reason::Name { field, error })
+    }
+
+    pub fn new_name(&self, field: &'static str) -> Result<NewName, Reason> {
+        NewName::parse(self.text(field)).map_err(|error| Reason::NewName { field, error })
     }
 
     /// Returns the new password if its repetition is the same.

@@ -33,7 +33,9 @@ const PAGE: PrivatePage = PrivatePage(
 /// The user who is signed in.
 #[derive(Clone)]
 pub struct PageUser {
+    /// The name with escapes for invisible characters.
     pub name: String,
+    pub is_admin: bool,
     /// The token that every form of this session contains.
     pub form_token: String,
 }

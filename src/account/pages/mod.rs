@@ -1,13 +1,15 @@
 //! The pages of the account below `/account/`, for people.
 //!
-//! They are rendered here ([`askama`], `templates/account/`) and work without scripts. All texts are in [`texts`]. A
-//! handler extracts the visit or the form ([`visit`]), calls one method of [`crate::auth::Auth`], and shows a page or
+//! They are rendered with askama from `templates/account/` and work without scripts. All texts are in `texts`. A handler
+//! extracts the visit or the form (`visit`), calls one method of [`crate::auth::Auth`], and shows a page or
 //! redirects to one, so that reloading a page never repeats a change. Only a page with a secret that is shown once is the
 //! direct response to a form.
 
 mod devices;
 mod form;
+mod issued_link;
 mod layout;
+mod link;
 mod new_key;
 mod notice;
 mod paging;
@@ -17,7 +19,10 @@ mod return_path;
 mod sign_in;
 mod site;
 mod texts;
+mod throttled;
 mod times;
+mod user;
+mod users;
 mod visit;
 
 use actix_web::HttpResponse;
@@ -45,6 +50,16 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(form("/account/revoke-all").route(web::post().to(devices::revoke_all)))
         .service(get_and_head("/account/new-key", new_key::show).route(web::post().to(new_key::issue)))
         .service(get_and_head("/account/password", password::show).route(web::post().to(password::change)))
+        .service(get_and_head("/account/link/{token}", link::show).route(web::post().to(link::set_password)))
+        .service(get_and_head("/account/users", users::list))
+        .service(get_and_head("/account/new-user", users::show_new).route(web::post().to(users::invite)))
+        .service(get_and_head("/account/users/{id}", user::show).route(web::post().to(user::update)))
+        .service(form("/account/users/{id}/link").route(web::post().to(user::issue_link)))
+        .service(form("/account/users/{id}/unlock").route(web::post().to(user::unlock)))
+        .service(form("/account/users/{id}/revoke-keys").route(web::post().to(user::revoke_keys)))
+        .service(form("/account/users/{id}/keys/{key}/revoke").route(web::post().to(user::revoke_key)))
+        .service(get_and_head("/account/users/{id}/delete", user::show_delete).route(web::post().to(user::delete)))
+        .service(get_and_head("/account/throttled", throttled::list).route(web::post().to(throttled::unlock)))
         .service(get_and_head("/account/{rest:.*}", not_found));
 }
 

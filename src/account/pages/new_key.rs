@@ -10,7 +10,7 @@ use super::reason::{Reason, field};
 use super::times::Moment;
 use super::visit::{SignedForm, SignedIn};
 use crate::auth::{Auth, NewKey};
-use crate::model::{Hosts, RequestedExpiry, Scope};
+use crate::model::{Hosts, RequestedExpiry, Scope, escape_invisible};
 use crate::web::call;
 
 /// The lifetimes to choose from, in days.
@@ -65,7 +65,7 @@ pub async fn issue(auth: Data<Auth>, form: SignedForm) -> PageResult {
         Ok((key, info)) => {
             let p = &form.layout;
             let expires = info.expires_at.map(|time| p.moment(time));
-            let (device, key) = (info.device, key.expose());
+            let (device, key) = (escape_invisible(&info.device).into_owned(), key.expose());
             Ok(p.show(&IssuedKeyPage {
                 p,
                 device,

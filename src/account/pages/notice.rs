@@ -8,18 +8,30 @@ pub enum Notice {
     DeviceSignedOut,
     OthersSignedOut,
     PasswordChanged,
+    PasswordSet,
+    UserChanged,
+    UserUnlocked,
+    UserSignedOut,
+    UserDeleted,
+    Unlocked,
 }
 
 impl Notice {
     /// The name of the notice in the query.
     pub const PARAMETER: &'static str = "notice";
 
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 11] = [
         Self::SessionExpired,
         Self::SignedOut,
         Self::DeviceSignedOut,
         Self::OthersSignedOut,
         Self::PasswordChanged,
+        Self::PasswordSet,
+        Self::UserChanged,
+        Self::UserUnlocked,
+        Self::UserSignedOut,
+        Self::UserDeleted,
+        Self::Unlocked,
     ];
 
     #[must_use]
@@ -30,6 +42,12 @@ impl Notice {
             Self::DeviceSignedOut => "device-signed-out",
             Self::OthersSignedOut => "others-signed-out",
             Self::PasswordChanged => "password-changed",
+            Self::PasswordSet => "password-set",
+            Self::UserChanged => "user-changed",
+            Self::UserUnlocked => "user-unlocked",
+            Self::UserSignedOut => "user-signed-out",
+            Self::UserDeleted => "user-deleted",
+            Self::Unlocked => "unlocked",
         }
     }
 

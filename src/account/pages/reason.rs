@@ -53,6 +53,7 @@ pub enum Reason {
 /// The fields of forms that a reason may be about. Each is the name and the id of an `input`.
 pub mod field {
     pub const USER: &str = "user";
+    pub const EMAIL: &str = "email";
     pub const DEVICE: &str = "device";
     pub const HOSTS: &str = "hosts";
     pub const EXPIRY: &str = "expiry";

@@ -18,11 +18,12 @@ use super::return_path::ReturnPath;
 use crate::account::caller::{AccountCaller, SessionError};
 use crate::auth::Auth;
 use crate::error::KeyError;
-use crate::model::{Caller, RequestContext};
+use crate::model::{Caller, RequestContext, escape_invisible};
 use crate::secret::token::SessionSecret;
 use crate::web::address::request_context;
 use crate::web::body::Body;
 use crate::web::call;
+use crate::web::caller::auth;
 use crate::web::origin::check_own_page;
 
 /// A request for a page that needs no session.
@@ -94,7 +95,8 @@ async fn signed_in(request: &HttpRequest) -> Result<(SignedIn, SessionSecret), P
             Some(session) => {
                 let caller = caller.into_inner();
                 let user = PageUser {
-                    name: caller.holder.user.clone(),
+                    name: escape_invisible(&caller.holder.user).into_owned(),
+                    is_admin: caller.holder.is_admin,
                     form_token: session.form_token(),
                 };
                 let layout = Layout::of(request, Some(user));
@@ -137,6 +139,46 @@ impl FromRequest for SignedIn {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         async move { signed_in(&request).await.map(|(signed_in, _)| signed_in) }.boxed_local()
+    }
+}
+
+/// A request with a session of an administrator.
+pub struct AdminVisit(pub SignedIn);
+
+impl FromRequest for AdminVisit {
+    type Error = PageError;
+    type Future = LocalBoxFuture<'static, Result<Self, PageError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (visit, auth) = (SignedIn::from_request(request, payload), auth(request).clone());
+        async move {
+            let visit = visit.await?;
+            match auth.require_admin(&visit.caller) {
+                Ok(()) => Ok(Self(visit)),
+                Err(error) => Err(visit.layout.fail(error)),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// A form of a session of an administrator.
+pub struct AdminForm(pub SignedForm);
+
+impl FromRequest for AdminForm {
+    type Error = PageError;
+    type Future = LocalBoxFuture<'static, Result<Self, PageError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (form, auth) = (SignedForm::from_request(request, payload), auth(request).clone());
+        async move {
+            let form = form.await?;
+            match auth.require_admin(&form.caller) {
+                Ok(()) => Ok(Self(form)),
+                Err(error) => Err(form.layout.fail(error)),
+            }
+        }
+        .boxed_local()
     }
 }
 

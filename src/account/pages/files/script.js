@@ -2,7 +2,7 @@
 'use strict';
 
 const language = document.documentElement.lang;
-const status = document.getElementById('status');
+const liveRegion = document.getElementById('status');
 
 // Times: keep the relative ones up to date, and show the exact ones in the reader's time zone.
 const UNITS = [['day', 86400], ['hour', 3600], ['minute', 60]];
@@ -13,7 +13,7 @@ function updateTimes() {
   for (const element of document.querySelectorAll('time[datetime]')) {
     const seconds = (Date.parse(element.dateTime) - Date.now()) / 1000;
     const unit = UNITS.find(([, length]) => Math.abs(seconds) >= length);
-    if (unit) element.textContent = relative.format(Math.trunc(seconds / unit[1]), unit[0]);
+    if (unit) element.textContent = relative.format((seconds > 0 ? Math.round : Math.trunc)(seconds / unit[1]), unit[0]);
   }
 }
 
@@ -32,7 +32,7 @@ for (const element of document.querySelectorAll('[data-seconds]')) {
     if (left <= 0) {
       clearInterval(timer);
       element.textContent = element.dataset.over;
-      status.textContent = element.dataset.over;
+      liveRegion.textContent = element.dataset.over;
       return;
     }
     const time = left <= 120 ? format(left, 'second') : format(Math.ceil(left / 60), 'minute');
@@ -52,8 +52,8 @@ for (const button of document.querySelectorAll('button[data-copy]')) {
     } catch {
       if (!document.execCommand('copy')) return;
     }
-    status.textContent = '';
-    status.textContent = button.dataset.copied;
+    liveRegion.textContent = '';
+    liveRegion.textContent = button.dataset.copied;
     button.textContent = button.dataset.copied;
   });
 }

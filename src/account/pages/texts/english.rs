@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::{Devices, Frame, NewKey, Password, SignIn, Texts, Wait};
+use super::{Devices, Frame, Link, NewKey, Password, SignIn, Texts, Throttled, Users, Wait};
 use crate::account::pages::notice::Notice;
 use crate::account::pages::reason::Reason;
 use crate::error::{ConfirmError, KeyError, LinkError, LoginError, ManageError, ServiceError, service_error};
@@ -15,6 +15,8 @@ pub static ENGLISH: Texts = Texts {
         menu: "Account",
         devices: "Devices",
         password: "Password",
+        users: "Users",
+        throttled: "Throttled",
         sign_out: "Sign out",
         signed_in_as: |user| format!("Signed in as {user}"),
         api: "API documentation",
@@ -38,7 +40,7 @@ pub static ENGLISH: Texts = Texts {
     },
     devices: Devices {
         title: "Devices",
-        intro: "These devices and browsers are signed in as you.",
+        list: "Where you are signed in",
         browser: "Browser",
         device: "Device",
         gateway: "Device, only for services behind the gateway",
@@ -97,12 +99,74 @@ pub static ENGLISH: Texts = Texts {
         },
         submit: "Change the password",
     },
+    users: Users {
+        title: "Users",
+        search: "Name or e-mail address",
+        find: "Search",
+        none: "No user has this name or e-mail address.",
+        new: "Add a user",
+        new_intro: "The user chooses a password with a link, which you get next and send to them yourself.",
+        invite: "Add the user",
+        name: "Name",
+        email: "E-mail address (optional)",
+        created: "Added",
+        admin: "Administrator",
+        admin_hint: "May see and change all users.",
+        disabled: "Disabled",
+        disabled_hint: "Cannot sign in, and none of their keys works.",
+        no_password: "No password yet",
+        throttled: "Has to wait, next attempt",
+        change: "Change this user",
+        password_hint: "Needed for every change of a user.",
+        save: "Save",
+        invite_link: "Issue a link to choose a password",
+        reset_link: "Issue a link to set a new password",
+        unlock: "Unlock",
+        sign_out_all: "Sign out all devices",
+        delete: "Delete the user",
+        delete_title: |user| format!("Delete {user}?"),
+        delete_intro: "The user and all their keys are deleted for good. To keep them, disable the user instead.",
+        devices_hint: "To sign out a device, enter your current password above first.",
+        no_devices: "This user is not signed in anywhere.",
+    },
+    throttled: Throttled {
+        title: "Throttled",
+        intro: "These users and networks have to wait after too many failed attempts to sign in.",
+        none: "Nobody has to wait.",
+        unknown_names: |number| match number {
+            1 => "One name that no user has is throttled as well.".to_owned(),
+            _ => format!("{number} names that no user has are throttled as well."),
+        },
+        failures: "Failed attempts",
+        until: "Next attempt",
+        unlock: "Unlock",
+    },
+    link: Link {
+        title: "Choose a password",
+        intro: "This link works once. All devices on which you are signed in are signed out.",
+        user: "Your user name",
+        submit: "Set the password",
+        issued: "One-time link",
+        issued_intro: |user| {
+            format!(
+                "Send this link to {user}, who chooses a password with it. It works once, and it is not shown again. \
+                 Earlier links of this user no longer work."
+            )
+        },
+        address: "Link",
+    },
     notice: |notice| match notice {
         Notice::SessionExpired => "Your session has ended. Sign in again.",
         Notice::SignedOut => "You are signed out.",
         Notice::DeviceSignedOut => "The device is signed out.",
         Notice::OthersSignedOut => "All other devices and browsers are signed out.",
         Notice::PasswordChanged => "The password is changed. All other devices and browsers are signed out.",
+        Notice::PasswordSet => "The password is set. Sign in with it.",
+        Notice::UserChanged => "The user is changed.",
+        Notice::UserUnlocked => "The user can sign in at once.",
+        Notice::UserSignedOut => "All devices of the user are signed out.",
+        Notice::UserDeleted => "The user is deleted.",
+        Notice::Unlocked => "Attempts to sign in are possible at once.",
     },
     reason,
     failed: "This did not work",
@@ -121,21 +185,19 @@ pub static ENGLISH: Texts = Texts {
 
 fn relative(time: TimeDelta) -> String {
     let seconds = time.num_seconds();
-    let (number, unit) = match seconds.unsigned_abs() {
-        0..60 => {
-            return if seconds > 0 {
-                "in less than a minute"
-            } else {
-                "just now"
-            }
-            .to_owned();
-        }
-        seconds @ 60..3600 => (seconds / 60, "minute"),
-        seconds @ 3600..86_400 => (seconds / 3600, "hour"),
-        seconds => (seconds / 86_400, "day"),
+    let is_future = seconds > 0;
+    let (length, unit) = match seconds.unsigned_abs() {
+        0..60 if is_future => return "in less than a minute".to_owned(),
+        0..60 => return "just now".to_owned(),
+        60..3600 => (60, "minute"),
+        3600..86_400 => (3600, "hour"),
+        _ => (86_400, "day"),
     };
+    // A new session expires "in 7 days", although some of the first day has passed.
+    let rounding = if is_future { length / 2 } else { 0 };
+    let number = (seconds.unsigned_abs() + rounding) / length;
     let plural = if number == 1 { "" } else { "s" };
-    if seconds > 0 {
+    if is_future {
         format!("in {number} {unit}{plural}")
     } else {
         format!("{number} {unit}{plural} ago")
@@ -220,6 +282,7 @@ mod tests {
             (-86_400, "1 day ago"),
             (30, "in less than a minute"),
             (86_400 * 30, "in 30 days"),
+            (86_400 * 7 - 1, "in 7 days"),
         ] {
             assert_eq!(relative(TimeDelta::seconds(seconds)), text);
         }

@@ -20,6 +20,9 @@ pub struct Texts {
     pub devices: Devices,
     pub new_key: NewKey,
     pub password: Password,
+    pub users: Users,
+    pub throttled: Throttled,
+    pub link: Link,
     pub notice: fn(Notice) -> &'static str,
     /// Explains why a request failed, and what to do.
     pub reason: fn(&Reason) -> String,
@@ -39,6 +42,8 @@ pub struct Frame {
     pub menu: &'static str,
     pub devices: &'static str,
     pub password: &'static str,
+    pub users: &'static str,
+    pub throttled: &'static str,
     pub sign_out: &'static str,
     pub signed_in_as: fn(&str) -> String,
     pub api: &'static str,
@@ -71,7 +76,7 @@ pub struct SignIn {
 
 pub struct Devices {
     pub title: &'static str,
-    pub intro: &'static str,
+    pub list: &'static str,
     pub browser: &'static str,
     pub device: &'static str,
     pub gateway: &'static str,
@@ -122,4 +127,56 @@ pub struct Password {
     /// The rules for new passwords, for a minimum length in characters.
     pub rules: fn(usize) -> String,
     pub submit: &'static str,
+}
+
+pub struct Users {
+    pub title: &'static str,
+    pub search: &'static str,
+    pub find: &'static str,
+    pub none: &'static str,
+    pub new: &'static str,
+    pub new_intro: &'static str,
+    pub invite: &'static str,
+    pub name: &'static str,
+    pub email: &'static str,
+    pub created: &'static str,
+    pub admin: &'static str,
+    pub admin_hint: &'static str,
+    pub disabled: &'static str,
+    pub disabled_hint: &'static str,
+    pub no_password: &'static str,
+    pub throttled: &'static str,
+    pub change: &'static str,
+    pub password_hint: &'static str,
+    pub save: &'static str,
+    pub invite_link: &'static str,
+    pub reset_link: &'static str,
+    pub unlock: &'static str,
+    pub sign_out_all: &'static str,
+    pub delete: &'static str,
+    pub delete_title: fn(&str) -> String,
+    pub delete_intro: &'static str,
+    pub devices_hint: &'static str,
+    pub no_devices: &'static str,
+}
+
+pub struct Throttled {
+    pub title: &'static str,
+    pub intro: &'static str,
+    pub none: &'static str,
+    pub unknown_names: fn(usize) -> String,
+    pub failures: &'static str,
+    pub until: &'static str,
+    pub unlock: &'static str,
+}
+
+/// One-time links.
+pub struct Link {
+    pub title: &'static str,
+    pub intro: &'static str,
+    pub user: &'static str,
+    pub submit: &'static str,
+    pub issued: &'static str,
+    pub issued_intro: fn(&str) -> String,
+    pub address: &'static str,
 }
