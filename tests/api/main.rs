@@ -84,8 +84,12 @@ mod overload;
 mod pages;
 /// The pages for administrators, and the page of a one-time link.
 mod pages_admin;
+/// Attacks on the pages: forms of other sites, stolen tokens, markup in names.
+mod pages_attacks;
 /// The pages on which people see and change what is their own: devices, keys, password.
 mod pages_own;
+/// Rules for every page: its size, its headers, malformed forms.
+mod pages_rules;
 /// The requests of real clients, byte for byte.
 mod real_clients;
 /// Comparisons with Shoko's own responses, which are in `tests/contract/recorded-*.json`.
