@@ -88,6 +88,8 @@ mod pages_admin;
 mod pages_attacks;
 /// The pages on which people see and change what is their own: devices, keys, password.
 mod pages_own;
+/// Which visitors each page admits, as the table "Who may open which page" in `docs/security.md` says.
+mod pages_rights;
 /// Rules for every page: its size, its headers, malformed forms.
 mod pages_rules;
 /// The requests of real clients, byte for byte.
