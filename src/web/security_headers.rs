@@ -6,8 +6,8 @@
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
 /// Marks a response as a file for browsers that is the same for every client and needs no key, so caches may store it.
@@ -58,7 +58,6 @@ pub fn add_security_headers<B: MessageBody>(response: &mut HttpResponse<B>) {
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         headers.insert(CACHE_CONTROL, NO_STORE);
         headers.insert(REFERRER_POLICY, ORIGIN_ONLY);
-        headers.insert(CROSS_ORIGIN_OPENER_POLICY, SAME_ORIGIN);
         headers.insert(X_FRAME_OPTIONS, DENY);
     } else {
         headers.insert(CONTENT_SECURITY_POLICY, DEFAULT_POLICY);

@@ -100,7 +100,6 @@ fn pages_restrict_what_browsers_do(backend: Backend) {
         assert_eq!(header("cache-control"), "no-store");
         // With no-referrer, browsers would send `Origin: null` with forms.
         assert_eq!(header("referrer-policy"), "strict-origin");
-        assert_eq!(header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(header("x-content-type-options"), "nosniff");
         let html = response.text();
         for inline in ["<style", " style=", "onclick", "onload", "javascript:", "<script>"] {
