@@ -286,11 +286,10 @@ fn add_swagger_ui(files: &mut BTreeMap<&'static str, Arc<StaticFile>>, documents
     Ok(())
 }
 
-/// Registers the documents below `/swagger/`, and Swagger UI with the redirects to it if `with_ui` is true.
+/// Registers the documents below `/swagger/`, and Swagger UI with the redirect to it if `with_ui` is true.
 pub fn routes(config: &mut ServiceConfig, with_ui: bool) {
-    let redirected: &[&str] = if with_ui { &["", "/", "/swagger"] } else { &[] };
-    for path in redirected {
-        config.service(get_and_head(path, redirect_to_swagger));
+    if with_ui {
+        config.service(get_and_head("/swagger", redirect_to_swagger));
     }
     config.service(get_and_head("/swagger/{file:.*}", serve_file));
 }

@@ -9,6 +9,7 @@ mod examples;
 pub mod json;
 pub mod keys;
 pub mod links;
+pub mod pages;
 pub mod password;
 pub mod requests;
 pub mod responses;

@@ -28,6 +28,15 @@ impl Auth {
         Ok((listed.collect(), total))
     }
 
+    /// Returns a user as lists show them.
+    pub fn listed_user(&self, user_id: i32) -> Result<ListedUser, ManageError> {
+        let user = self.store.read(|db| db.user_entry(user_id))?;
+        let user = user.ok_or(ManageError::UnknownUser)?;
+        let throttled = self.throttled_names_until(std::iter::once(user.name.as_str()))?;
+        let throttled_until = throttled.into_iter().next().flatten();
+        Ok(ListedUser { user, throttled_until })
+    }
+
     /// Changes a user. All changes take effect, or none.
     pub fn update_user(&self, actor: Actor<'_>, user_id: i32, update: &UserUpdate) -> Result<UserEntry, ManageError> {
         self.require_lasting_key(actor)?;

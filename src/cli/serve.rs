@@ -256,7 +256,7 @@ fn greeting(created: &CreatedAdmin, url: &str, swagger_ui: bool) -> String {
         json(password)
     );
     let program = env::args().next().unwrap_or_else(|| "shoko-auth".to_owned());
-    let browser = if swagger_ui {
+    let swagger = if swagger_ui {
         format!("Try all requests in a browser: {url}/swagger/\n\n")
     } else {
         String::new()
@@ -267,10 +267,11 @@ fn greeting(created: &CreatedAdmin, url: &str, swagger_ui: bool) -> String {
          This is a new installation. Its administrator is:\n\n    \
              user      {name}\n    \
              password  {shown}\n\n\
-         Log in:\n\n    \
+         Sign in with a browser: {url}/account/\n\n\
+         Log in with a program:\n\n    \
              curl {url}/api/auth -H 'Content-Type: application/json' \\\n         \
                   -d {}\n\n\
-         {browser}\
+         {swagger}\
          Set another password:\n\n    \
              {program} user set-password {}\n\
          {line}\n\n",

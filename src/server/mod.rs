@@ -36,6 +36,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse};
 use rustix::process::{Resource, getrlimit};
 
+use crate::account::pages::{self, Site};
 use crate::account::{self, AccountUrls};
 use crate::auth::Auth;
 use crate::dialects::{shoko, zettelstore, zulip};
@@ -111,6 +112,7 @@ pub fn run(
         dialects: settings.dialects.clone(),
         public_url: settings.public_url.clone(),
         account: Data::new(AccountUrls::new(settings.public_url.as_ref(), &settings.base_path)),
+        site: Data::new(Site::new(settings)),
         cors_origins: settings.cors_origins.clone(),
         web_ui: settings.web_ui.clone(),
         v1_login: settings.v1_login,
@@ -248,6 +250,7 @@ struct Routes {
     dialects: Dialects,
     public_url: Option<PublicUrl>,
     account: Data<AccountUrls>,
+    site: Data<Site>,
     web_ui: Option<PathBuf>,
     v1_login: bool,
     prefix: String,
@@ -271,6 +274,7 @@ impl Routes {
             .app_data(self.proxies.clone())
             .app_data(self.origins.clone())
             .app_data(self.account.clone())
+            .app_data(self.site.clone())
             .app_data(self.large_bodies.clone())
             .app_data(self.large_responses.clone())
             .app_data(self.swagger.clone())
@@ -290,7 +294,7 @@ impl Routes {
                         if let Some(settings) = self.dialects.zettelstore {
                             zettelstore::routes(config, settings);
                         }
-                        // Registered before `openapi`, because `/` redirects to the web UI if there is one.
+                        // Registered before the pages, because `/` redirects to the web UI if there is one.
                         if let Some(folder) = &self.web_ui {
                             shoko::web_ui::routes(config, folder);
                         }
@@ -299,6 +303,7 @@ impl Routes {
                         }
                     })
                     .configure(account::routes)
+                    .configure(pages::routes)
                     .configure(health::routes)
                     .configure(|config| openapi::routes(config, self.swagger_ui)),
             )

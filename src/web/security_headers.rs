@@ -1,12 +1,13 @@
 //! Headers that restrict what browsers and caches do with a response.
 //!
-//! The restrictions are the default. A handler lifts some of them by marking its response as a [`Page`].
+//! The restrictions are the default. A handler lifts some of them by marking its response as a [`Page`] or a
+//! [`PrivatePage`].
 
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
 /// Marks a response as a file for browsers that is the same for every client and needs no key, so caches may store it.
@@ -15,6 +16,17 @@ use actix_web::http::header::{
 pub struct Page(pub &'static str);
 
 impl Page {
+    pub fn mark<B>(self, response: &mut HttpResponse<B>) {
+        response.extensions_mut().insert(self);
+    }
+}
+
+/// Marks a response as a page that depends on a session, so caches must not store it. The value is its
+/// `Content-Security-Policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrivatePage(pub &'static str);
+
+impl PrivatePage {
     pub fn mark<B>(self, response: &mut HttpResponse<B>) {
         response.extensions_mut().insert(self);
     }
@@ -29,14 +41,24 @@ pub fn add_security_headers<B: MessageBody>(response: &mut HttpResponse<B>) {
     const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
     const DEFAULT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    // With `no-referrer`, browsers send `Origin: null` with forms, and then nothing shows that the form is one of this
+    // server. With this policy, a `Referer` never contains a path.
+    const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin");
+    const DENY: HeaderValue = HeaderValue::from_static("DENY");
 
     let page = response.extensions().get::<Page>().copied();
+    let private_page = response.extensions().get::<PrivatePage>().copied();
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, SAME_ORIGIN);
     if let Some(Page(policy)) = page {
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    } else if let Some(PrivatePage(policy)) = private_page {
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        headers.insert(REFERRER_POLICY, ORIGIN_ONLY);
+        headers.insert(X_FRAME_OPTIONS, DENY);
     } else {
         headers.insert(CONTENT_SECURITY_POLICY, DEFAULT_POLICY);
         headers.insert(CACHE_CONTROL, NO_STORE);

@@ -36,6 +36,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("actix_http::", &["server"]),
     ("actix_cors::", &["web/"]),
     ("actix_files::", &["dialects/shoko/web_ui.rs"]),
+    ("askama::", &["account/pages/"]),
     ("actix_server::", &["server"]),
     ("actix_service::", &["server"]),
     (

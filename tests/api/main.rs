@@ -83,6 +83,18 @@ mod offline_database;
 mod operations;
 /// More logins than the hashing pool can check.
 mod overload;
+/// The pages of the account: sign in, and what is the same on every page.
+mod pages;
+/// The pages for administrators, and the page of a one-time link.
+mod pages_admin;
+/// Attacks on the pages: forms of other sites, stolen tokens, markup in names.
+mod pages_attacks;
+/// The pages on which people see and change what is their own: devices, keys, password.
+mod pages_own;
+/// Which visitors each page admits, as the table "Who may open which page" in `docs/security.md` says.
+mod pages_rights;
+/// Rules for every page: its size, its headers, malformed forms.
+mod pages_rules;
 /// The requests of real clients, byte for byte.
 mod real_clients;
 /// Comparisons with Shoko's own responses, which are in `tests/contract/recorded-*.json`.

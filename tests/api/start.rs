@@ -25,7 +25,7 @@ fn only_the_first_start_prints_a_generated_password(backend: Backend) {
     let greeting = first.greeting();
     let password = generated_password(&greeting);
     assert!(
-        greeting.contains("curl ") && greeting.contains("/swagger/"),
+        greeting.contains("curl ") && greeting.contains("/swagger/") && greeting.contains("/account/"),
         "{greeting}"
     );
     assert!(password.len() >= 20, "{password}");
