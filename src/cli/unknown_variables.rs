@@ -85,12 +85,13 @@ impl Names {
         }
         let spelling = name.to_ascii_uppercase().replace('-', "_");
         let is_own = spelling.starts_with(STEM);
+        let is_comparable = |wrong: &str| is_own || (wrong.starts_with("DATABASE_URL") && !has_database);
         let near = |(wrong, right): &(String, String)| {
-            let is_comparable = is_own || (wrong.starts_with("DATABASE_URL") && !has_database);
-            let distance = damerau_levenshtein(&spelling, wrong);
-            (is_comparable && distance <= tolerance(wrong)).then_some((distance, right.len(), right.clone()))
+            let distance = distance_within(&spelling, wrong, tolerance(wrong))?;
+            Some((distance, right.len(), right.clone()))
         };
-        let nearest = self.meanings.iter().filter_map(near).min();
+        let comparable = self.meanings.iter().filter(|(wrong, _)| is_comparable(wrong));
+        let nearest = comparable.filter_map(near).min();
         let right = nearest.and_then(|(_, _, right)| self.settings.iter().find(|name| **name == right));
         match right {
             Some(right) => Judgement::Mistake(right),
@@ -98,6 +99,15 @@ impl Names {
             None => Judgement::Fine,
         }
     }
+}
+
+/// Returns the edit distance of two names if it is at most `limit`.
+fn distance_within(name: &str, other: &str, limit: usize) -> Option<usize> {
+    // Most names differ too much in length, and comparing all of them would delay each command.
+    let difference = name.chars().count().abs_diff(other.chars().count());
+    (difference <= limit)
+        .then(|| damerau_levenshtein(name, other))
+        .filter(|distance| *distance <= limit)
 }
 
 /// Returns how many characters of a setting's name may be wrong: the longer the name, the more.
