@@ -25,11 +25,12 @@ mod user;
 mod users;
 mod visit;
 
-use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
 use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
 
 use crate::web::get_and_head;
-use layout::{PageResult, redirect};
+use layout::PageResult;
 use reason::Reason;
 pub use site::Site;
 use visit::Visitor;
@@ -63,8 +64,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get_and_head("/account/{rest:.*}", not_found));
 }
 
-async fn redirect_to_account(site: Data<Site>) -> HttpResponse {
-    redirect(format!("{}/account/", site.base_path.as_str()))
+async fn redirect_to_account(site: Data<Site>) -> impl Responder {
+    let target = format!("{}/account/", site.base_path.as_str());
+    HttpResponse::Found().insert_header((LOCATION, target)).finish()
 }
 
 async fn not_found(visitor: Visitor) -> PageResult {
