@@ -13,11 +13,14 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::cookie::session_secret;
+use super::json;
+use super::requests::Confirmation;
 use crate::auth::Auth;
 use crate::error::{KeyError, ServiceError};
 use crate::model::{self, Acceptance, SecretText};
 use crate::secret::token::SessionSecret;
 use crate::web::address::request_context;
+use crate::web::body::Body;
 use crate::web::call;
 use crate::web::caller::{Caller, Dialect, Keys, auth, find_session, header_keys};
 use crate::web::origin::{OriginError, check_own_page};
@@ -137,6 +140,12 @@ impl AccountAdmin {
     /// See [`AccountCaller::confirmed`].
     pub async fn confirmed(self, auth: &Data<Auth>, password: Option<SecretText>) -> Result<model::Caller, Problem> {
         self.0.confirmed(auth, password).await
+    }
+
+    /// Returns the caller after checking the current password, if the body contains it.
+    pub async fn confirmed_by(self, auth: &Data<Auth>, body: Body) -> Result<model::Caller, Problem> {
+        let confirmation = json::object::<Confirmation>(body).await?;
+        self.confirmed(auth, confirmation.password()).await
     }
 
     #[must_use]

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 
 use super::caller::AccountCaller;
+use super::parameters::PageParameters;
 use super::requests::KeyRequest;
 use super::responses::{IssuedKey, List, ListedKey};
 use super::session::signed_out;
@@ -19,8 +20,7 @@ use crate::web::responses::{BadRequest, Conflict, Forbidden, NotFound};
 
 /// List the caller's keys and sessions.
 #[utoipa::path(get, path = "/api/account/keys", tag = "Account",
-    params(("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
-        ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
+    params(PageParameters),
     responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest)))]
 pub async fn list(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Result<HttpResponse, Problem> {
     let (page, caller) = (json::page(&query)?, caller.into_inner());

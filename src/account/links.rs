@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 
 use super::caller::AccountAdmin;
+use super::parameters::UserParameter;
 use super::requests::{Confirmation, LinkRequest};
 use super::responses::{Link, LinkUser};
 use super::{AccountUrls, examples, json};
@@ -20,7 +21,7 @@ use crate::web::responses::{Forbidden, NotFound, TooManyFailures};
 
 /// Issue a one-time link for a user, which revokes the user's earlier link.
 #[utoipa::path(post, path = "/api/account/users/{id}/link", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 1)),
+    params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
     responses((status = 201, description = "The link. It is shown only once.", body = Link, example = json!(examples::link())), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
@@ -32,9 +33,7 @@ pub async fn issue(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let user = UserRef::Id(json::user_id(&id)?);
-    let admin = admin
-        .confirmed(&auth, json::object::<Confirmation>(body).await?.password())
-        .await?;
+    let admin = admin.confirmed_by(&auth, body).await?;
     let link = call(&auth, move |auth| auth.issue_link((&admin).into(), &user)).await?;
     Ok(json::respond(StatusCode::CREATED, &Link::new(&link, &urls)))
 }

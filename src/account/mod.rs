@@ -10,6 +10,7 @@ pub mod json;
 pub mod keys;
 pub mod links;
 pub mod pages;
+pub mod parameters;
 pub mod password;
 pub mod requests;
 pub mod responses;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AccountUrls;
-use crate::auth::{ListedUser, NewLink, NewSession, Wait};
+use crate::auth::{self, ListedUser, NewLink, NewSession, Wait};
 use crate::model::{KeyInfo, KeyKind, Scope, UserEntry};
 
 /// Formats a time as RFC 3339 in UTC.
@@ -195,6 +195,17 @@ pub struct CreatedUser {
     pub name: String,
     /// The link with which the user chooses a password. Null if the user has one.
     pub link: Option<Link>,
+}
+
+impl CreatedUser {
+    #[must_use]
+    pub fn new(user: auth::CreatedUser, urls: &AccountUrls) -> Self {
+        Self {
+            id: user.id,
+            name: user.name,
+            link: user.link.map(|link| Link::new(&link, urls)),
+        }
+    }
 }
 
 /// A one-time link. It is shown only once.

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 
 use super::caller::AccountAdmin;
+use super::parameters::PageParameters;
 use super::requests::Confirmation;
 use super::responses::{Throttled, ThrottledItem};
 use super::{examples, json};
@@ -18,8 +19,7 @@ use crate::web::responses::{BadRequest, Forbidden, NotFound, TooManyFailures};
 
 /// List the networks and users that have to wait after failed logins.
 #[utoipa::path(get, path = "/api/account/throttled", tag = "Account",
-    params(("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
-        ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
+    params(PageParameters),
     responses((status = 200, description = "The waits, the longest ones first.", body = Throttled, example = json!(examples::throttled())),
         (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
@@ -42,9 +42,7 @@ pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Resul
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
 pub async fn clear(auth: Data<Auth>, admin: AccountAdmin, query: Query, body: Body) -> Result<HttpResponse, Problem> {
     let selection = selection(&query)?;
-    let admin = admin
-        .confirmed(&auth, json::object::<Confirmation>(body).await?.password())
-        .await?;
+    let admin = admin.confirmed_by(&auth, body).await?;
     call(&auth, move |auth| match &selection {
         Selection::User(user) => auth.unlock((&admin).into(), user),
         Selection::Network(network) => auth.clear_failures_of_network((&admin).into(), *network),

@@ -5,8 +5,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 
 use super::caller::AccountAdmin;
+use super::parameters::{PageParameters, UserParameter};
 use super::requests::{Confirmation, UserPatch, UserRequest};
-use super::responses::{CreatedUser, Link, List, ListedAccount, ListedKey};
+use super::responses::{CreatedUser, List, ListedAccount, ListedKey};
 use super::{AccountUrls, examples, json};
 use crate::auth::{Auth, KeySelection};
 use crate::error::ManageError;
@@ -20,8 +21,7 @@ use crate::web::responses::{BadRequest, Forbidden, NotFound, TooManyFailures};
 /// List the users, by id.
 #[utoipa::path(get, path = "/api/account/users", tag = "Account",
     params(("search" = Option<String>, Query, description = "A part of the name or of the e-mail address."),
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
-        ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
+        PageParameters),
     responses((status = 200, description = "The users.", body = List<ListedAccount>, example = json!(examples::users())), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
@@ -48,22 +48,17 @@ pub async fn create(
     let admin = admin
         .confirmed(&auth, body.current_password.take().map(|password| password.0))
         .await?;
-    let created = call(&auth, move |auth| -> Result<_, ManageError> {
-        if let Some(password) = &body.password {
-            let created = auth.create_user((&admin).into(), &user, password.0.expose())?;
-            return Ok((created.id, created.name, None));
-        }
-        let link = auth.invite_user((&admin).into(), &user)?;
-        Ok((link.user_id, link.user.clone(), Some(link)))
-    });
-    let (id, name, link) = created.await?;
-    let link = link.map(|link| Link::new(&link, &urls));
-    Ok(json::respond(StatusCode::CREATED, &CreatedUser { id, name, link }))
+    let password = body.password.take().map(|password| password.0);
+    let created = call(&auth, move |auth| {
+        auth.create_or_invite_user((&admin).into(), &user, password.as_ref())
+    })
+    .await?;
+    Ok(json::respond(StatusCode::CREATED, &CreatedUser::new(created, &urls)))
 }
 
 /// Change a user. Absent members are not changed.
 #[utoipa::path(patch, path = "/api/account/users/{id}", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 1)),
+    params(UserParameter),
     request_body(content = UserPatch, description = "The changes."),
     responses((status = 200, description = "The changed user.", body = ListedAccount, example = json!(examples::user())), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
@@ -82,7 +77,7 @@ pub async fn update(
 
 /// Delete a user and all of their keys.
 #[utoipa::path(delete, path = "/api/account/users/{id}", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 2)),
+    params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
     responses((status = 204, description = "The user is deleted."), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
@@ -93,16 +88,14 @@ pub async fn delete(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let user = UserRef::Id(json::user_id(&id)?);
-    let admin = admin
-        .confirmed(&auth, json::object::<Confirmation>(body).await?.password())
-        .await?;
+    let admin = admin.confirmed_by(&auth, body).await?;
     call(&auth, move |auth| auth.delete_user((&admin).into(), &user)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Clear a user's failed logins, so that the user can log in at once.
 #[utoipa::path(post, path = "/api/account/users/{id}/unlock", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 1)),
+    params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
     responses((status = 204, description = "The user can log in at once."), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
@@ -113,18 +106,14 @@ pub async fn unlock(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let user = UserRef::Id(json::user_id(&id)?);
-    let admin = admin
-        .confirmed(&auth, json::object::<Confirmation>(body).await?.password())
-        .await?;
+    let admin = admin.confirmed_by(&auth, body).await?;
     call(&auth, move |auth| auth.unlock((&admin).into(), &user)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// List a user's keys and sessions.
 #[utoipa::path(get, path = "/api/account/users/{id}/keys", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 1),
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
-        ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
+    params(UserParameter, PageParameters),
     responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
 pub async fn list_keys(
@@ -142,7 +131,7 @@ pub async fn list_keys(
 
 /// Revoke all keys and sessions of a user.
 #[utoipa::path(delete, path = "/api/account/users/{id}/keys", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 1)),
+    params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
     responses((status = 204, description = "The keys are revoked."), (status = 403, response = Forbidden),
         (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
@@ -154,9 +143,7 @@ pub async fn revoke_keys(
 ) -> Result<HttpResponse, Problem> {
     let (user, device) = (UserRef::Id(json::user_id(&id)?), None);
     let all = KeySelection::User { user, device };
-    let admin = admin
-        .confirmed(&auth, json::object::<Confirmation>(body).await?.password())
-        .await?;
+    let admin = admin.confirmed_by(&auth, body).await?;
     match call(&auth, move |auth| auth.revoke_keys((&admin).into(), &all)).await {
         // A user without keys has none left either.
         Ok(_) | Err(ManageError::UnknownKey) => Ok(HttpResponse::NoContent().finish()),
@@ -166,7 +153,7 @@ pub async fn revoke_keys(
 
 /// Revoke one key or session of a user.
 #[utoipa::path(delete, path = "/api/account/users/{id}/keys/{key}", tag = "Account",
-    params(("id" = i32, Path, description = "The id of the user.", example = 1),
+    params(UserParameter,
         ("key" = i64, Path, description = "The id of the key.", example = 1)),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
     responses((status = 204, description = "The key is revoked."), (status = 403, response = Forbidden),
@@ -179,9 +166,7 @@ pub async fn revoke_key(
 ) -> Result<HttpResponse, Problem> {
     let (user, key) = ids.into_inner();
     let (user_id, key_id) = (json::user_id(&user.into())?, json::key_id(&key)?);
-    let admin = admin
-        .confirmed(&auth, json::object::<Confirmation>(body).await?.password())
-        .await?;
+    let admin = admin.confirmed_by(&auth, body).await?;
     call(&auth, move |auth| {
         auth.revoke_key_of_user((&admin).into(), user_id, key_id)
     })

@@ -10,10 +10,20 @@ use super::hashing::Client;
 use super::permission::Permission;
 use super::users::{insert_user, log_created};
 use crate::error::{LinkError, ManageError, Result};
-use crate::model::{Actor, NewUser, RequestContext, SecretText, UserRef};
+use crate::model::{Actor, NewUser, RequestContext, SecretText, User, UserRef};
 use crate::secret::password::NO_PASSWORD;
 use crate::secret::token::LinkToken;
 use crate::store::Transaction;
+
+/// A user that has just been created.
+#[derive(Debug)]
+pub struct CreatedUser {
+    pub id: i32,
+    /// The name as typed.
+    pub name: String,
+    /// The link with which the user chooses a password, if the user has none.
+    pub link: Option<NewLink>,
+}
 
 /// A link that has just been issued.
 #[derive(Debug)]
@@ -39,6 +49,25 @@ impl Auth {
         log_created(&created, actor);
         audit::log(Event::LinkIssued, &link.user, "", actor);
         Ok(link)
+    }
+
+    /// Creates a user. Without a password, also issues the link with which the user chooses one.
+    pub fn create_or_invite_user(
+        &self,
+        actor: Actor<'_>,
+        user: &NewUser,
+        password: Option<&SecretText>,
+    ) -> Result<CreatedUser, ManageError> {
+        let Some(password) = password else {
+            let link = self.invite_user(actor, user)?;
+            return Ok(CreatedUser {
+                id: link.user_id,
+                name: link.user.clone(),
+                link: Some(link),
+            });
+        };
+        let User { id, name, .. } = self.create_user(actor, user, password.expose())?;
+        Ok(CreatedUser { id, name, link: None })
     }
 
     /// Issues a link for an existing user, and so revokes the user's earlier link.

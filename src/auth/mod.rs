@@ -37,7 +37,7 @@ pub use file_access::{Pipes, ReadFileError, read_file};
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
 pub use issue::IssuedKey;
 pub use keys::{KeyFilter, KeySelection};
-pub use links::NewLink;
+pub use links::{CreatedUser, NewLink};
 pub use login::LogIn;
 pub use open::OpenError;
 pub use sessions::{NewSession, SignIn};
