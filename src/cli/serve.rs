@@ -127,6 +127,9 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         log::info!("created the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
+    if let Some(limits) = auth.connection_limits().filter(|limits| limits.are_few()) {
+        log::warn!("{limits}");
+    }
     match auth.is_database_exposed() {
         Ok(true) => log::warn!("{}", exposed_database(&settings.core.database)),
         Ok(false) => {}
@@ -203,6 +206,8 @@ fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
     loop {
         let opened = Auth::open(&settings.core).map_err(CliError::from).and_then(|auth| {
             auth.migrate()?;
+            // Opens the connection for lookups before the pool can grow and use up those that the database allows.
+            auth.ping()?;
             Ok(auth)
         });
         let is_remote = matches!(settings.core.database, Database::Postgres(_));

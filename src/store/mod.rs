@@ -5,6 +5,7 @@
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod account;
+mod capacity;
 mod changes;
 mod compatibility;
 mod connection;
@@ -25,20 +26,22 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
-use diesel::r2d2::ManageConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 pub use account::Page;
-pub use changes::{Change, ChangeFeed};
+pub use capacity::ConnectionLimits;
+use capacity::POOL_SIZE;
+pub use changes::{Change, ChangeFeed, EchoSender};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
-use connection::{DbConnection, Manager, Pooled, connect};
+use connection::{DbConnection, Pooled, connect};
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
 use pool::Pool;
@@ -54,8 +57,6 @@ const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqli
 
 /// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
-
-const POOL_SIZE: u32 = 10;
 
 /// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
 pub struct Reader {
@@ -90,17 +91,27 @@ impl DerefMut for Transaction {
 /// A database, for use by any number of threads.
 pub struct Store {
     database: Database,
-    pool: Pool,
+    /// How many connections a PostgreSQL server allows. `None` if that has not been read.
+    limits: Option<ConnectionLimits>,
+    pool: Arc<Pool>,
 }
 
 impl Store {
-    /// Connects once, so that a wrong setting is reported, and creates the pool. Does not run the migrations.
+    /// Connects once, so that a wrong setting is reported, and creates the pool. It has fewer connections if PostgreSQL
+    /// allows only few. Does not run the migrations.
     pub fn open(settings: &CoreSettings) -> Result<Self, ConnectError> {
         let database = &settings.database;
-        Manager::new(database.clone())
-            .connect()
-            .map_err(|e| ConnectError::new(database.to_string(), &e))?;
-        Ok(Self::new(settings, POOL_SIZE))
+        let refused = |e| ConnectError::new(database.to_string(), &e);
+        let mut reader = Reader {
+            connection: connect(database).map_err(refused)?,
+        };
+        let limits = reader.connection_limits().map_err(ConnectError::Unavailable)?;
+        drop(reader);
+        let pool_size = limits.as_ref().map_or(POOL_SIZE, ConnectionLimits::pool_size);
+        Ok(Self {
+            limits,
+            ..Self::new(settings, pool_size)
+        })
     }
 
     /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
@@ -108,8 +119,15 @@ impl Store {
     pub fn new(settings: &CoreSettings, connections: u32) -> Self {
         Self {
             database: settings.database.clone(),
-            pool: Pool::new(settings, connections),
+            limits: None,
+            pool: Arc::new(Pool::new(settings, connections)),
         }
+    }
+
+    /// Returns how many connections PostgreSQL allows this program.
+    #[must_use]
+    pub fn connection_limits(&self) -> Option<&ConnectionLimits> {
+        self.limits.as_ref()
     }
 
     /// Runs queries that read. If they fail because of the connection, runs them once more on another one.
@@ -219,6 +237,7 @@ impl Store {
 
     /// Returns how many connections of the pool are in use.
     #[cfg(test)]
+    #[must_use]
     pub fn connections_in_use(&self) -> usize {
         self.pool.connections_in_use()
     }
