@@ -10,6 +10,7 @@ mod changes;
 mod compatibility;
 mod connection;
 mod encryption;
+mod file;
 mod issue;
 mod keys;
 mod last_used;
@@ -25,15 +26,12 @@ mod users;
 use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use rustix::fs::{Access, access};
-use rustix::io::Errno;
 
 pub use account::Page;
 pub use capacity::ConnectionLimits;
@@ -42,6 +40,7 @@ pub use changes::{Change, ChangeFeed, EchoSender};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
 use connection::{DbConnection, Pooled, connect};
+use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
 use pool::Pool;
@@ -91,6 +90,8 @@ impl DerefMut for Transaction {
 /// A database, for use by any number of threads.
 pub struct Store {
     database: Database,
+    /// The file of an SQLite database when it was opened.
+    file: Option<FileId>,
     /// How many connections a PostgreSQL server allows. `None` if that has not been read.
     limits: Option<ConnectionLimits>,
     pool: Arc<Pool>,
@@ -109,6 +110,7 @@ impl Store {
         drop(reader);
         let pool_size = limits.as_ref().map_or(POOL_SIZE, ConnectionLimits::pool_size);
         Ok(Self {
+            file: FileId::of_database(database),
             limits,
             ..Self::new(settings, pool_size)
         })
@@ -119,6 +121,7 @@ impl Store {
     pub fn new(settings: &CoreSettings, connections: u32) -> Self {
         Self {
             database: settings.database.clone(),
+            file: None,
             limits: None,
             pool: Arc::new(Pool::new(settings, connections)),
         }
@@ -205,10 +208,7 @@ impl Store {
     /// Checks that the database responds, has the service's tables, and accepts changes.
     pub fn ping(&self) -> Result<()> {
         if let Database::Sqlite(file) = &self.database {
-            // No query would fail if the file was deleted, or its file system has become read-only.
-            let accessible = access(file, Access::WRITE_OK);
-            let unavailable = |error| ServiceError::unavailable(file_error(file, error));
-            accessible.map_err(unavailable).inspect_err(log_failure)?;
+            self.check_file(file).inspect_err(log_failure)?;
         }
         self.read(|db| {
             db.has_admin()?;
@@ -264,10 +264,6 @@ fn migrate(tx: &mut Transaction) -> Result<()> {
         DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
     }
     .map_err(|e| ServiceError::internal(format!("migrating the database: {e}")))
-}
-
-fn file_error(file: &Path, error: Errno) -> String {
-    format!("{}: {error}", file.display())
 }
 
 fn is_unavailable(error: &(impl Error + 'static)) -> bool {
