@@ -43,8 +43,9 @@ impl Auth {
         }
         let (issued, info) = self.store.write(|tx| -> Result<_, NewKeyError> {
             let credential = tx.lock_credential(holder.user_id)?.filter(|now| !now.is_disabled);
-            let credential = credential.ok_or(KeyError::Invalid)?;
-            tx.lock_key_holder(holder, self.now())?.ok_or(KeyError::Invalid)?;
+            let credential = credential.ok_or_else(|| self.reject_revoked(caller))?;
+            let is_valid = tx.lock_key_holder(holder, self.now())?.is_some();
+            is_valid.then_some(()).ok_or_else(|| self.reject_revoked(caller))?;
             let is_lasting = new.scope == Scope::Full && expiration.is_none();
             if is_lasting && tx.has_lasting_key(&credential, &new.device)? {
                 return Err(NewKeyError::DeviceHasKey);

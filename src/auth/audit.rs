@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use super::Auth;
 use super::audit_limits::{EventKey, Repeats};
 use crate::clock::Clock;
+use crate::error::KeyError;
 use crate::model::{Actor, Caller, Network, RequestContext, name_digest};
 
 /// The log target of audit events. It must not change, because operators' filters rely on it.
@@ -158,10 +159,27 @@ impl AuditLog {
     }
 }
 
+#[cfg(test)]
+impl AuditLog {
+    /// Returns how many repeats of an event have been counted since the last call.
+    pub fn repeats_of(&self, event: Event) -> u64 {
+        let lines = self.repeats.take_all();
+        let of_event = lines.iter().filter(|line| line.event == event);
+        of_event.filter_map(|line| line.count).sum()
+    }
+}
+
 impl Auth {
     /// Logs that a request has presented only invalid keys.
     pub fn log_rejected_key(&self, context: &RequestContext) {
         self.audit.log(Event::KeyRejected, "", "", context);
+    }
+
+    /// Returns the error for a caller whose key was revoked or has expired since the request was authenticated, and
+    /// logs it like any other invalid key.
+    pub(super) fn reject_revoked(&self, caller: &Caller) -> KeyError {
+        self.log_rejected_key(&caller.context);
+        KeyError::Invalid
     }
 
     /// Logs that a valid key does not permit what the request asks for.

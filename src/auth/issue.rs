@@ -65,8 +65,9 @@ impl Auth {
         let holder = &caller.holder;
         let (revoked, device_key) = self.store.write(|tx| -> Result<_, E> {
             let credential = tx.lock_credential(holder.user_id)?.filter(|now| !now.is_disabled);
-            let credential = credential.ok_or(KeyError::Invalid)?;
-            tx.lock_key_holder(holder, self.now())?.ok_or(KeyError::Invalid)?;
+            let credential = credential.ok_or_else(|| self.reject_revoked(caller))?;
+            let is_valid = tx.lock_key_holder(holder, self.now())?.is_some();
+            is_valid.then_some(()).ok_or_else(|| self.reject_revoked(caller))?;
             let revoked = revoke(tx, &credential)?;
             let device_key = if revoked.is_empty() {
                 self.find_or_issue_key::<E>(tx, &credential, device, expiration)?

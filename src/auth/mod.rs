@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::{ConnectError, Page};
+pub use crate::store::{ConnectError, ConnectionLimits, Page};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
@@ -91,6 +91,11 @@ impl Auth {
     /// Returns whether the database is on another machine and is reached without TLS.
     pub fn is_database_exposed(&self) -> Result<bool> {
         self.store.is_exposed()
+    }
+
+    /// Returns how many connections a PostgreSQL database allows.
+    pub fn connection_limits(&self) -> Option<&ConnectionLimits> {
+        self.store.connection_limits()
     }
 
     /// Stops all threads and closes all database connections. SQLite's database file is then complete by itself.

@@ -1,7 +1,7 @@
 //! Permissions: checks whether an actor may perform an operation.
 
 use super::Auth;
-use crate::error::{KeyError, ManageError, Result};
+use crate::error::{ManageError, Result};
 use crate::model::{Actor, Caller, UserRef};
 use crate::store::Transaction;
 
@@ -38,7 +38,7 @@ impl Auth {
         };
         let holder = tx
             .lock_key_holder(&caller.holder, self.now())?
-            .ok_or(KeyError::Invalid)?;
+            .ok_or_else(|| self.reject_revoked(caller))?;
         let is_own = matches!(permission, Permission::ChangeUser(user_id) if user_id == holder.user_id);
         match permission {
             // A session may be stolen or left open, so a change to others needs the password in the same request.

@@ -167,7 +167,7 @@ impl Auth {
     /// Returns information about the caller's own key or session.
     pub fn current_key(&self, caller: &Caller) -> Result<KeyInfo, KeyError> {
         let key = self.store.read(|db| db.key_info(caller.holder.key_id))?;
-        key.ok_or(KeyError::Invalid)
+        key.ok_or_else(|| self.reject_revoked(caller))
     }
 
     /// Checks the current password that a request contains, and returns the caller with [`Caller::has_password`].

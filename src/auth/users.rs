@@ -102,7 +102,7 @@ impl Auth {
     pub fn own_user(&self, caller: &Caller) -> Result<User, KeyError> {
         self.store
             .read(|db| db.user(caller.holder.user_id))?
-            .ok_or(KeyError::Invalid)
+            .ok_or_else(|| self.reject_revoked(caller))
     }
 
     pub fn user(&self, user: &UserRef) -> Result<User, ManageError> {

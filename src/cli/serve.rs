@@ -27,6 +27,8 @@ use crate::settings::{BasePath, Database, Settings, exposed_database};
 
 /// How long the start waits for a database that is unreachable.
 const MAX_DATABASE_WAIT: Duration = Duration::from_secs(30);
+/// How long the start retries if the database has refused the connection in a language that this program cannot read.
+const MAX_REFUSAL_WAIT: Duration = Duration::from_secs(5);
 const DATABASE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the stop waits for requests that still use the embedded database.
 const MAX_CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -127,6 +129,9 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         log::info!("created the administrator {name}");
     }
     log::info!("database: {}", settings.core.database);
+    if let Some(limits) = auth.connection_limits().filter(|limits| limits.are_few()) {
+        log::warn!("{limits}");
+    }
     match auth.is_database_exposed() {
         Ok(true) => log::warn!("{}", exposed_database(&settings.core.database)),
         Ok(false) => {}
@@ -197,17 +202,24 @@ fn check_web_ui(settings: &Settings) -> Result<(), CliError> {
 }
 
 /// Opens the database and runs the migrations. Waits up to `max_wait` for an unreachable PostgreSQL server, which may
-/// start later than this server after a power cut. A server that refuses the connection fails the start at once.
+/// start later than this server after a power cut. A server that refuses the connection fails the start at once, or after
+/// [`MAX_REFUSAL_WAIT`] if it says so in another language than English.
 fn open(settings: &Settings, max_wait: Duration) -> Result<Auth, CliError> {
     let start = Instant::now();
     loop {
         let opened = Auth::open(&settings.core).map_err(CliError::from).and_then(|auth| {
             auth.migrate()?;
+            // Opens the connection for lookups before the pool can grow and use up those that the database allows.
+            auth.ping()?;
             Ok(auth)
         });
         let is_remote = matches!(settings.core.database, Database::Postgres(_));
+        let may_retry = |error: &CliError| {
+            let elapsed = start.elapsed();
+            (is_unavailable(error) && elapsed < max_wait) || (is_probably_refused(error) && elapsed < MAX_REFUSAL_WAIT)
+        };
         match opened {
-            Err(error) if is_remote && is_unavailable(&error) && start.elapsed() < max_wait => {
+            Err(error) if is_remote && may_retry(&error) => {
                 log::warn!("opening the database failed, retrying: {error}");
                 sleep(DATABASE_RETRY_INTERVAL);
             }
@@ -223,6 +235,13 @@ fn is_unavailable(error: &CliError) -> bool {
             | CliError::Open(
                 OpenError::Connect(ConnectError::Unavailable(_)) | OpenError::Service(ServiceError::Unavailable(_))
             )
+    )
+}
+
+fn is_probably_refused(error: &CliError) -> bool {
+    matches!(
+        error,
+        CliError::Open(OpenError::Connect(ConnectError::ProbablyRefused { .. }))
     )
 }
 

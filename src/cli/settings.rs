@@ -16,7 +16,7 @@ use super::environment::{database_url, secret, variable};
 use super::log::LogFormat;
 use crate::account::AccountUrls;
 use crate::clock::Clock;
-use crate::model::{Name, NameError, NewName, NewNameError};
+use crate::model::{self, HostError, Name, NameError, NewName, NewNameError};
 use crate::secret::password::Passwords;
 use crate::settings::{
     BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, PublicUrl,
@@ -367,11 +367,7 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 /// Parses a host name or an address for clap. Removes the dot that may end a name, because browsers rarely send it.
-fn parse_host(text: &str) -> Result<Host, String> {
+fn parse_host(text: &str) -> Result<Host, HostError> {
     let text = text.trim();
-    let host = Host::parse(text.strip_suffix('.').unwrap_or(text));
-    if host.as_ref().is_ok_and(|host| host.to_string().contains('*')) {
-        return Err("host names are compared literally: list each name instead of `*`".to_owned());
-    }
-    host.map_err(|_| "expected a host name such as login.example.org, without a port".to_owned())
+    model::parse_host(text.strip_suffix('.').unwrap_or(text))
 }

@@ -4,6 +4,7 @@
 
 mod avatar;
 mod browser;
+mod host;
 mod invisible;
 mod key;
 mod name;
@@ -15,6 +16,7 @@ mod user;
 
 pub use avatar::{Avatar, AvatarError};
 pub use browser::browser_name;
+pub use host::{HostError, check_name, parse_host};
 pub use invisible::{escape_invisible, invisible_characters, is_invisible, without_invisible};
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
 pub use name::{Name, NameDigest, NameError, name_digest, normalize};

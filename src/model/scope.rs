@@ -1,8 +1,7 @@
 //! What a key is good for, and which keys a route accepts.
 
-use url::Host;
-
 use super::KeyHolder;
+use super::host::parse_host;
 
 /// What a key is: the key of a device, or the session of a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +59,8 @@ pub enum HostsError {
 impl Hosts {
     /// The maximum number of hosts of a key.
     pub const MAX: usize = 20;
-    /// The maximum length of a host name in bytes (RFC 1035, section 2.3.4).
-    const MAX_BYTES: usize = 253;
+    /// The maximum number of characters of an invalid name that an error contains.
+    const MAX_CHARS: usize = 253;
 
     /// Every host.
     #[must_use]
@@ -77,10 +76,10 @@ impl Hosts {
                 return Err(HostsError::TooMany);
             }
             let text = text.trim();
-            let host = Host::parse(text).ok().map(|host| host.to_string());
+            let host = parse_host(text).ok().map(|host| host.to_string());
             // The database separates hosts by commas.
-            let host = host.filter(|host| host.len() <= Self::MAX_BYTES && !host.contains(','));
-            let host = host.ok_or_else(|| HostsError::Invalid(text.chars().take(Self::MAX_BYTES).collect()))?;
+            let host = host.filter(|host| !host.contains(','));
+            let host = host.ok_or_else(|| HostsError::Invalid(text.chars().take(Self::MAX_CHARS).collect()))?;
             if !hosts.contains(&host) {
                 hosts.push(host);
             }
@@ -169,6 +168,9 @@ mod tests {
             "https://a.example",
             "a.example:80",
             "a,b",
+            "a..b",
+            "-a.example",
+            "*.example",
             "a\r\nSet-Cookie: x",
         ] {
             assert!(matches!(Hosts::parse([text]), Err(HostsError::Invalid(_))), "{text}");

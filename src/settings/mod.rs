@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use crate::clock::Clock;
-use crate::model::{NewName, SecretText};
+use crate::model::{HostError, NewName, SecretText, check_name};
 pub use database::{Database, DatabaseUrlError};
 pub use origins::CorsOrigins;
 pub use postgres_url::{PostgresUrl, TLS_IS_BUILT_IN};
@@ -120,7 +120,7 @@ impl PublicUrl {
 }
 
 impl FromStr for PublicUrl {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url = Url::parse(text).ok().filter(|url| {
@@ -132,9 +132,15 @@ impl FromStr for PublicUrl {
                 .is_some_and(|host| !host.contains('*') && !host.ends_with('.'));
             is_web && is_literal && has_no_user && url.query().is_none() && url.fragment().is_none()
         });
-        url.map(|url| Self(url.as_str().trim_end_matches('/').to_owned()))
-            .ok_or("expected a URL such as https://login.example.org")
+        let url = url.ok_or("expected a URL such as https://login.example.org")?;
+        check_host(&url).map_err(|error| error.to_string())?;
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
+}
+
+/// Checks that the host name of a URL can be looked up.
+fn check_host(url: &Url) -> Result<(), HostError> {
+    url.domain().map_or(Ok(()), check_name)
 }
 
 /// The settings of the core, for the server and the command line.

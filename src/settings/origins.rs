@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use url::Url;
 
+use super::check_host;
+
 /// The origins of other web pages that may call this server from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CorsOrigins {
@@ -15,7 +17,7 @@ pub enum CorsOrigins {
 }
 
 impl FromStr for CorsOrigins {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let origins: Vec<&str> = text
@@ -28,33 +30,36 @@ impl FromStr for CorsOrigins {
             ["*"] => return Ok(Self::Any),
             _ => {}
         }
-        let listed: Option<Vec<String>> = origins.iter().map(|origin| parse_origin(origin)).collect();
-        listed.map(Self::Listed).ok_or(
-            "expected `*` alone, or origins such as https://example.org, separated by commas. An origin has no path, \
-                 no user name and no `*`",
-        )
+        let listed: Result<Vec<String>, String> = origins.iter().map(|origin| parse_origin(origin)).collect();
+        listed.map(Self::Listed)
     }
 }
 
-/// Returns an origin as browsers send it, or `None` if `text` is not one.
-fn parse_origin(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
+/// Returns an origin as browsers send it, or the reason why `text` is not one.
+fn parse_origin(text: &str) -> Result<String, String> {
+    const EXPECTED: &str = "expected `*` alone, or origins such as https://example.org, separated by commas. An origin \
+                            has no path, no user name and no `*`";
+    let url = Url::parse(text).map_err(|_| EXPECTED)?;
     let is_plain = ["", "/"].contains(&url.path()) && url.query().is_none() && url.fragment().is_none();
     let has_user = !url.username().is_empty() || url.password().is_some();
     // Origins are compared literally.
     let has_pattern = url.host_str().is_some_and(|host| host.contains('*'));
     if !is_plain || has_user || has_pattern {
-        return None;
+        return Err(EXPECTED.to_owned());
     }
     let origin = url.origin();
     if origin.is_tuple() {
-        return Some(origin.ascii_serialization());
+        check_host(&url).map_err(|error| error.to_string())?;
+        return Ok(origin.ascii_serialization());
     }
     // Apps have schemes of their own, such as `capacitor`. The standard gives their pages no origin, but browser
     // engines send one of this form.
-    let host = url.host_str().filter(|host| !host.is_empty())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(EXPECTED)?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    (url.scheme() != "file").then(|| format!("{}://{host}{port}", url.scheme()))
+    if url.scheme() == "file" {
+        return Err(EXPECTED.to_owned());
+    }
+    Ok(format!("{}://{host}{port}", url.scheme()))
 }
 
 #[cfg(test)]
@@ -81,6 +86,7 @@ mod tests {
             "app://a/b",
             "app://*",
             "app://me:secret@a",
+            "https://a..example.org",
             "https://*.example.org",
             "https://%2a.example.org",
             "https://example.org/path",

@@ -4,6 +4,7 @@
 //! On PostgreSQL, the triggers send notifications. On SQLite, they number the changes in a table, which the feed polls.
 
 use std::cmp::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,10 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::prelude::*;
 
-use super::UnsuitableDatabase;
 use super::connection::{DbConnection, connect};
+use super::pool::Pool;
 use super::schema::changes;
+use super::{Store, UnsuitableDatabase};
 use crate::error::{Result, ServiceError};
 use crate::secret::random;
 use crate::settings::Database;
@@ -38,6 +40,32 @@ pub enum Change {
     Unknown,
 }
 
+/// Sends notifications to this node itself, on a connection of the pool. A connection of its own could exceed the limit
+/// of a role that allows only few.
+#[derive(Clone)]
+pub struct EchoSender(Weak<Pool>);
+
+impl EchoSender {
+    fn send(&self, channel: &str) -> Result<()> {
+        let closed = || ServiceError::unavailable("the pool of connections is closed");
+        let pool = self.0.upgrade().ok_or_else(closed)?;
+        let mut connection = pool.connection()?;
+        let began_at = Instant::now();
+        let sent = connection.batch_execute(&format!("NOTIFY {channel}"));
+        if sent.is_err() {
+            connection.discard_after_failure(began_at);
+        }
+        Ok(sent?)
+    }
+}
+
+impl Store {
+    #[must_use]
+    pub fn echo_sender(&self) -> EchoSender {
+        EchoSender(Arc::downgrade(&self.pool))
+    }
+}
+
 /// A connection that receives changes.
 pub struct ChangeFeed {
     connection: DbConnection,
@@ -49,12 +77,12 @@ pub struct ChangeFeed {
 
 impl ChangeFeed {
     /// Opens a feed of all changes from now on.
-    pub fn open(database: &Database) -> Result<Self> {
+    pub fn open(database: &Database, echo_sender: &EchoSender) -> Result<Self> {
         let mut connection = connect(database).map_err(ServiceError::unavailable)?;
         let mut number = 0;
         match &mut connection {
             DbConnection::Postgres(c) => {
-                if !listen(c, database)? {
+                if !listen(c, echo_sender)? {
                     return Err(ServiceError::unavailable(UnsuitableDatabase::SharedSessions));
                 }
             }
@@ -110,10 +138,10 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
 
 /// Checks that each connection has a session of its own. A pooler in transaction mode lets clients share sessions, so it
 /// loses notifications, prepared statements and settings.
-pub(super) fn check_sessions(database: &Database) -> Result<(), UnsuitableDatabase> {
+pub(super) fn check_sessions(database: &Database, echo_sender: &EchoSender) -> Result<(), UnsuitableDatabase> {
     match connect(database).map_err(ServiceError::unavailable)? {
         DbConnection::Postgres(mut c) => {
-            if listen(&mut c, database)? {
+            if listen(&mut c, echo_sender)? {
                 Ok(())
             } else {
                 Err(UnsuitableDatabase::SharedSessions)
@@ -123,14 +151,13 @@ pub(super) fn check_sessions(database: &Database) -> Result<(), UnsuitableDataba
     }
 }
 
-/// Starts listening. Returns whether a notification from a second connection arrives.
-fn listen(connection: &mut PgConnection, database: &Database) -> Result<bool> {
+/// Starts listening. Returns whether a notification from another connection arrives.
+fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!(
         "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}; LISTEN {echo}"
     ))?;
-    let mut another = connect(database).map_err(ServiceError::unavailable)?;
-    another.batch_execute(&format!("NOTIFY {echo}"))?;
+    echo_sender.send(&echo)?;
     let start = Instant::now();
     while start.elapsed() < ECHO_TIMEOUT {
         let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;

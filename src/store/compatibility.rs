@@ -7,7 +7,7 @@ use diesel::sqlite::Sqlite;
 use semver::Version;
 
 use super::changes::check_sessions;
-use super::{DbConnection, Reader, SQLITE_MIGRATIONS, Store};
+use super::{ConnectionLimits, DbConnection, Reader, SQLITE_MIGRATIONS, Store};
 use crate::error::{Result, ServiceError};
 
 /// The reason why a database cannot be used. Its message is for the operator.
@@ -35,6 +35,8 @@ pub enum UnsuitableDatabase {
          needs sessions of its own: connect to PostgreSQL itself, or set pool_mode=session for this database."
     )]
     SharedSessions,
+    #[error("{0}.")]
+    TooFewConnections(ConnectionLimits),
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
@@ -52,10 +54,13 @@ struct Row {
 }
 
 impl Store {
-    /// Checks that connections do not share sessions, the encoding of the database, and whether a newer version of the
+    /// Checks that there are enough connections and that they do not share sessions, the encoding of the database, and whether a newer version of the
     /// program has changed the database so that this version cannot use it.
     pub fn check_compatibility(&self) -> Result<(), UnsuitableDatabase> {
-        check_sessions(&self.database)?;
+        if let Some(limits) = self.limits.as_ref().filter(|limits| limits.are_too_few()) {
+            return Err(UnsuitableDatabase::TooFewConnections(limits.clone()));
+        }
+        check_sessions(&self.database, &self.echo_sender())?;
         let (encoding, applied, oldest) =
             self.read(|db| Ok::<_, ServiceError>((db.encoding()?, db.applied_migrations()?, db.oldest_program()?)))?;
         if let Some(encoding) = encoding.filter(|encoding| encoding != "UTF8") {

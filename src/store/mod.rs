@@ -5,10 +5,12 @@
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod account;
+mod capacity;
 mod changes;
 mod compatibility;
 mod connection;
 mod encryption;
+mod file;
 mod issue;
 mod keys;
 mod last_used;
@@ -24,21 +26,21 @@ mod users;
 use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
-use diesel::r2d2::ManageConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use rustix::fs::{Access, access};
-use rustix::io::Errno;
 
 pub use account::Page;
-pub use changes::{Change, ChangeFeed};
+pub use capacity::ConnectionLimits;
+use capacity::POOL_SIZE;
+pub use changes::{Change, ChangeFeed, EchoSender};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
-use connection::{DbConnection, Manager, Pooled, connect};
+use connection::{DbConnection, Pooled, connect};
+use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
 use pool::Pool;
@@ -54,8 +56,6 @@ const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqli
 
 /// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
-
-const POOL_SIZE: u32 = 10;
 
 /// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
 pub struct Reader {
@@ -90,17 +90,30 @@ impl DerefMut for Transaction {
 /// A database, for use by any number of threads.
 pub struct Store {
     database: Database,
-    pool: Pool,
+    /// The file of an SQLite database when it was opened.
+    file: Option<FileId>,
+    /// How many connections a PostgreSQL server allows. `None` if that has not been read.
+    limits: Option<ConnectionLimits>,
+    pool: Arc<Pool>,
 }
 
 impl Store {
-    /// Connects once, so that a wrong setting is reported, and creates the pool. Does not run the migrations.
+    /// Connects once, so that a wrong setting is reported, and creates the pool. It has fewer connections if PostgreSQL
+    /// allows only few. Does not run the migrations.
     pub fn open(settings: &CoreSettings) -> Result<Self, ConnectError> {
         let database = &settings.database;
-        Manager::new(database.clone())
-            .connect()
-            .map_err(|e| ConnectError::new(database.to_string(), &e))?;
-        Ok(Self::new(settings, POOL_SIZE))
+        let refused = |e| ConnectError::new(database.to_string(), &e);
+        let mut reader = Reader {
+            connection: connect(database).map_err(refused)?,
+        };
+        let limits = reader.connection_limits().map_err(ConnectError::Unavailable)?;
+        drop(reader);
+        let pool_size = limits.as_ref().map_or(POOL_SIZE, ConnectionLimits::pool_size);
+        Ok(Self {
+            file: FileId::of_database(database),
+            limits,
+            ..Self::new(settings, pool_size)
+        })
     }
 
     /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
@@ -108,8 +121,16 @@ impl Store {
     pub fn new(settings: &CoreSettings, connections: u32) -> Self {
         Self {
             database: settings.database.clone(),
-            pool: Pool::new(settings, connections),
+            file: None,
+            limits: None,
+            pool: Arc::new(Pool::new(settings, connections)),
         }
+    }
+
+    /// Returns how many connections PostgreSQL allows this program.
+    #[must_use]
+    pub fn connection_limits(&self) -> Option<&ConnectionLimits> {
+        self.limits.as_ref()
     }
 
     /// Runs queries that read. If they fail because of the connection, runs them once more on another one.
@@ -187,10 +208,7 @@ impl Store {
     /// Checks that the database responds, has the service's tables, and accepts changes.
     pub fn ping(&self) -> Result<()> {
         if let Database::Sqlite(file) = &self.database {
-            // No query would fail if the file was deleted, or its file system has become read-only.
-            let accessible = access(file, Access::WRITE_OK);
-            let unavailable = |error| ServiceError::unavailable(file_error(file, error));
-            accessible.map_err(unavailable).inspect_err(log_failure)?;
+            self.check_file(file).inspect_err(log_failure)?;
         }
         self.read(|db| {
             db.has_admin()?;
@@ -219,6 +237,7 @@ impl Store {
 
     /// Returns how many connections of the pool are in use.
     #[cfg(test)]
+    #[must_use]
     pub fn connections_in_use(&self) -> usize {
         self.pool.connections_in_use()
     }
@@ -247,10 +266,6 @@ fn migrate(tx: &mut Transaction) -> Result<()> {
     .map_err(|e| ServiceError::internal(format!("migrating the database: {e}")))
 }
 
-fn file_error(file: &Path, error: Errno) -> String {
-    format!("{}: {error}", file.display())
-}
-
 fn is_unavailable(error: &(impl Error + 'static)) -> bool {
     matches!(service_error(error), Some(ServiceError::Unavailable(_)))
 }
@@ -262,7 +277,12 @@ fn log_failure(error: &(impl Error + 'static)) {
 }
 
 /// Returns whether PostgreSQL's message is about a value that it cannot store (SQLSTATE class 22), which a later attempt
-/// cannot store either. diesel hides the SQLSTATE, so this works only if the server's `lc_messages` is English.
+/// cannot store either.
+///
+/// diesel hides the SQLSTATE, so this works only if the server's messages are in English. It does not matter for requests,
+/// because none can contain such a value: the database is in UTF-8, its texts have no maximum length, every route rejects
+/// the NUL character, and numbers and times have the range of their columns. The experiment `languages-postgres` tests
+/// this on a server with German messages. What remains are bugs, and tables that an operator has changed.
 fn is_data_error(message: &str) -> bool {
     [
         "has no equivalent in encoding",

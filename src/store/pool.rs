@@ -22,6 +22,9 @@ const CHECKOUT_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
 /// The longest pause between attempts to reach a database that is down. It cannot be set directly: the pool takes half
 /// of its `connection_timeout`, which affects nothing else here.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a connection that is not needed stays open.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// The maximum number of abandoned connections.
 const MAX_ABANDONED: usize = 20;
 
@@ -60,9 +63,14 @@ pub(super) struct Checkout {
 impl Pool {
     /// Creates a pool of up to `size` connections. Does not wait for the first one.
     pub fn new(settings: &CoreSettings, size: u32) -> Self {
+        // The only connection of a pool keeps its place. If it were closed when it is idle or old, another pool could take
+        // the last place that the server has.
+        let is_kept = size == 1;
         let connections = r2d2::Pool::builder()
             .max_size(size)
             .min_idle(Some(1))
+            .idle_timeout((!is_kept).then_some(IDLE_TIMEOUT))
+            .max_lifetime((!is_kept).then_some(MAX_LIFETIME))
             .test_on_check_out(false)
             .connection_timeout(RECONNECT_INTERVAL * 2)
             .error_handler(Box::new(NopErrorHandler))

@@ -171,6 +171,8 @@ fn users_are_found_by_a_part_of_their_name_or_address(backend: Backend) {
         ("search=_", 1, "Jörg_1"),
         ("search=%25", 1, "100%"),
         ("search=%5C", 0, ""),
+        ("search=%00", 0, ""),
+        ("search=example%00", 0, ""),
         ("search=EXAMPLE.COM", 1, "<b>x</b>"),
         ("search=example", 3, "Jörg_1 100% <b>x</b>"),
         ("pageSize=2&page=2", 5, "Jörg_1 100%"),

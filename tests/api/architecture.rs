@@ -50,7 +50,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "auth/hashing/",
             "server",
             "cli/serve.rs",
-            "store/mod.rs",
+            "store/file.rs",
         ],
     ),
     ("std::env", &["cli/", "main.rs"]),

@@ -89,6 +89,20 @@ fn a_server_whose_database_file_was_deleted_is_not_ready() {
 }
 
 #[test]
+fn a_server_whose_database_file_was_replaced_is_not_ready() {
+    let app = TestApp::on(Backend::Sqlite);
+    assert_eq!(app.get("/health/ready").send().status, 200);
+    let file = app.database.url().replace("sqlite://", "");
+    let (original, copy) = (file.clone() + ".original", file.clone() + ".copy");
+    fs::copy(&file, &copy).unwrap();
+    fs::rename(&file, &original).unwrap();
+    fs::rename(&copy, &file).unwrap();
+    app.get("/health/ready").send().problem(503);
+    fs::rename(&original, &file).unwrap();
+    assert_eq!(app.get("/health/ready").send().status, 200);
+}
+
+#[test]
 #[ignore = "needs PostgreSQL: run ./scripts/test"]
 fn connections_that_become_silent_are_replaced() {
     let database = TestDatabase::create(Backend::Postgres);

@@ -51,6 +51,8 @@ mod expiring_keys;
 mod exposed_database;
 /// The shares of clients and users, and the limits of large requests.
 mod fairness;
+/// PostgreSQL servers that allow few connections.
+mod few_connections;
 /// Who can read and change the files of the service.
 mod file_access;
 /// Logins that a foreign web page makes a browser send.

@@ -160,6 +160,8 @@ fn quotes_and_line_breaks_in_settings_are_rejected_with_the_name_of_the_setting(
 #[test]
 fn names_of_hosts_and_origins_that_would_never_match_are_rejected() {
     let database = TestDatabase::create(Backend::Sqlite);
+    let long_label = format!("{}.example.org", "a".repeat(64));
+    let long_name = format!("{}org", "a.".repeat(126));
     for (name, value, reason) in [
         ("SHOKO_AUTH_HOSTS", "*", "list each name instead of `*`"),
         (
@@ -167,6 +169,22 @@ fn names_of_hosts_and_origins_that_would_never_match_are_rejected() {
             "a.example.org,*.example.org",
             "list each name instead of `*`",
         ),
+        ("SHOKO_AUTH_HOSTS", "a..example.org", "1 to 63 characters"),
+        ("SHOKO_AUTH_HOSTS", ".example.org", "1 to 63 characters"),
+        ("SHOKO_AUTH_HOSTS", "example.org..", "1 to 63 characters"),
+        ("SHOKO_AUTH_HOSTS", ".", "1 to 63 characters"),
+        ("SHOKO_AUTH_HOSTS", "login.-a.example.org", "hyphen"),
+        ("SHOKO_AUTH_HOSTS", "login.a-.example.org", "hyphen"),
+        ("SHOKO_AUTH_HOSTS", &long_label, "1 to 63 characters"),
+        ("SHOKO_AUTH_HOSTS", &long_name, "at most 253"),
+        ("SHOKO_AUTH_HOSTS", "login.example.org:443", "without a port"),
+        ("SHOKO_AUTH_HOSTS", "https://login.example.org", "without a port"),
+        (
+            "SHOKO_AUTH_CORS_ORIGINS",
+            "https://a..example.org",
+            "1 to 63 characters",
+        ),
+        ("SHOKO_AUTH_PUBLIC_URL", "https://a..example.org", "1 to 63 characters"),
         ("SHOKO_AUTH_CORS_ORIGINS", "https://*.example.org", "no `*`"),
         ("SHOKO_AUTH_CORS_ORIGINS", "https://example.org/path", "no path"),
         ("SHOKO_AUTH_CORS_ORIGINS", "https://me@example.org", "no user name"),

@@ -8,6 +8,7 @@ import tempfile
 import time
 
 import experiments
+import languages
 import postgres_nodes
 from client import Lost
 from lab import Lab
@@ -27,6 +28,7 @@ EXPERIMENTS = {
     "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
     "pooler-postgres": (postgres_nodes.pooler, {}, None),
+    "languages-postgres": (languages.languages, {}, None),
 }
 
 

@@ -127,6 +127,30 @@ impl TestDatabase {
         (relay, url)
     }
 
+    /// Creates a role that owns a PostgreSQL database and may have `limit` connections. Returns the value of
+    /// `DATABASE_URL` for this role. The role is deleted with the database.
+    pub fn limited_role(&self, limit: u32) -> String {
+        let PostgresDatabase { server, name, url } = self.postgres();
+        let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+        let (authority, rest) = rest.split_once('/').expect("the URL names the database");
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let password = user.split_once(':').map_or("", |(_, password)| password);
+        execute_on_postgres(
+            server,
+            &format!(
+                "CREATE ROLE {name} LOGIN PASSWORD '{password}' CONNECTION LIMIT {limit};
+                 ALTER DATABASE {name} OWNER TO {name}"
+            ),
+        );
+        format!("{scheme}://{name}:{password}@{host}/{rest}")
+    }
+
+    /// Sets how many connections the role of [`Self::limited_role`] may have. Keeps those that are open.
+    pub fn limit_role(&self, limit: u32) {
+        let PostgresDatabase { server, name, .. } = self.postgres();
+        execute_on_postgres(server, &format!("ALTER ROLE {name} CONNECTION LIMIT {limit}"));
+    }
+
     /// Sets whether new PostgreSQL sessions are read-only, as on a server that has been demoted or is almost full.
     pub fn make_read_only(&self, is_read_only: bool) {
         let PostgresDatabase { server, name, .. } = self.postgres();
@@ -169,6 +193,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         if let Location::Postgres(PostgresDatabase { server, name, .. }) = &self.location {
             execute_on_postgres(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
+            execute_on_postgres(server, &format!("DROP ROLE IF EXISTS {name}"));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of logins and password changes that run at the same time. Each test runs the steps in a fixed order.
 
+/// Tests of audit events of requests whose key is revoked meanwhile.
+mod audit;
 /// Tests of revocations and demotions that run at the same time as other changes.
 mod revocation;
 /// Tests of sessions and one-time links during password changes.

@@ -13,7 +13,7 @@ use super::cache::KeyCache;
 use crate::auth::Auth;
 use crate::error::{Result, ServiceError};
 use crate::settings::Database;
-use crate::store::{Change, ChangeFeed};
+use crate::store::{Change, ChangeFeed, EchoSender};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long cached keys stay valid after the last successful poll. This is also the longest delay before a revocation
@@ -50,6 +50,12 @@ pub struct FeedThread {
 struct Running {
     progress: Arc<Progress>,
     handle: JoinHandle<()>,
+}
+
+/// What a feed needs to open its connection.
+struct Source {
+    database: Database,
+    echo_sender: EchoSender,
 }
 
 /// Tells whether a feed thread still receives responses from the database.
@@ -114,12 +120,16 @@ impl Auth {
     }
 
     fn start_feed(&self, database: &Database, health: FeedHealth) -> io::Result<()> {
-        let (cache, database) = (Arc::downgrade(&self.key_cache), database.clone());
+        let cache = Arc::downgrade(&self.key_cache);
+        let source = Source {
+            database: database.clone(),
+            echo_sender: self.store.echo_sender(),
+        };
         let progress = Arc::<Progress>::default();
         let (own_progress, running) = (progress.clone(), self.feed_thread.threads.clone());
         let thread = Builder::new().name("change-feed".to_owned());
         let handle = thread.spawn(move || {
-            follow(&cache, &database, &own_progress, health);
+            follow(&cache, &source, &own_progress, health);
             drop(running);
         })?;
         let replaced = self.feed_thread.running().replace(Running { progress, handle });
@@ -142,9 +152,9 @@ impl Auth {
 }
 
 /// Follows the feed until the service has been dropped or another thread has taken over.
-fn follow(cache: &Weak<KeyCache>, database: &Database, progress: &Progress, mut health: FeedHealth) {
+fn follow(cache: &Weak<KeyCache>, source: &Source, progress: &Progress, mut health: FeedHealth) {
     while cache.strong_count() > 0 && !progress.is_replaced.load(Ordering::Relaxed) {
-        let followed = follow_connection(cache, database, progress, &mut health);
+        let followed = follow_connection(cache, source, progress, &mut health);
         progress.end_exchange();
         if let Err(error) = followed {
             health.report(Some(&error));
@@ -157,12 +167,12 @@ fn follow(cache: &Weak<KeyCache>, database: &Database, progress: &Progress, mut 
 /// Follows the feed on one connection until the connection fails.
 fn follow_connection(
     cache: &Weak<KeyCache>,
-    database: &Database,
+    source: &Source,
     progress: &Progress,
     health: &mut FeedHealth,
 ) -> Result<()> {
     progress.begin_exchange();
-    let mut feed = ChangeFeed::open(database)?;
+    let mut feed = ChangeFeed::open(&source.database, &source.echo_sender)?;
     // The feed does not report changes that were made before it was opened.
     cache.upgrade().inspect(|cache| cache.invalidate_all());
     let mut used_at = Instant::now();
