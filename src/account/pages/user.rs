@@ -7,12 +7,12 @@ use askama::Template;
 use super::devices::KeyCard;
 use super::form::Fields;
 use super::issued_link::issued_link;
-use super::layout::{Layout, PageError, PageResult};
+use super::layout::{Layout, PageError, PageResult, redirect};
 use super::notice::Notice;
 use super::paging::{self, Pager};
 use super::reason::{Reason, field};
 use super::users::UserCard;
-use super::visit::{AdminForm, AdminVisit};
+use super::visit::{AdminForm, AdminVisit, Visitor};
 use crate::account::AccountUrls;
 use crate::auth::{Auth, KeySelection, Page};
 use crate::error::ManageError;
@@ -114,6 +114,12 @@ pub async fn issue_link(
         Ok(link) => Ok(issued_link(&form.0.layout, &urls, &request, &link)),
         Err(reason) => again(&auth, form, user_id, reason).await,
     }
+}
+
+/// Leads a browser that opens the address of a form to the user whose page contains the form.
+pub async fn redirect_to_user(visitor: Visitor, request: HttpRequest) -> PageResult {
+    let user_id = user_id(request.match_info().query("id"), &visitor.0)?;
+    Ok(redirect(visitor.0.path(&format!("users/{user_id}"))))
 }
 
 /// Asks whether the user is to be deleted.
