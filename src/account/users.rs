@@ -125,7 +125,7 @@ pub async fn unlock(
     params(("id" = i32, Path, description = "The id of the user.", example = 1),
         ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1),
         ("pageSize" = Option<u32>, Query, description = "The number of items on a page. The default is 50.", minimum = 1, maximum = 100)),
-    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
+    responses((status = 200, description = "The keys, by device. If the caller's own key is one of them, it is the first.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
 pub async fn list_keys(
     auth: Data<Auth>,
@@ -135,7 +135,7 @@ pub async fn list_keys(
 ) -> Result<HttpResponse, Problem> {
     let (user_id, page, admin) = (json::user_id(&id)?, json::page(&query)?, admin.into_inner());
     let current = admin.holder.key_id;
-    let (keys, total) = call(&auth, move |auth| auth.keys_page((&admin).into(), user_id, page)).await?;
+    let (keys, total) = call(&auth, move |auth| auth.keys_page(&admin, user_id, page)).await?;
     let list = keys.into_iter().map(|key| ListedKey::of(key, current)).collect();
     Ok(json::respond(StatusCode::OK, &List { total, list }))
 }

@@ -11,11 +11,13 @@ use chrono::NaiveDateTime;
 use url::Host;
 
 use super::notice::Notice;
+use super::paging;
 use super::reason::Reason;
 use super::site::Site;
 use super::texts::Texts;
 use super::times::Moment;
 use crate::account::cookie::{SECURE_NAME, is_https};
+use crate::auth::Page;
 use crate::error::{Cause, ServiceError};
 use crate::web::caller::auth;
 use crate::web::middleware::InternalCause;
@@ -187,6 +189,19 @@ impl Layout {
     pub fn redirect(&self, page: &str, notice: Notice) -> HttpResponse {
         let target = format!("{}?{}={}", self.path(page), Notice::PARAMETER, notice.code());
         redirect(target)
+    }
+
+    /// Returns a redirect to a page of a list, which shows a notice.
+    #[must_use]
+    pub fn redirect_to_list(&self, list: &str, page: Page, notice: Notice) -> HttpResponse {
+        let query = paging::query(page);
+        let separator = if query.is_empty() { "?" } else { "&" };
+        let parameter = Notice::PARAMETER;
+        redirect(format!(
+            "{}{query}{separator}{parameter}={}",
+            self.path(list),
+            notice.code()
+        ))
     }
 
     fn document(&self, page: &impl Template) -> Document {

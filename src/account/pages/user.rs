@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::devices::KeyCard;
+use super::devices::{CurrentKey, KeyCard};
 use super::form::Fields;
 use super::issued_link::issued_link;
 use super::layout::{Layout, PageError, PageResult, redirect};
@@ -180,9 +180,9 @@ async fn user_page(
     page: Page,
     typed: Option<Fields>,
 ) -> PageResult {
-    let current = caller.holder.key_id;
+    let current = CurrentKey::from(&caller);
     let found = call(auth, move |auth| -> Result<_, ManageError> {
-        let keys = auth.keys_page((&caller).into(), user_id, page)?;
+        let keys = auth.keys_page(&caller, user_id, page)?;
         Ok((auth.listed_user(user_id)?, keys))
     });
     let (listed, (keys, total)) = match found.await {
