@@ -21,11 +21,11 @@ use crate::web::responses::{BadRequest, Conflict, Forbidden, NotFound};
 /// List the caller's keys and sessions.
 #[utoipa::path(get, path = "/api/account/keys", tag = "Account",
     params(PageParameters),
-    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest)))]
+    responses((status = 200, description = "The keys, by device. The caller's own key is the first.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest)))]
 pub async fn list(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Result<HttpResponse, Problem> {
     let (page, caller) = (json::page(&query)?, caller.into_inner());
     let (user_id, current) = (caller.holder.user_id, caller.holder.key_id);
-    let (keys, total) = call(&auth, move |auth| auth.keys_page((&caller).into(), user_id, page)).await?;
+    let (keys, total) = call(&auth, move |auth| auth.keys_page(&caller, user_id, page)).await?;
     let list = keys.into_iter().map(|key| ListedKey::of(key, current)).collect();
     Ok(json::respond(StatusCode::OK, &List { total, list }))
 }

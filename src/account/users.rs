@@ -114,7 +114,7 @@ pub async fn unlock(
 /// List a user's keys and sessions.
 #[utoipa::path(get, path = "/api/account/users/{id}/keys", tag = "Account",
     params(UserParameter, PageParameters),
-    responses((status = 200, description = "The keys, by device.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
+    responses((status = 200, description = "The keys, by device. If the caller's own key is one of them, it is the first.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
 pub async fn list_keys(
     auth: Data<Auth>,
@@ -124,7 +124,7 @@ pub async fn list_keys(
 ) -> Result<HttpResponse, Problem> {
     let (user_id, page, admin) = (json::user_id(&id)?, json::page(&query)?, admin.into_inner());
     let current = admin.holder.key_id;
-    let (keys, total) = call(&auth, move |auth| auth.keys_page((&admin).into(), user_id, page)).await?;
+    let (keys, total) = call(&auth, move |auth| auth.keys_page(&admin, user_id, page)).await?;
     let list = keys.into_iter().map(|key| ListedKey::of(key, current)).collect();
     Ok(json::respond(StatusCode::OK, &List { total, list }))
 }

@@ -17,13 +17,13 @@ pub struct NewKey {
 }
 
 impl Auth {
-    /// Returns a page of a user's unexpired keys and sessions, and the number of all. Users see only their own keys,
-    /// administrators those of every user.
-    pub fn keys_page(&self, actor: Actor<'_>, user_id: i32, page: Page) -> Result<(Vec<KeyInfo>, usize), ManageError> {
-        self.may_change(actor, &UserRef::Id(user_id))?;
+    /// Returns a page of a user's unexpired keys and sessions, and the number of all. The key of the caller is the first.
+    /// Users see only their own keys, administrators those of every user.
+    pub fn keys_page(&self, caller: &Caller, user_id: i32, page: Page) -> Result<(Vec<KeyInfo>, usize), ManageError> {
+        self.may_change(caller.into(), &UserRef::Id(user_id))?;
         self.store.read(|db| -> Result<_, ManageError> {
             db.user_entry(user_id)?.ok_or(ManageError::UnknownUser)?;
-            Ok(db.keys_page(user_id, page, self.now())?)
+            Ok(db.keys_page(user_id, caller.holder.key_id, page, self.now())?)
         })
     }
 

@@ -32,8 +32,15 @@ fn number(count: i64) -> usize {
 }
 
 impl Reader {
-    /// Returns a page of a user's unexpired keys and sessions, ordered by device and age, and the number of all.
-    pub fn keys_page(&mut self, user_id: i32, page: Page, now: NaiveDateTime) -> Result<(Vec<KeyInfo>, usize)> {
+    /// Returns a page of a user's unexpired keys and sessions, and the number of all. The key `first` is the first, and
+    /// the others are ordered by device and age.
+    pub fn keys_page(
+        &mut self,
+        user_id: i32,
+        first: i64,
+        page: Page,
+        now: NaiveDateTime,
+    ) -> Result<(Vec<KeyInfo>, usize)> {
         let valid = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::user_id.eq(user_id))
@@ -41,7 +48,7 @@ impl Reader {
             .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)));
         let total: i64 = valid.count().get_result(self.connection())?;
         let rows: Vec<KeyRow> = valid
-            .order((api_keys::device_folded, api_keys::id))
+            .order((api_keys::id.ne(first), api_keys::device_folded, api_keys::id))
             .limit(page.size.into())
             .offset(page.offset())
             .select(KeyRow::as_select())

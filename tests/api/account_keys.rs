@@ -299,6 +299,10 @@ fn lists_have_pages(backend: Backend) {
     assert_eq!(page("pageSize=2"), ["a", "b"]);
     assert_eq!(page("pageSize=2&page=3"), ["e"]);
     assert!(page("pageSize=2&page=4").is_empty());
+    let last = app.key(USER, USER_PASSWORD, "e");
+    let list = list(&app, &last);
+    let devices: Vec<_> = list.iter().map(|key| key["device"].as_str().unwrap()).collect();
+    assert_eq!(devices, ["e", "a", "b", "c", "d"], "the caller's own key is the first");
     for query in [
         "page=0",
         "page=-1",

@@ -160,7 +160,10 @@ fn an_offline_database_is_explained() {
         anonymous_form(&app, "/account/sign-in", &fields).send(),
         browser.request(&app, "GET", "/account/").send(),
     ] {
-        assert_eq!(response.status, 503);
+        assert_eq!(
+            (response.status, response.header("retry-after").as_deref()),
+            (503, Some("1"))
+        );
         assert!(
             response.text().contains("The database cannot be reached"),
             "{}",
@@ -268,5 +271,43 @@ fn a_missing_page_is_explained(backend: Backend) {
     let missing = app.get("/account/none").send();
     assert_eq!(missing.status, 404);
     assert!(missing.text().contains("There is no such page."));
-    assert_eq!(app.get("/account/files/none.css").send().status, 404);
+    for path in ["/account/files/none.css", "/account/link/a/b"] {
+        let missing = app.get(path).send();
+        assert_eq!(missing.status, 404, "{path}");
+        assert!(missing.text().contains("There is no such page."), "{path}");
+    }
+}
+
+#[apply(both_databases!)]
+fn the_address_of_a_form_leads_to_the_page_with_the_form(backend: Backend) {
+    let app = TestApp::on(backend);
+    for (path, target) in [
+        ("/account/sign-out", "/account/"),
+        ("/account/keys/7/revoke", "/account/"),
+        ("/account/revoke-others", "/account/"),
+        ("/account/revoke-all", "/account/"),
+        ("/account/users/7/link", "/account/users/7"),
+        ("/account/users/7/unlock", "/account/users/7"),
+        ("/account/users/7/revoke-keys", "/account/users/7"),
+        ("/account/users/7/keys/8/revoke", "/account/users/7"),
+    ] {
+        assert_eq!(location(&app.get(path).send()), target);
+    }
+    assert_eq!(app.get("/account/users/%2F%2Fevil.example/link").send().status, 404);
+}
+
+#[apply(both_databases!)]
+fn an_unsupported_method_is_explained(backend: Backend) {
+    let app = TestApp::on(backend);
+    for (method, path) in [
+        ("PUT", "/account/password"),
+        ("DELETE", "/account"),
+        ("POST", "/account/users"),
+    ] {
+        let response = app.request(method, path).send();
+        assert_eq!(response.status, 405, "{method} {path}");
+        assert!(response.header("allow").unwrap().contains("GET"), "{method} {path}");
+        assert_eq!(response.header("x-frame-options").as_deref(), Some("DENY"));
+        assert!(response.text().contains("This address cannot be opened like this."));
+    }
 }

@@ -133,6 +133,4 @@ fn malformed_forms_are_rejected(backend: Backend) {
         assert_eq!(response.status, status, "{content_type}: {}", response.text());
         assert!(response.text().contains("This did not work"));
     }
-    assert_eq!(app.get("/account/sign-out").send().status, 405);
-    assert_eq!(app.request("PUT", "/account/password").send().status, 405);
 }

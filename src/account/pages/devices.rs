@@ -1,5 +1,7 @@
 //! The caller's own devices and browsers.
 
+use std::net::IpAddr;
+
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use askama::Template;
@@ -13,12 +15,28 @@ use super::times::Moment;
 use super::visit::{SignedForm, SignedIn};
 use crate::auth::{Auth, KeySelection};
 use crate::error::ManageError;
-use crate::model::{Actor, KeyInfo, KeyKind, Scope, UserRef, escape_invisible};
+use crate::model::{Actor, Caller, KeyInfo, KeyKind, Scope, UserRef, escape_invisible};
 use crate::web::call;
 use crate::web::query::Query;
 
 /// The number of hosts of a key that are listed.
 const MAX_LISTED_HOSTS: usize = 3;
+
+/// The key of this request. It is in use now, but its row may say otherwise for another minute.
+#[derive(Clone, Copy)]
+pub struct CurrentKey {
+    id: i64,
+    address: Option<IpAddr>,
+}
+
+impl From<&Caller> for CurrentKey {
+    fn from(caller: &Caller) -> Self {
+        Self {
+            id: caller.holder.key_id,
+            address: caller.context.address,
+        }
+    }
+}
 
 /// A key in a list.
 pub struct KeyCard {
@@ -38,17 +56,23 @@ pub struct KeyCard {
 
 impl KeyCard {
     #[must_use]
-    pub fn new(key: KeyInfo, current: i64, p: &Layout) -> Self {
+    pub fn new(key: KeyInfo, current: CurrentKey, p: &Layout) -> Self {
         let (kind, hosts) = match &key.kind {
             KeyKind::Session => (p.t.devices.browser, None),
             KeyKind::Device(Scope::Full) => (p.t.devices.device, None),
             KeyKind::Device(scope @ Scope::Gateway(_)) => (p.t.devices.gateway, scope.hosts()),
         };
         let hosts = hosts.unwrap_or_default();
+        let is_current = key.id == current.id;
+        let (last_used_at, last_used_from) = if is_current {
+            (Some(p.now), current.address.map(|address| address.to_string()))
+        } else {
+            (key.last_used_at, key.last_used_from)
+        };
         Self {
             id: key.id,
             kind,
-            is_current: key.id == current,
+            is_current,
             hosts: hosts.iter().take(MAX_LISTED_HOSTS).cloned().collect(),
             more_hosts: hosts
                 .len()
@@ -56,8 +80,8 @@ impl KeyCard {
                 .map(|others| (p.t.devices.more_hosts)(others + 1)),
             name: escape_invisible(&key.device).into_owned(),
             created: p.moment(key.created_at),
-            last_used: key.last_used_at.map(|time| p.moment(time)),
-            last_used_from: key.last_used_from,
+            last_used: last_used_at.map(|time| p.moment(time)),
+            last_used_from,
             expires: key.expires_at.map(|time| p.moment(time)),
         }
     }
@@ -74,8 +98,8 @@ struct DevicesPage<'a> {
 /// Lists the caller's devices and browsers.
 pub async fn list(auth: Data<Auth>, visit: SignedIn, query: Query) -> PageResult {
     let (p, caller, page) = (visit.layout, visit.caller, paging::page(&query));
-    let (user_id, current) = (caller.holder.user_id, caller.holder.key_id);
-    let found = call(&auth, move |auth| auth.keys_page((&caller).into(), user_id, page)).await;
+    let (user_id, current) = (caller.holder.user_id, CurrentKey::from(&caller));
+    let found = call(&auth, move |auth| auth.keys_page(&caller, user_id, page)).await;
     let (keys, total) = match found {
         Ok(found) => found,
         Err(error) => return Err(p.fail(error)),
@@ -86,7 +110,7 @@ pub async fn list(auth: Data<Auth>, visit: SignedIn, query: Query) -> PageResult
 }
 
 /// Revokes one of the caller's keys or sessions. Succeeds even if the key has already been revoked.
-pub async fn revoke(auth: Data<Auth>, form: SignedForm, id: Path<String>) -> PageResult {
+pub async fn revoke(auth: Data<Auth>, form: SignedForm, id: Path<String>, query: Query) -> PageResult {
     let SignedForm { caller, layout, .. } = form;
     let Ok(key_id) = id.parse() else {
         return Err(layout.fail(Reason::UnknownPage));
@@ -97,7 +121,10 @@ pub async fn revoke(auth: Data<Auth>, form: SignedForm, id: Path<String>) -> Pag
     })
     .await;
     match revoked {
-        Ok(()) | Err(ManageError::UnknownKey) => Ok(layout.redirect("", Notice::DeviceSignedOut)),
+        Ok(()) | Err(ManageError::UnknownKey) => {
+            let shown = paging::page(&query);
+            Ok(layout.redirect_to_list("", shown, Notice::DeviceSignedOut))
+        }
         Err(error) => Err(layout.fail(error)),
     }
 }

@@ -1,7 +1,6 @@
 //! The frame around every page, and the responses that pages are.
 
 use std::fmt;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
@@ -12,12 +11,14 @@ use chrono::NaiveDateTime;
 use url::Host;
 
 use super::notice::Notice;
+use super::paging;
 use super::reason::Reason;
 use super::site::Site;
 use super::texts::Texts;
 use super::times::Moment;
 use crate::account::cookie::{SECURE_NAME, is_https};
-use crate::error::Cause;
+use crate::auth::Page;
+use crate::error::{Cause, ServiceError};
 use crate::web::caller::auth;
 use crate::web::middleware::InternalCause;
 use crate::web::origin::{forwarded_host, is_loopback};
@@ -124,7 +125,7 @@ impl Layout {
     /// Returns how long the user has to wait before they repeat the request.
     #[must_use]
     pub fn wait(&self) -> Option<WaitText> {
-        let seconds = self.reason.as_ref().and_then(Reason::retry_after)?;
+        let seconds = self.reason.as_ref().and_then(Reason::wait)?;
         let text = self.t.wait.remaining.replace("{time}", &(self.t.wait.time)(seconds));
         Some(WaitText { seconds, text })
     }
@@ -190,6 +191,19 @@ impl Layout {
         redirect(target)
     }
 
+    /// Returns a redirect to a page of a list, which shows a notice.
+    #[must_use]
+    pub fn redirect_to_list(&self, list: &str, page: Page, notice: Notice) -> HttpResponse {
+        let query = paging::query(page);
+        let separator = if query.is_empty() { "?" } else { "&" };
+        let parameter = Notice::PARAMETER;
+        redirect(format!(
+            "{}{query}{separator}{parameter}={}",
+            self.path(list),
+            notice.code()
+        ))
+    }
+
     fn document(&self, page: &impl Template) -> Document {
         let reason = self.reason.as_ref();
         match page.render() {
@@ -200,13 +214,16 @@ impl Layout {
                 retry_after: reason.and_then(Reason::retry_after),
                 cause: reason.and_then(Reason::cause),
             },
-            Err(error) => Document {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                html: String::new(),
-                location: None,
-                retry_after: None,
-                cause: Some(Arc::new(error)),
-            },
+            Err(error) => {
+                let reason = Reason::from(ServiceError::internal(error));
+                Document {
+                    status: reason.status(),
+                    html: (self.t.reason)(&reason),
+                    location: None,
+                    retry_after: None,
+                    cause: reason.cause(),
+                }
+            }
         }
     }
 }

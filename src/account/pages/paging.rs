@@ -20,8 +20,19 @@ pub fn page(query: &Query) -> Page {
     }
 }
 
+/// Returns the query that selects a page. Empty for the first one.
+#[must_use]
+pub fn query(page: Page) -> String {
+    match page.index {
+        0 => String::new(),
+        index => format!("?page={}", index + 1),
+    }
+}
+
 /// The links to the pages before and after this one.
 pub struct Pager {
+    /// The query that selects this page.
+    pub query: String,
     /// Which page this is.
     pub text: String,
     number: u32,
@@ -40,6 +51,7 @@ impl Pager {
         let separator = if query.is_empty() { "" } else { "&" };
         let (number, last) = (page.index + 1, last_page(page, total));
         Self {
+            query: self::query(page),
             text: (p.t.frame.page_of)(number, last),
             number,
             last,
@@ -81,6 +93,7 @@ mod tests {
                 size: PAGE_SIZE,
             };
             let pager = Pager {
+                query: query(page),
                 text: String::new(),
                 number,
                 last: last_page(page, total),

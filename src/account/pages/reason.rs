@@ -9,6 +9,7 @@ use crate::error::{
 use crate::model::{HostsError, NameError, NewNameError};
 use crate::web::body::BodyError;
 use crate::web::origin::OriginError;
+use crate::web::problem::DEFAULT_RETRY_AFTER;
 
 /// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum Reason {
     BadValue,
     #[error("there is no such page")]
     UnknownPage,
+    /// The page does not support the method of the request.
+    #[error("the page does not support this method")]
+    WrongMethod,
 }
 
 /// The fields of forms that a reason may be about. Each is the name and the id of an `input`.
@@ -114,6 +118,7 @@ impl Reason {
             Self::Manage(ManageError::UnknownUser | ManageError::UnknownKey)
             | Self::Link(LinkError::Unknown)
             | Self::UnknownPage => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::NewKey(NewKeyError::DeviceHasKey) | Self::Manage(ManageError::NameTaken | ManageError::LastAdmin) => {
                 StatusCode::CONFLICT
             }
@@ -139,9 +144,16 @@ impl Reason {
         }
     }
 
-    /// Returns the number of seconds after which the request may succeed.
+    /// Returns the `Retry-After` of the response, in seconds.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
+        let default = (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(DEFAULT_RETRY_AFTER);
+        self.wait().or(default)
+    }
+
+    /// Returns the number of seconds after which the request may succeed, if the server knows it. The page shows it.
+    #[must_use]
+    pub fn wait(&self) -> Option<u64> {
         match (self, service_error(self)) {
             (Self::Login(LoginError::Throttled(throttled)) | Self::Confirm(ConfirmError::Throttled(throttled)), _) => {
                 Some(whole_seconds(&throttled.retry_after))

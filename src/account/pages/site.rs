@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
+use actix_web::HttpRequest;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
-use actix_web::web::{Bytes, Data, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::web::{Bytes, Path};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
+use super::layout::PageResult;
+use super::reason::Reason;
 use super::texts::{ENGLISH, Texts};
+use super::visit::Visitor;
 use crate::settings::{BasePath, Settings};
-use crate::web::problem::Problem;
 use crate::web::security_headers::Page;
 use crate::web::static_file::StaticFile;
 
@@ -78,9 +79,10 @@ impl Site {
 }
 
 /// Serves a file of the pages.
-pub async fn serve_file(request: HttpRequest, site: Data<Site>, name: Path<String>) -> Result<HttpResponse, Problem> {
-    let file = site.files.get(name.as_str()).cloned();
-    let file = file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND))?;
+pub async fn serve_file(visitor: Visitor, request: HttpRequest, name: Path<String>) -> PageResult {
+    let Some(file) = visitor.0.site.files.get(name.as_str()).cloned() else {
+        return Err(visitor.0.fail(Reason::UnknownPage));
+    };
     let mut response = file.respond(&request).await;
     response.headers_mut().insert(CACHE_CONTROL, FOREVER);
     FILE.mark(&mut response);

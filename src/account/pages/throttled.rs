@@ -30,7 +30,10 @@ impl WaitCard {
     fn new(wait: Wait, p: &Layout) -> Self {
         Self {
             user: wait.user,
-            network: wait.network.map(|network| network.to_string()),
+            // An IPv4 network is a single address, and is shown as one.
+            network: wait
+                .network
+                .map(|network| network.to_string().trim_end_matches("/32").to_owned()),
             failures: wait.failures,
             until: p.moment(wait.until),
         }

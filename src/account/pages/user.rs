@@ -4,15 +4,15 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::devices::KeyCard;
+use super::devices::{CurrentKey, KeyCard};
 use super::form::Fields;
 use super::issued_link::issued_link;
-use super::layout::{Layout, PageError, PageResult};
+use super::layout::{Layout, PageError, PageResult, redirect};
 use super::notice::Notice;
 use super::paging::{self, Pager};
 use super::reason::{Reason, field};
 use super::users::UserCard;
-use super::visit::{AdminForm, AdminVisit};
+use super::visit::{AdminForm, AdminVisit, Visitor};
 use crate::account::AccountUrls;
 use crate::auth::{Auth, KeySelection, Page};
 use crate::error::ManageError;
@@ -116,6 +116,12 @@ pub async fn issue_link(
     }
 }
 
+/// Leads a browser that opens the address of a form to the user whose page contains the form.
+pub async fn redirect_to_user(visitor: Visitor, request: HttpRequest) -> PageResult {
+    let user_id = user_id(request.match_info().query("id"), &visitor.0)?;
+    Ok(redirect(visitor.0.path(&format!("users/{user_id}"))))
+}
+
 /// Asks whether the user is to be deleted.
 pub async fn show_delete(auth: Data<Auth>, visit: AdminVisit, id: Path<String>) -> PageResult {
     let user_id = user_id(&id, &visit.0.layout)?;
@@ -174,9 +180,9 @@ async fn user_page(
     page: Page,
     typed: Option<Fields>,
 ) -> PageResult {
-    let current = caller.holder.key_id;
+    let current = CurrentKey::from(&caller);
     let found = call(auth, move |auth| -> Result<_, ManageError> {
-        let keys = auth.keys_page((&caller).into(), user_id, page)?;
+        let keys = auth.keys_page(&caller, user_id, page)?;
         Ok((auth.listed_user(user_id)?, keys))
     });
     let (listed, (keys, total)) = match found.await {

@@ -24,7 +24,7 @@ use crate::model::TraceId;
 
 const MEDIA_TYPE: &str = "application/problem+json; charset=utf-8";
 /// The `Retry-After` of a 503 that does not set its own, in seconds.
-const DEFAULT_RETRY_AFTER: u64 = 1;
+pub const DEFAULT_RETRY_AFTER: u64 = 1;
 /// The challenge for a request that presents no key, such as a failed login. Because no key was presented, the
 /// challenge has no error code (RFC 6750, section 3). Its scheme is not Basic, because a Basic challenge would
 /// make browsers open their own login dialog.

@@ -237,6 +237,7 @@ fn reason(reason: &Reason) -> String {
         Reason::PasswordsDiffer => "The two new passwords differ. Type the same password twice.",
         Reason::BadValue => "The form contains something that this page does not offer. Nothing was changed.",
         Reason::UnknownPage => "There is no such page.",
+        Reason::WrongMethod => "This address cannot be opened like this. Use the links and buttons of the pages.",
         // These errors are texts for people already.
         Reason::Login(_)
         | Reason::Confirm(_)

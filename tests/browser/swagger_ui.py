@@ -1,13 +1,10 @@
-"""Uses Swagger UI, and a web UI if there is one, in Chromium. Fails if the Content-Security-Policy blocks anything that
-they need.
-
-Arguments: the server's URL, the administrator's name and password, and `webui` if the server has a web UI.
-"""
+"""Uses Swagger UI, and a web UI if there is one. Their Content-Security-Policy must block nothing that they need."""
 
 import json
-import sys
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
+
+from server import Site
 
 # Collects what the policy blocks on the current page.
 COLLECT = """
@@ -16,18 +13,24 @@ document.addEventListener('securitypolicyviolation', event =>
   window.blocked.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
 
-url, user, password, *features = sys.argv[1:]
+
+def new_page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.add_init_script(COLLECT)
+    return page
 
 
 def blocked(page: Page) -> list[str]:
     return page.evaluate("window.blocked")
 
 
-def use_swagger_ui(page: Page) -> None:
-    page.goto(f"{url}/swagger/")
+def use_swagger_ui(context: BrowserContext, site: Site) -> None:
+    page = new_page(context)
+    page.goto(f"{site.url}/swagger/")
     login = page.locator("#operations-Auth-apiAuthPost")
     login.locator(".opblock-summary-control").click()
-    login.locator("textarea").fill(json.dumps({"user": user, "pass": password, "device": "browser"}))
+    body = {"user": site.admin, "pass": site.admin_password, "device": "browser"}
+    login.locator("textarea").fill(json.dumps(body))
     login.locator(".execute").click()
     response = login.locator(".live-responses-table")
     expect(response).to_contain_text('"apikey"')
@@ -39,29 +42,18 @@ def use_swagger_ui(page: Page) -> None:
     read = page.locator("#operations-User-apiV3UserCurrentGet")
     read.locator(".opblock-summary-control").click()
     read.locator(".execute").click()
-    expect(read.locator(".live-responses-table")).to_contain_text(f'"Username": "{user}"')
+    expect(read.locator(".live-responses-table")).to_contain_text(f'"Username": "{site.admin}"')
     assert not blocked(page), f"Swagger UI: {blocked(page)}"
 
 
-def use_web_ui(page: Page) -> None:
-    page.goto(f"{url}/webui/login?redirectTo=/webui/settings/api-keys")
-    page.locator("input[type=text]").fill(user)
-    page.locator("input[type=password]").fill(password)
+def use_web_ui(context: BrowserContext, site: Site) -> None:
+    page = new_page(context)
+    page.goto(f"{site.url}/webui/login?redirectTo=/webui/settings/api-keys")
+    page.locator("input[type=text]").fill(site.admin)
+    page.locator("input[type=password]").fill(site.admin_password)
     page.keyboard.press("Enter")
     expect(page.get_by_text("Generate API Key", exact=True)).to_be_visible()
     expect(page.get_by_text("browser", exact=True)).to_be_visible()
     # The web UI reports errors to Sentry, which the policy blocks on purpose.
     needed = [entry for entry in blocked(page) if not entry.startswith("connect-src https://")]
     assert not needed, f"the web UI: {needed}"
-
-
-with sync_playwright() as playwright:
-    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-    page = browser.new_page()
-    page.add_init_script(COLLECT)
-    use_swagger_ui(page)
-    print("Swagger UI works")
-    if "webui" in features:
-        use_web_ui(page)
-        print("the web UI works")
-    browser.close()
