@@ -4,6 +4,7 @@
 
 mod avatar;
 mod browser;
+mod cookie_domain;
 mod invisible;
 mod key;
 mod name;
@@ -15,6 +16,7 @@ mod user;
 
 pub use avatar::{Avatar, AvatarError};
 pub use browser::browser_name;
+pub use cookie_domain::CookieDomain;
 pub use invisible::{escape_invisible, invisible_characters, is_invisible, without_invisible};
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};
 pub use name::{Name, NameDigest, NameError, name_digest, normalize};

@@ -9,6 +9,7 @@ mod changes;
 mod compatibility;
 mod connection;
 mod encryption;
+mod gateway;
 mod issue;
 mod keys;
 mod last_used;

@@ -55,6 +55,12 @@ mod fairness;
 mod file_access;
 /// Logins that a foreign web page makes a browser send.
 mod foreign_pages;
+/// Forward-auth with keys, behind each kind of proxy.
+mod gateway;
+/// Attacks on forward-auth, among them holes that others have published.
+mod gateway_attacks;
+/// The sign-in of browsers for guarded services, and the cookie of their domain.
+mod gateway_sign_in;
 /// The health routes.
 mod health;
 /// Paths, methods, media types and sizes: rules for every route.

@@ -16,6 +16,7 @@ fn sign_in(auth: &Auth, password: &str) -> SessionSecret {
         password: secret(password),
         user_agent: String::new(),
         replaced: None,
+        gateway: None,
     };
     auth.sign_in(&sign_in, &RequestContext::default()).unwrap().secret
 }
@@ -38,7 +39,7 @@ fn a_sign_in_with_the_old_password_starts_no_session_after_a_change(backend: Bac
     let nodes = Nodes::on(backend);
     let credential = check_password(&nodes.one);
     set_password(&nodes.two, NEW).unwrap();
-    let rejected = nodes.one.start_session(&credential, &browser_name(""));
+    let rejected = nodes.one.start_session(&credential, &browser_name(""), None);
     assert!(matches!(rejected, Err(LoginError::WrongCredentials)), "{rejected:?}");
     assert_eq!(nodes.valid_keys(), 0);
 }
@@ -48,7 +49,7 @@ fn a_password_change_with_a_session_revoked_meanwhile_changes_nothing(backend: B
     let nodes = Nodes::on(backend);
     let caller = confirmed(&nodes.one, &sign_in(&nodes.one, OLD));
     revoke_all_keys(&nodes.two).unwrap();
-    let rejected = nodes.one.change_own_password(&caller, &secret(NEW));
+    let rejected = nodes.one.change_own_password(&caller, &secret(NEW), None);
     assert!(
         matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
         "{rejected:?}"
@@ -62,8 +63,12 @@ fn of_two_password_changes_with_one_session_only_the_first_succeeds(backend: Bac
     let nodes = Nodes::on(backend);
     let session = sign_in(&nodes.one, OLD);
     let (first, second) = (confirmed(&nodes.one, &session), confirmed(&nodes.two, &session));
-    let renewed = nodes.one.change_own_password(&first, &secret(NEW)).unwrap().unwrap();
-    let rejected = nodes.two.change_own_password(&second, &secret("Clarinet-bay"));
+    let renewed = nodes
+        .one
+        .change_own_password(&first, &secret(NEW), None)
+        .unwrap()
+        .unwrap();
+    let rejected = nodes.two.change_own_password(&second, &secret("Clarinet-bay"), None);
     assert!(
         matches!(rejected, Err(ManageError::Key(KeyError::Invalid))),
         "{rejected:?}"
