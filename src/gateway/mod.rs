@@ -1,4 +1,5 @@
-//! Forward-auth: the routes that reverse proxies call before they pass a request on to a guarded service.
+//! Forward-auth: the routes that reverse proxies call before they pass a request on to a guarded service, and
+//! introspection for services that verify keys themselves.
 //!
 //! | Route | Called by |
 //! |---|---|
@@ -6,6 +7,7 @@
 //! | [`forward_auth`] | Caddy `forward_auth`, Traefik `ForwardAuth` |
 //! | [`auth_request`] | nginx `auth_request` |
 //! | [`ext_authz`] | Envoy's HTTP `ext_authz` |
+//! | [`introspect`] | services (RFC 7662) |
 //!
 //! The three routes of forward-auth differ only in how the proxy describes the original request ([`original`]). Each
 //! believes one family of headers, and only those of a trusted proxy. [`guard`] then decides, from the key that the
@@ -17,6 +19,7 @@ pub mod credentials;
 pub mod ext_authz;
 pub mod forward_auth;
 pub mod guard;
+pub mod introspect;
 pub mod navigation;
 pub mod options;
 pub mod original;
@@ -31,7 +34,8 @@ use crate::web::get_and_head;
 /// Registers the routes that are not in [`guard_routes`].
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(get_and_head("/api/auth/verify", verify::verify));
+        .service(get_and_head("/api/auth/verify", verify::verify))
+        .service(web::resource("/api/auth/introspect").route(web::post().to(introspect::introspect)));
 }
 
 /// The path of the routes of forward-auth, below the base path.
@@ -52,6 +56,7 @@ pub fn guard_routes(config: &mut ServiceConfig) {
     verify::verify,
     forward_auth::forward_auth,
     auth_request::auth_request,
-    ext_authz::ext_authz
+    ext_authz::ext_authz,
+    introspect::introspect
 ))]
 pub struct Document;

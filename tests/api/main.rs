@@ -73,6 +73,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Introspection of keys by services.
+mod introspection;
 /// Invisible characters in the names of users and devices.
 mod invisible_names;
 /// Limits on the number and the lifetime of keys.
