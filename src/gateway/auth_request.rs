@@ -16,7 +16,7 @@ use crate::web::responses::{BadRequest, Forbidden};
 ///
 /// The names in the response headers are in UTF-8. Percent signs and all bytes that are not printable ASCII are
 /// percent-encoded. Every method is served.
-#[utoipa::path(get, path = "/api/authz/auth-request", tag = "Gateway",
+#[utoipa::path(get, path = "/api/authz/auth-request", tag = "Gateway", security(("ApiKey" = []), ("Bearer" = [])),
     params(
         ("require" = Option<String>, Query, description = "`admin`: only administrators pass."),
         ("preflight" = Option<String>, Query, description = "`allow`: preflights pass without a key."),

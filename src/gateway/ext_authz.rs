@@ -25,7 +25,7 @@ const NAME: &str = "/ext-authz";
 ///
 /// The names in the response headers are in UTF-8. Percent signs and all bytes that are not printable ASCII are
 /// percent-encoded. Every method is served.
-#[utoipa::path(get, path = "/api/authz/ext-authz/{path}", tag = "Gateway",
+#[utoipa::path(get, path = "/api/authz/ext-authz/{path}", tag = "Gateway", security(("ApiKey" = []), ("Bearer" = [])),
     params(
         ("path" = String, Path, description = "The path of the original request, with its query."),
         ("X-Forwarded-Proto" = String, Header, description = "`http`, `https`, `ws` or `wss`."),

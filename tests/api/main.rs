@@ -22,7 +22,7 @@ mod avatars;
 mod backup;
 /// Malformed requests, which no client library sends.
 mod bad_input;
-/// The cases in `tests/contract/cases-shoko.json` and `cases-account.json`.
+/// The cases in `tests/contract/cases-shoko.json`, `cases-account.json` and `cases-gateway.json`.
 mod cases;
 /// Changes by other processes, which the change feed reports, and last-used times.
 mod change_feed;
