@@ -4,7 +4,6 @@
 //! proxy passes headers on that it does not set itself, so they may come from the client.
 
 use actix_web::http::header::{HOST, HeaderMap, HeaderName};
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 const METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
@@ -162,19 +161,19 @@ fn normalized(mut url: Url) -> Url {
     url
 }
 
-/// Decodes those percent-encoded characters of a path that need no encoding.
+/// Decodes those percent-encoded characters of a path that need no encoding. Encodes a percent sign that encodes
+/// nothing, so that decoding the path again changes nothing.
 fn decode_unreserved(path: &str) -> String {
     let mut parts = path.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (code, rest) = part.split_at_checked(2).unwrap_or((part, ""));
-        let encoded = format!("%{code}");
-        let byte = percent_decode_str(&encoded)
-            .next()
-            .filter(|byte| *byte != b'%' && code.len() == 2);
+        let is_code = code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let byte = u8::from_str_radix(code, 16).ok().filter(|_| is_code);
         match byte.map(char::from) {
             Some(c) if c.is_ascii_alphanumeric() || "-._~".contains(c) => decoded.push(c),
-            _ => decoded.push_str(&encoded),
+            Some(_) => decoded.extend(["%", code]),
+            None => decoded.extend(["%25", code]),
         }
         decoded.push_str(rest);
     }
@@ -227,8 +226,9 @@ mod tests {
             ("/a/..;/admin", "/a/..;/admin"),
             ("/a;jsessionid=1/../b", "/b"),
             ("/a\\..\\b", "/b"),
-            ("/100%/x%zz", "/100%/x%zz"),
-            ("/%", "/%"),
+            ("/100%/x%zz", "/100%25/x%25zz"),
+            ("/%", "/%25"),
+            ("/%%32e%%32e/x", "/%252e%252e/x"),
             ("/ü", "/%C3%BC"),
             ("/?a=//x/../y", "/?a=//x/../y"),
         ] {
@@ -237,6 +237,18 @@ mod tests {
                 Some(&*format!("https://app.example{path}")),
                 "{uri}"
             );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_normalized_path_is_not_normalized_any_further(path in "/[a-c2e5./%;\\\\~-]{0,24}") {
+            let url = url_of(&path).unwrap();
+            let normalized = url.strip_prefix("https://app.example").unwrap();
+            assert_eq!(url_of(normalized).as_deref(), Some(url.as_str()));
+            let segments: Vec<&str> = normalized[1..].split('/').collect();
+            let (last, others) = segments.split_last().unwrap();
+            assert!(!others.contains(&"") && ![".", ".."].iter().any(|dots| segments.contains(dots)), "{last}");
         }
     }
 

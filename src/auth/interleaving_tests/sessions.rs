@@ -3,8 +3,10 @@ use test_support::{Backend, apply, both_databases};
 use super::{NEW, Nodes, OLD, admin, check_password, revoke_all_keys, set_password};
 use crate::auth::{Auth, SignIn};
 use crate::error::{KeyError, LinkError, LoginError, ManageError};
-use crate::model::{Acceptance, Actor, Caller, RequestContext, SecretText, UserRef, browser_name};
-use crate::secret::token::SessionSecret;
+use crate::model::{
+    Acceptance, Actor, Caller, CookieDomain, KeyKind, RequestContext, SecretText, UserRef, browser_name,
+};
+use crate::secret::token::{GatewaySecret, SessionSecret};
 
 fn secret(text: &str) -> SecretText {
     SecretText::new(text.to_owned())
@@ -76,6 +78,30 @@ fn of_two_password_changes_with_one_session_only_the_first_succeeds(backend: Bac
     assert!(find(&nodes.two, &session).is_none());
     assert!(find(&nodes.two, &renewed.secret).is_some());
     assert_eq!(nodes.valid_keys(), 1);
+}
+
+#[apply(both_databases!)]
+fn a_cookie_that_is_issued_for_a_session_revoked_meanwhile_does_not_work(backend: Backend) {
+    let nodes = Nodes::on(backend);
+    let domain = CookieDomain::parse("example.org").unwrap();
+    let find_cookie = |auth: &Auth, cookie: &GatewaySecret| {
+        let found = auth.look_up_blocking(vec![cookie.hash_at(&domain)], Acceptance::GatewayCookies);
+        found.unwrap()
+    };
+    let session = sign_in(&nodes.one, OLD);
+    let caller = find(&nodes.one, &session).unwrap();
+    let cookie = nodes.one.open_gateway(&caller, &session, &domain).unwrap();
+    assert_eq!(find_cookie(&nodes.two, &cookie).unwrap().kind, KeyKind::GatewayCookie);
+    revoke_all_keys(&nodes.two).unwrap();
+    // The row of the session is still there, until a sweep deletes it.
+    let late = nodes.one.open_gateway(&caller, &session, &domain).unwrap();
+    assert_eq!(late.expose(), cookie.expose());
+    assert!(find_cookie(&nodes.one, &late).is_none() && find_cookie(&nodes.two, &late).is_none());
+    let session = sign_in(&nodes.one, OLD);
+    let caller = find(&nodes.one, &session).unwrap();
+    nodes.two.revoke_own_key(&caller).unwrap();
+    let rejected = nodes.one.open_gateway(&caller, &session, &domain);
+    assert!(matches!(rejected, Err(KeyError::Invalid)), "{rejected:?}");
 }
 
 #[apply(both_databases!)]
