@@ -1,7 +1,7 @@
 //! Decides whether a request to a guarded service may pass.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, LOCATION, ORIGIN};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -161,8 +161,13 @@ fn not_signed_in(
         return Err(challenge(options, KeyError::Required));
     };
     let location = domain.sign_in_url(base_path, &ReturnUrl::of(&original.url));
+    let location = HeaderValue::try_from(location).map_err(ServiceError::internal)?;
     match original.sign_in {
-        SignIn::Location => Err(challenge(options, KeyError::Required).with_location(location)),
+        SignIn::Location => {
+            let mut response = HttpResponse::from_error(challenge(options, KeyError::Required));
+            response.headers_mut().insert(LOCATION, location);
+            Ok(response)
+        }
         SignIn::Redirect => {
             // After 303, the browser requests the page with GET. After 302, it would do so as well, but only by custom.
             let is_safe = ["GET", "HEAD"].contains(&original.method.as_str());

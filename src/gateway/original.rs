@@ -17,7 +17,7 @@ const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Original {
     pub method: String,
-    /// The URL with the scheme `http` or `https`, also for WebSockets, and with a normalized path.
+    /// The URL with the scheme `http` or `https`, also for a handshake of `ws` or `wss`, and with a normalized path.
     pub url: Url,
     /// How the proxy sends a browser to the sign-in page.
     pub sign_in: SignIn,
@@ -111,7 +111,7 @@ fn origin(headers: &HeaderMap, host_name: HeaderName) -> Result<Url, OriginalErr
     url.ok_or(OriginalError::Invalid(host_name))
 }
 
-/// Returns `http` or `https` for a scheme of the web, in any case. Traefik sends `ws` and `wss` for WebSockets.
+/// Returns `http` or `https` for a scheme of the web, in any case. Traefik sends `ws` or `wss` for a handshake.
 fn web_scheme(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
         "http" | "ws" => Some("http"),

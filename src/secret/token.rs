@@ -122,8 +122,7 @@ impl SessionSecret {
     pub fn gateway_secret(&self, domain: &CookieDomain) -> GatewaySecret {
         let mac = self.mac(b"shoko-auth gateway").chain_update(domain.as_str());
         let bytes = Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()));
-        let (half, _) = bytes.split_first_chunk().expect("the code has 32 bytes");
-        GatewaySecret::of(*half)
+        GatewaySecret::of(std::array::from_fn(|index| bytes[index]))
     }
 
     fn form_mac(&self) -> Hmac<Sha256> {

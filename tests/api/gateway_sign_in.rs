@@ -245,7 +245,8 @@ fn a_cookie_that_occurs_twice_is_rejected_without_a_redirect(backend: Backend) {
 fn whatever_ends_the_session_ends_the_cookie(backend: Backend) {
     let app = app(backend);
     let key = app.key(USER, USER_PASSWORD, "pc");
-    let ends: [(&str, &dyn Fn(&Browser)); 5] = [
+    type End<'a> = &'a dyn Fn(&Browser);
+    let ends: [(&str, End<'_>); 5] = [
         ("sign out", &|browser| {
             let out = browser.at_sign_in(&app, "DELETE", "/api/account/session").send();
             assert_eq!(out.status, 204);

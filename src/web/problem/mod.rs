@@ -38,8 +38,6 @@ pub struct Problem {
     detail: Option<String>,
     errors: Errors,
     challenge: Option<&'static str>,
-    /// Where a browser can sign in.
-    location: Option<String>,
     /// Whether the encoding of the body is the reason.
     has_wrong_encoding: bool,
     /// The number of seconds to wait before trying again.
@@ -56,7 +54,6 @@ impl Problem {
             detail: None,
             errors: Errors::default(),
             challenge: None,
-            location: None,
             has_wrong_encoding: false,
             retry_after: None,
             throttled: None,
@@ -86,13 +83,6 @@ impl Problem {
     pub fn with_challenge(self, challenge: &'static str) -> Self {
         let challenge = Some(challenge);
         Self { challenge, ..self }
-    }
-
-    /// Adds a `Location`, which a proxy can send to a browser as a redirect.
-    #[must_use]
-    pub fn with_location(self, location: String) -> Self {
-        let location = Some(location);
-        Self { location, ..self }
     }
 
     /// Returns whether the reason is that the request presents no valid key or session.
@@ -177,9 +167,6 @@ impl ResponseError for Problem {
         let mut response = HttpResponse::build(self.status);
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
-        }
-        if let Some(location) = &self.location {
-            response.insert_header((header::LOCATION, location.as_str()));
         }
         if self.has_wrong_encoding {
             response.insert_header((header::ACCEPT_ENCODING, ACCEPTED_ENCODING));
