@@ -12,6 +12,9 @@ use crate::support::TestApp;
 const COOKIE: &str = "__Secure-shoko-auth-gateway";
 const SERVICE: &str = "https://app.example.org/Films?page=2&q=%C3%BC";
 
+/// Ends the session of a browser.
+type End<'a> = &'a dyn Fn(&Browser);
+
 /// A browser at the sign-in host of `example.org`, behind a proxy with https.
 #[derive(Clone, Default)]
 struct Browser {
@@ -245,7 +248,6 @@ fn a_cookie_that_occurs_twice_is_rejected_without_a_redirect(backend: Backend) {
 fn whatever_ends_the_session_ends_the_cookie(backend: Backend) {
     let app = app(backend);
     let key = app.key(USER, USER_PASSWORD, "pc");
-    type End<'a> = &'a dyn Fn(&Browser);
     let ends: [(&str, End<'_>); 5] = [
         ("sign out", &|browser| {
             let out = browser.at_sign_in(&app, "DELETE", "/api/account/session").send();
