@@ -4,17 +4,19 @@
 //! itself (RFC 6265bis, section 4.1.3.2). Without encryption, which many home networks use, the cookie has another name
 //! and no `Secure`. Over https, that other name is ignored, because anyone in the network could have set it.
 
-use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{COOKIE, HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
+use actix_web::http::header::{HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use chrono::TimeDelta;
 use url::Url;
 
 use super::AccountUrls;
+use crate::auth::NewSession;
 use crate::error::KeyError;
 use crate::secret::token::SessionSecret;
+use crate::web::gateway_cookie::{self, cookies, sign_in_domain};
 use crate::web::origin::{base_url, is_proxied};
 
 /// The name of the cookie over https.
@@ -42,14 +44,7 @@ pub fn session_secret(request: &HttpRequest) -> Result<Option<SessionSecret>, Ke
 
 /// Returns the values of the cookies with this name.
 fn values<'a>(request: &'a HttpRequest, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let headers = request.headers().get_all(COOKIE);
-    let pairs = headers
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(';'));
-    pairs
-        .filter_map(|pair| pair.split_once('='))
-        .filter(move |(found, _)| found.trim() == name)
-        .map(|(_, value)| value.trim())
+    cookies(request.headers(), name)
 }
 
 /// Returns whether the browser's connection is encrypted, or `None` if that is unknown. A trusted proxy knows it. So does
@@ -80,17 +75,42 @@ pub fn is_https(request: &HttpRequest) -> Option<bool> {
     is_for_public_url.then(|| of_scheme(public_url.scheme())).flatten()
 }
 
-/// Returns the header that stores the secret of a new session, which lives for at most `lifetime`.
-#[must_use]
-pub fn store(request: &HttpRequest, secret: &SessionSecret, lifetime: TimeDelta) -> (HeaderName, HeaderValue) {
-    let is_secure = is_https(request) == Some(true);
-    header(&secret.expose(), is_secure, Duration::seconds(lifetime.num_seconds()))
+/// Adds the cookie of a new session to a response and, at the sign-in host of a domain, that for its guarded services.
+pub fn add(response: &mut HttpResponse, request: &HttpRequest, session: &NewSession) {
+    let lifetime = session.ends_at - session.created_at;
+    let mut headers = vec![store(request, &session.secret, lifetime)];
+    if let (Some(secret), Some(domain)) = (&session.gateway_secret, sign_in_domain(request)) {
+        headers.push(gateway_cookie::store(secret, domain, max_age(lifetime)));
+    }
+    append(response, headers);
 }
 
-/// Returns the headers that delete the cookie, under either name.
+/// Adds headers to a response that delete the cookie, under either name, and that for guarded services.
+pub fn delete(response: &mut HttpResponse, request: &HttpRequest) {
+    let own = [true, false].map(|is_secure| header("", is_secure, Duration::ZERO));
+    append(
+        response,
+        own.into_iter()
+            .chain(sign_in_domain(request).map(gateway_cookie::delete)),
+    );
+}
+
+fn append(response: &mut HttpResponse, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) {
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
+    }
+}
+
+/// Returns the header that stores the secret of a new session, which lives for at most `lifetime`.
+fn store(request: &HttpRequest, secret: &SessionSecret, lifetime: TimeDelta) -> (HeaderName, HeaderValue) {
+    let is_secure = is_https(request) == Some(true);
+    header(&secret.expose(), is_secure, max_age(lifetime))
+}
+
+/// Returns how long a browser keeps the cookie of a session that ends after this time.
 #[must_use]
-pub fn delete() -> [(HeaderName, HeaderValue); 2] {
-    [true, false].map(|is_secure| header("", is_secure, Duration::ZERO))
+pub fn max_age(lifetime: TimeDelta) -> Duration {
+    Duration::seconds(lifetime.num_seconds())
 }
 
 fn header(value: &str, is_secure: bool, max_age: Duration) -> (HeaderName, HeaderValue) {

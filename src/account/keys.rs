@@ -1,8 +1,8 @@
 //! `/api/account/keys`: the caller's own keys and sessions.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::AccountCaller;
 use super::parameters::PageParameters;
@@ -69,7 +69,12 @@ pub async fn revoke(auth: Data<Auth>, caller: AccountCaller, id: Path<String>) -
     params(("except" = Option<String>, Query, description = "`current`", example = "current")),
     responses((status = 204, description = "The keys are revoked."), (status = 400, response = BadRequest),
         (status = 403, response = Forbidden)))]
-pub async fn revoke_all(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Result<HttpResponse, Problem> {
+pub async fn revoke_all(
+    auth: Data<Auth>,
+    caller: AccountCaller,
+    query: Query,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let caller = caller.into_inner();
     match query.one("except")? {
         Some("current") => {
@@ -81,7 +86,7 @@ pub async fn revoke_all(auth: Data<Auth>, caller: AccountCaller, query: Query) -
             let (user, device) = (UserRef::Id(caller.holder.user_id), None);
             let all = KeySelection::User { user, device };
             call(&auth, move |auth| auth.revoke_keys(Actor::Caller(&caller), &all)).await?;
-            Ok(signed_out())
+            Ok(signed_out(&request))
         }
     }
 }

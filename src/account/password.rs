@@ -12,6 +12,7 @@ use crate::auth::Auth;
 use crate::error::ManageError;
 use crate::web::body::Body;
 use crate::web::call;
+use crate::web::gateway_cookie::sign_in_domain;
 use crate::web::problem::Problem;
 use crate::web::responses::{Forbidden, TooManyFailures};
 
@@ -33,10 +34,14 @@ pub async fn change(
     let passwords = json::object::<PasswordRequest>(body).await?;
     let caller = caller.confirmed(&auth, Some(passwords.current_password.0)).await?;
     let new = passwords.new_password.0;
-    let changed = call(&auth, move |auth| auth.change_own_password(&caller, &new)).await;
+    let gateway = sign_in_domain(&request).map(|domain| domain.domain().clone());
+    let changed = call(&auth, move |auth| {
+        auth.change_own_password(&caller, &new, gateway.as_ref())
+    });
+    let changed = changed.await;
     match changed.map_err(of_change)? {
         Some(session) => Ok(signed_in(&request, &session, &Session::from(&session))),
-        None => Ok(signed_out()),
+        None => Ok(signed_out(&request)),
     }
 }
 

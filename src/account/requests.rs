@@ -39,6 +39,7 @@ impl SessionRequest {
             password: self.password.0,
             user_agent,
             replaced: None,
+            gateway: None,
         })
     }
 }

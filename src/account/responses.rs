@@ -72,7 +72,7 @@ impl From<&NewSession> for Session {
 fn kind(kind: &KeyKind) -> &'static str {
     match kind {
         KeyKind::Device(_) => "device",
-        KeyKind::Session => "session",
+        KeyKind::Session | KeyKind::GatewayCookie => "session",
     }
 }
 
@@ -118,7 +118,7 @@ impl ListedKey {
     pub fn of(key: KeyInfo, current: i64) -> Self {
         let scope = match &key.kind {
             KeyKind::Device(scope) => scope,
-            KeyKind::Session => &Scope::Full,
+            KeyKind::Session | KeyKind::GatewayCookie => &Scope::Full,
         };
         Self {
             id: key.id,

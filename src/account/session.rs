@@ -13,6 +13,7 @@ use crate::auth::{Auth, NewSession, SignIn};
 use crate::error::KeyError;
 use crate::web::body::Body;
 use crate::web::call;
+use crate::web::gateway_cookie::sign_in_domain;
 use crate::web::origin::LoginContext;
 use crate::web::problem::Problem;
 use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
@@ -38,7 +39,12 @@ pub async fn sign_in(
         .check(user_agent(&request))?;
     // A cookie that cannot be a session has none to end.
     let replaced = cookie::session_secret(&request).unwrap_or_default();
-    let sign_in = SignIn { replaced, ..sign_in };
+    let gateway = sign_in_domain(&request).map(|domain| domain.domain().clone());
+    let sign_in = SignIn {
+        replaced,
+        gateway,
+        ..sign_in
+    };
     let session = call(&auth, move |auth| auth.sign_in(&sign_in, &context.into_inner())).await?;
     Ok(signed_in(&request, &session, &Session::from(&session)))
 }
@@ -70,7 +76,7 @@ pub async fn sign_out(auth: Data<Auth>, request: HttpRequest) -> Result<HttpResp
         Err(problem) if problem.is_unauthorized() => {}
         Err(problem) => return Err(problem),
     }
-    Ok(signed_out())
+    Ok(signed_out(&request))
 }
 
 /// Returns the header `User-Agent`, or an empty text.
@@ -85,16 +91,13 @@ pub(super) fn user_agent(request: &HttpRequest) -> String {
 /// Returns a response that stores the cookie of a new session.
 pub(super) fn signed_in(request: &HttpRequest, session: &NewSession, body: &impl serde::Serialize) -> HttpResponse {
     let mut response = json::respond(StatusCode::OK, body);
-    let (name, value) = cookie::store(request, &session.secret, session.ends_at - session.created_at);
-    response.headers_mut().append(name, value);
+    cookie::add(&mut response, request, session);
     response
 }
 
 /// Returns a response without a body that deletes the cookie.
-pub(super) fn signed_out() -> HttpResponse {
-    let mut response = HttpResponse::NoContent();
-    for header in cookie::delete() {
-        response.append_header(header);
-    }
-    response.finish()
+pub(super) fn signed_out(request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::NoContent().finish();
+    cookie::delete(&mut response, request);
+    response
 }

@@ -242,6 +242,7 @@ impl Auth {
             epoch: credential.key_epoch,
             device,
             kind: KeyKind::Device(scope.clone()),
+            gateway_hash: None,
             hash: key.hash(),
             sealed,
             expiration,

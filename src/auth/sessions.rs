@@ -10,8 +10,10 @@ use super::audit::{self, Event};
 use super::hashing::Client;
 use super::permission::Permission;
 use crate::error::{ConfirmError, KeyError, LoginError, ManageError, Result};
-use crate::model::{Actor, Caller, Expiration, KeyInfo, KeyKind, Name, RequestContext, SecretText, browser_name};
-use crate::secret::token::SessionSecret;
+use crate::model::{
+    Actor, Caller, CookieDomain, Expiration, KeyInfo, KeyKind, Name, RequestContext, SecretText, browser_name,
+};
+use crate::secret::token::{GatewaySecret, SessionSecret};
 use crate::store::{Credential, StoredKey, Transaction};
 
 /// The maximum number of sessions of a user. A new one replaces the oldest one.
@@ -28,6 +30,8 @@ pub struct SignIn {
     pub user_agent: String,
     /// The secret in the browser's cookie, if any. Its session ends, because the new one takes its place.
     pub replaced: Option<SessionSecret>,
+    /// The domain whose guarded services the browser can then use, if it signs in at the sign-in host of one.
+    pub gateway: Option<CookieDomain>,
 }
 
 /// A session for the browser that has just signed in.
@@ -46,6 +50,8 @@ pub struct NewSession {
     pub expires_at: NaiveDateTime,
     /// When the session expires in any case.
     pub ends_at: NaiveDateTime,
+    /// The value of the cookie for guarded services, if the browser signs in at the sign-in host of their domain.
+    pub gateway_secret: Option<GatewaySecret>,
     /// The browsers of the user's oldest sessions, which this one has replaced.
     replaced: Vec<String>,
 }
@@ -61,7 +67,7 @@ impl Auth {
         if let Some(secret) = &sign_in.replaced {
             self.end_session(secret, context)?;
         }
-        let session = self.start_session(&credential, &browser)?;
+        let session = self.start_session(&credential, &browser, sign_in.gateway.as_ref())?;
         for browser in &session.replaced {
             self.audit.log(Event::KeyRevoked, &session.user, browser, context);
         }
@@ -73,13 +79,18 @@ impl Auth {
 
     /// Starts a session after the password check. Fails if the password has changed or the user has been disabled or
     /// deleted since `credential` was read.
-    pub(super) fn start_session(&self, credential: &Credential, browser: &Name) -> Result<NewSession, LoginError> {
+    pub(super) fn start_session(
+        &self,
+        credential: &Credential,
+        browser: &Name,
+        gateway: Option<&CookieDomain>,
+    ) -> Result<NewSession, LoginError> {
         let session = self.store.write(|tx| -> Result<_, LoginError> {
             let current = tx.lock_credential(credential.user_id)?.filter(|now| !now.is_disabled);
             let current = current.filter(|now| now.password_version == credential.password_version);
             let current = current.filter(|now| now.created_at == credential.created_at);
             let current = current.ok_or(LoginError::WrongCredentials)?;
-            Ok(self.insert_session(tx, &current, browser)?)
+            Ok(self.insert_session(tx, &current, browser, gateway)?)
         })?;
         // The new session may have replaced the oldest one.
         self.key_cache.invalidate_user(credential.user_id);
@@ -92,17 +103,26 @@ impl Auth {
         let revoked = self.store.write(|tx| tx.delete_key(&secret.hash()))?;
         self.key_cache.invalidate_key(&secret.hash());
         if let Some(owner) = revoked {
+            // The cache finds the session by its gateway cookie, too.
+            self.key_cache.invalidate_user(owner.user_id);
             self.audit.log(Event::KeyRevoked, &owner.user, &owner.device, context);
         }
         Ok(())
     }
 
     /// Inserts a session. The user must be locked.
-    fn insert_session(&self, tx: &mut Transaction, credential: &Credential, browser: &Name) -> Result<NewSession> {
+    fn insert_session(
+        &self,
+        tx: &mut Transaction,
+        credential: &Credential,
+        browser: &Name,
+        gateway: Option<&CookieDomain>,
+    ) -> Result<NewSession> {
         let created_at = self.now();
         let ends_at = self.session_end(created_at);
         let expires_at = ends_at.min(created_at + self.session_limits.idle);
         let secret = SessionSecret::generate()?;
+        let gateway = gateway.map(|domain| (secret.gateway_secret(domain), domain));
         let replaced = tx.delete_excess_sessions(credential, MAX_SESSIONS - 1, created_at)?;
         let stored = StoredKey {
             user_id: credential.user_id,
@@ -115,6 +135,7 @@ impl Auth {
                 at: expires_at,
                 is_renewable: false,
             }),
+            gateway_hash: gateway.as_ref().map(|(secret, domain)| secret.hash_at(domain)),
         };
         tx.insert_key(&stored, created_at)?;
         Ok(NewSession {
@@ -126,6 +147,7 @@ impl Auth {
             created_at,
             expires_at,
             ends_at,
+            gateway_secret: gateway.map(|(secret, _)| secret),
             replaced,
         })
     }
@@ -156,12 +178,34 @@ impl Auth {
 
     fn extension(&self, caller: &Caller) -> Option<NaiveDateTime> {
         let holder = &caller.holder;
-        let expiration = holder.expiration.filter(|_| holder.is_session())?;
+        let expiration = holder.expiration.filter(|_| holder.is_of_browser())?;
         let end = self.session_end(holder.created_at);
         let expires_at = end.min(self.now() + self.session_limits.idle);
         let gain = expires_at - expiration.at;
         let is_last = expires_at == end && gain > TimeDelta::zero();
         (gain >= MIN_EXTENSION.min(self.session_limits.idle / 2) || is_last).then_some(expires_at)
+    }
+
+    /// Lets the browser of the caller's session pass forward-auth at this domain, and returns the value of its cookie
+    /// there. It is the same at every call.
+    pub fn open_gateway(
+        &self,
+        caller: &Caller,
+        session: &SessionSecret,
+        domain: &CookieDomain,
+    ) -> Result<GatewaySecret, KeyError> {
+        let secret = session.gateway_secret(domain);
+        let hash = secret.hash_at(domain);
+        // A session that has been revoked meanwhile stays revoked, because the hash only leads to it.
+        let is_found = self
+            .store
+            .write(|tx| tx.set_gateway_hash(caller.holder.key_id, &hash))?;
+        if !is_found {
+            return Err(KeyError::Invalid);
+        }
+        // The session may have had the cookie of another domain, if the settings have changed.
+        self.key_cache.invalidate_user(caller.holder.user_id);
+        Ok(secret)
     }
 
     /// Returns information about the caller's own key or session.
@@ -201,6 +245,7 @@ impl Auth {
         &self,
         caller: &Caller,
         password: &SecretText,
+        gateway: Option<&CookieDomain>,
     ) -> Result<Option<NewSession>, ManageError> {
         let (actor, user_id) = (Actor::Caller(caller), caller.holder.user_id);
         self.require_lasting_key(actor)?;
@@ -223,7 +268,7 @@ impl Auth {
             }
             let credential = tx.lock_credential(user_id)?.ok_or(ManageError::UnknownUser)?;
             let browser = Name::parse(&caller.holder.device).unwrap_or_else(|_| browser_name(""));
-            Ok(Some(self.insert_session(tx, &credential, &browser)?))
+            Ok(Some(self.insert_session(tx, &credential, &browser, gateway)?))
         })?;
         self.key_cache.invalidate_user(user_id);
         audit::log(Event::PasswordChanged, &caller.holder.user, "", actor);

@@ -102,7 +102,7 @@ impl<'a> From<&'a KeyInfo> for Row<'a> {
     fn from(key: &'a KeyInfo) -> Self {
         let (kind, scope) = match &key.kind {
             KeyKind::Device(scope) => ("device", scope),
-            KeyKind::Session => ("session", &Scope::Full),
+            KeyKind::Session | KeyKind::GatewayCookie => ("session", &Scope::Full),
         };
         Self {
             id: key.id,

@@ -305,8 +305,8 @@ mod tests {
     use crate::clock::Clock;
     use crate::model::{NewName, SecretText};
     use crate::settings::{
-        CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, LINK_LIFETIME, MAX_WAIT, RESPONSE_DEADLINE,
-        SessionLimits,
+        CoreSettings, CorsOrigins, Dialects, FirstAdmin, GatewayDomains, KeyLimits, LINK_LIFETIME, MAX_WAIT,
+        RESPONSE_DEADLINE, SessionLimits,
     };
 
     #[cfg(target_os = "linux")]
@@ -330,6 +330,7 @@ mod tests {
             swagger_ui: true,
             web_ui: None,
             public_url: None,
+            gateway_domains: GatewayDomains::default(),
             dialects: Dialects {
                 shoko: true,
                 zulip: None,

@@ -19,8 +19,9 @@ use crate::clock::Clock;
 use crate::model::{self, HostError, Name, NameError, NewName, NewNameError};
 use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, KeyLimits, MAX_WAIT, PublicUrl,
-    RESPONSE_DEADLINE, SessionLimits, Settings, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings, parse_lifetime,
+    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, GatewayDomain, GatewayDomains, KeyLimits,
+    MAX_WAIT, PublicUrl, RESPONSE_DEADLINE, SessionLimits, Settings, ZettelstoreAuth, ZettelstoreSettings,
+    ZulipSettings, parse_lifetime,
 };
 
 #[derive(Args)]
@@ -128,6 +129,16 @@ pub struct Flags {
     /// URL of this server as clients know it, for responses that contain it [default: taken from the request]
     #[arg(long, global = true, env = "SHOKO_AUTH_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
+    /// Domains whose guarded services share a sign-in, each with the URL of this server in that domain, separated by
+    /// commas: `example.org=https://login.example.org` [default: none]. Without one, forward-auth accepts only keys
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_GATEWAY_DOMAINS",
+        value_delimiter = ',',
+        value_name = "DOMAIN=URL"
+    )]
+    gateway_domains: Vec<GatewayDomain>,
     /// Wire protocols to speak, separated by commas
     #[arg(
         long,
@@ -256,6 +267,8 @@ impl Flags {
     pub fn settings(self) -> Result<Settings, CliError> {
         let dialects = self.dialects()?;
         let public_url = self.parsed_public_url()?;
+        let gateway_domains = GatewayDomains::new(self.gateway_domains)
+            .map_err(|error| CliError::Usage(format!("SHOKO_AUTH_GATEWAY_DOMAINS: {error}")))?;
         let database = match database_url(self.database_url)? {
             Some(url) => url
                 .expose()
@@ -273,6 +286,7 @@ impl Flags {
             swagger_ui: self.swagger_ui,
             web_ui: self.webui,
             public_url,
+            gateway_domains,
             dialects,
             shutdown_grace: self.shutdown_grace,
             response_deadline: RESPONSE_DEADLINE,

@@ -1,72 +1,62 @@
-//! The route that reverse proxies call to protect other services (nginx `auth_request`, Traefik `ForwardAuth`, Caddy
-//! `forward_auth`).
+//! Forward-auth: the routes that reverse proxies call before they pass a request on to a guarded service, and
+//! introspection for services that verify keys themselves.
+//!
+//! | Route | Called by |
+//! |---|---|
+//! | [`verify`] | every proxy; only keys |
+//! | [`forward_auth`] | Caddy `forward_auth`, Traefik `ForwardAuth` |
+//! | [`auth_request`] | nginx `auth_request` |
+//! | [`ext_authz`] | Envoy's HTTP `ext_authz` |
+//! | [`introspect`] | services (RFC 7662) |
+//!
+//! The three routes of forward-auth differ only in how the proxy describes the original request ([`original`]). Each
+//! believes one family of headers, and only those of a trusted proxy. [`guard`] then decides, from the key that the
+//! request presents ([`credentials`]) and from the options in the proxy's configuration ([`options`]). No rule depends on
+//! the path of the original request.
 
-use std::borrow::Cow;
+pub mod auth_request;
+pub mod credentials;
+pub mod ext_authz;
+pub mod forward_auth;
+pub mod guard;
+pub mod introspect;
+pub mod navigation;
+pub mod options;
+pub mod original;
+pub mod remote;
+pub mod verify;
 
-use actix_web::http::header::HeaderName;
-use actix_web::web::ServiceConfig;
-use actix_web::{HttpRequest, HttpResponse, Responder};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
-use crate::model::Acceptance;
-use crate::web::caller::{Caller, Dialect, Keys, standard_keys};
 use crate::web::get_and_head;
-use crate::web::origin::forwarded_host;
-use crate::web::problem::Problem;
 
-/// The ASCII characters to encode in a header value. They include the percent sign, so that the encoding can be
-/// reversed.
-const ENCODED_CHARACTERS: &AsciiSet = &CONTROLS.add(b'%');
-
-const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
-const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
-const REMOTE_GROUPS: HeaderName = HeaderName::from_static("remote-groups");
-const REMOTE_DEVICE: HeaderName = HeaderName::from_static("remote-device");
-
-/// The protocol of reverse proxies. They pass on the keys of their clients.
-pub struct Gateway;
-
-impl Dialect for Gateway {
-    type Error = Problem;
-
-    fn presented_keys(request: &HttpRequest) -> Result<Keys, Problem> {
-        Ok(standard_keys(request)?)
-    }
-
-    fn acceptance(request: &HttpRequest) -> Acceptance {
-        Acceptance::GatewayKeys {
-            host: forwarded_host(request),
-        }
-    }
+/// Registers the routes that are not in [`guard_routes`].
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(get_and_head("/api/auth/verify", verify::verify))
+        .service(web::resource("/api/auth/introspect").route(web::post().to(introspect::introspect)));
 }
 
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(get_and_head("/api/auth/verify", verify));
+/// The path of the routes of forward-auth, below the base path.
+pub const GUARD_PATH: &str = "/api/authz";
+
+/// Registers the routes of forward-auth in a scope for [`GUARD_PATH`]. They serve every method, because some proxies
+/// send that of the original request. The CORS middleware must not surround them: it would respond to preflights that
+/// are meant for the guarded service.
+pub fn guard_routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/forward-auth").to(forward_auth::forward_auth))
+        .service(web::resource("/auth-request").to(auth_request::auth_request))
+        .service(web::resource(ext_authz::PATTERN).to(ext_authz::ext_authz));
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(verify))]
+#[openapi(paths(
+    verify::verify,
+    forward_auth::forward_auth,
+    auth_request::auth_request,
+    ext_authz::ext_authz,
+    introspect::introspect
+))]
 pub struct Document;
-
-/// Verify a key and return its owner.
-///
-/// A reverse proxy calls this before it passes a request on. The names in the response headers are in UTF-8. Percent
-/// signs and all bytes that are not printable ASCII are percent-encoded.
-#[utoipa::path(get, path = "/api/auth/verify", tag = "Gateway",
-    responses((status = 200, description = "The key is valid.", headers(
-        ("Remote-User" = String, description = "The user's name."),
-        ("Remote-User-Id" = i32, description = "The user's id."),
-        ("Remote-Groups" = String, description = "`admin,user` or `user`."),
-        ("Remote-Device" = String, description = "The name of the device that has the key."),
-    ))))]
-pub async fn verify(caller: Caller<Gateway>) -> Result<impl Responder, Problem> {
-    let holder = &caller.holder;
-    let encoded = |text| Cow::from(utf8_percent_encode(text, ENCODED_CHARACTERS));
-    Ok(HttpResponse::Ok()
-        .insert_header((REMOTE_USER, &*encoded(&holder.user)))
-        .insert_header((REMOTE_USER_ID, holder.user_id))
-        .insert_header((REMOTE_GROUPS, if holder.is_admin { "admin,user" } else { "user" }))
-        .insert_header((REMOTE_DEVICE, &*encoded(&holder.device)))
-        .finish())
-}

@@ -14,6 +14,8 @@ pub struct KeyHolder {
     pub user_id: i32,
     /// The user's name as typed.
     pub user: String,
+    /// The user's e-mail address as typed.
+    pub email: Option<String>,
     pub is_admin: bool,
     /// The device's name as typed at its first login. For a session, the browser's name.
     pub device: String,
@@ -27,6 +29,12 @@ impl KeyHolder {
     #[must_use]
     pub fn is_session(&self) -> bool {
         self.kind == KeyKind::Session
+    }
+
+    /// Returns whether this is a session, whichever of its cookies was presented.
+    #[must_use]
+    pub fn is_of_browser(&self) -> bool {
+        matches!(self.kind, KeyKind::Session | KeyKind::GatewayCookie)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod avatar;
 mod browser;
+mod cookie_domain;
 mod host;
 mod invisible;
 mod key;
@@ -16,6 +17,7 @@ mod user;
 
 pub use avatar::{Avatar, AvatarError};
 pub use browser::browser_name;
+pub use cookie_domain::CookieDomain;
 pub use host::{HostError, check_name, parse_host};
 pub use invisible::{escape_invisible, invisible_characters, is_invisible, without_invisible};
 pub use key::{Expiration, KeyHolder, KeyInfo, KeyUse, RequestedExpiry};

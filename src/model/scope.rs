@@ -9,6 +9,9 @@ pub enum KeyKind {
     Device(Scope),
     /// The secret of a session is accepted only from the cookie, on the routes of the account.
     Session,
+    /// The session of a browser that presents its gateway cookie. Only forward-auth accepts it. The session itself has
+    /// the kind [`Self::Session`], in the database and in lists.
+    GatewayCookie,
 }
 
 /// What the key of a device is good for.
@@ -121,6 +124,8 @@ pub enum Acceptance {
     GatewayKeys { host: Option<String> },
     /// Sessions.
     Sessions,
+    /// Sessions whose browser presents its gateway cookie.
+    GatewayCookies,
 }
 
 impl Acceptance {
@@ -128,11 +133,13 @@ impl Acceptance {
     pub fn accepts(&self, holder: &KeyHolder) -> bool {
         match (self, &holder.kind) {
             (Self::FullKeys | Self::GatewayKeys { .. }, KeyKind::Device(Scope::Full))
-            | (Self::Sessions, KeyKind::Session) => true,
+            | (Self::Sessions, KeyKind::Session)
+            | (Self::GatewayCookies, KeyKind::GatewayCookie) => true,
             (Self::GatewayKeys { host }, KeyKind::Device(Scope::Gateway(hosts))) => hosts.contain(host.as_deref()),
-            (Self::FullKeys, KeyKind::Device(Scope::Gateway(_)) | KeyKind::Session)
-            | (Self::GatewayKeys { .. }, KeyKind::Session)
-            | (Self::Sessions, KeyKind::Device(_)) => false,
+            (Self::FullKeys, KeyKind::Device(Scope::Gateway(_)))
+            | (Self::FullKeys | Self::GatewayKeys { .. }, KeyKind::Session | KeyKind::GatewayCookie)
+            | (Self::Sessions, KeyKind::Device(_) | KeyKind::GatewayCookie)
+            | (Self::GatewayCookies, KeyKind::Device(_) | KeyKind::Session) => false,
         }
     }
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::key::KeyHash;
 use super::random;
 use crate::error::Result;
+use crate::model::CookieDomain;
 
 /// The kind of a secret.
 pub trait Purpose {
@@ -32,6 +33,10 @@ pub enum OfSession {}
 #[derive(Clone, Copy, Debug)]
 pub enum OfLink {}
 
+/// See [`GatewaySecret`].
+#[derive(Clone, Copy, Debug)]
+pub enum OfGateway {}
+
 impl Purpose for OfSession {
     const PREFIX: &'static [u8] = b"shoko-auth session";
 }
@@ -46,7 +51,10 @@ pub type SessionSecret = Token<OfSession>;
 /// The secret part of a one-time link.
 pub type LinkToken = Token<OfLink>;
 
-/// 128 random bits. They are overwritten in memory when dropped.
+/// The secret with which a browser passes forward-auth. It is derived from that of the session, for one cookie domain.
+pub type GatewaySecret = Token<OfGateway>;
+
+/// 128 random bits, or bits derived from them. They are overwritten in memory when dropped.
 pub struct Token<P> {
     bytes: Zeroizing<[u8; 16]>,
     purpose: PhantomData<P>,
@@ -108,9 +116,32 @@ impl SessionSecret {
         self.form_mac().verify_slice(&token).is_ok()
     }
 
+    /// Returns the secret that the browser sends to guarded services of this domain. It does not reveal the secret of
+    /// the session, so a guarded service that learns it cannot use the account.
+    #[must_use]
+    pub fn gateway_secret(&self, domain: &CookieDomain) -> GatewaySecret {
+        let mac = self.mac(b"shoko-auth gateway").chain_update(domain.as_str());
+        let bytes = Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()));
+        GatewaySecret::of(std::array::from_fn(|index| bytes[index]))
+    }
+
     fn form_mac(&self) -> Hmac<Sha256> {
+        self.mac(b"shoko-auth form")
+    }
+
+    fn mac(&self, purpose: &[u8]) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(self.bytes.as_slice()).expect("HMAC accepts keys of any length");
-        mac.chain_update(b"shoko-auth form")
+        mac.chain_update(purpose)
+    }
+}
+
+impl GatewaySecret {
+    /// Returns the hash by which the database finds the session of this secret. The hash contains the domain, so a
+    /// secret of one domain is never found at another.
+    #[must_use]
+    pub fn hash_at(&self, domain: &CookieDomain) -> KeyHash {
+        let hash = Sha256::new_with_prefix(b"shoko-auth gateway cookie").chain_update(domain.as_str());
+        hash.chain_update(*self.bytes).finalize().into()
     }
 }
 
@@ -148,6 +179,23 @@ mod tests {
         let link = LinkToken::parse(text).unwrap().hash();
         let key = Key::parse(text).unwrap().hash();
         assert!(session != link && link != key && session != key);
+    }
+
+    #[test]
+    fn a_gateway_secret_belongs_to_one_session_and_one_domain() {
+        let session = SessionSecret::generate().unwrap();
+        let [org, net] = ["example.org", "example.net"].map(|name| CookieDomain::parse(name).unwrap());
+        let secret = session.gateway_secret(&org);
+        assert_eq!(secret.expose(), session.gateway_secret(&org).expose());
+        assert_ne!(secret.expose(), session.gateway_secret(&net).expose());
+        assert_ne!(
+            secret.expose(),
+            SessionSecret::generate().unwrap().gateway_secret(&org).expose()
+        );
+        assert_ne!(secret.expose(), session.expose());
+        assert_ne!(secret.hash_at(&org), secret.hash_at(&net));
+        let stolen = SessionSecret::parse(&secret.expose()).unwrap();
+        assert_ne!(stolen.hash(), session.hash());
     }
 
     #[test]

@@ -42,7 +42,7 @@ use crate::auth::Auth;
 use crate::dialects::{shoko, zettelstore, zulip};
 use crate::gateway;
 use crate::openapi::{self, Swagger};
-use crate::settings::{CorsOrigins, Dialects, PublicUrl, Settings};
+use crate::settings::{BasePath, CorsOrigins, Dialects, GatewayDomains, PublicUrl, Settings};
 use crate::web::address::{ClientDisconnected, TrustedProxies};
 use crate::web::cors::cors;
 use crate::web::health;
@@ -113,6 +113,8 @@ pub fn run(
         public_url: settings.public_url.clone(),
         account: Data::new(AccountUrls::new(settings.public_url.as_ref(), &settings.base_path)),
         site: Data::new(Site::new(settings)),
+        base_path: Data::new(settings.base_path.clone()),
+        gateway_domains: Data::new(settings.gateway_domains.clone()),
         cors_origins: settings.cors_origins.clone(),
         web_ui: settings.web_ui.clone(),
         v1_login: settings.v1_login,
@@ -251,6 +253,8 @@ struct Routes {
     public_url: Option<PublicUrl>,
     account: Data<AccountUrls>,
     site: Data<Site>,
+    base_path: Data<BasePath>,
+    gateway_domains: Data<GatewayDomains>,
     web_ui: Option<PathBuf>,
     v1_login: bool,
     prefix: String,
@@ -275,13 +279,16 @@ impl Routes {
             .app_data(self.origins.clone())
             .app_data(self.account.clone())
             .app_data(self.site.clone())
+            .app_data(self.base_path.clone())
+            .app_data(self.gateway_domains.clone())
             .app_data(self.large_bodies.clone())
             .app_data(self.large_responses.clone())
             .app_data(self.swagger.clone())
-            .wrap(cors(&self.cors_origins))
             .wrap(from_fn(request_middleware))
+            .service(web::scope(&format!("{}{}", self.prefix, gateway::GUARD_PATH)).configure(gateway::guard_routes))
             .service(
                 web::scope(&self.prefix)
+                    .wrap(cors(&self.cors_origins))
                     // Registered first, because routes are tried in order and this one serves the most requests.
                     .configure(gateway::routes)
                     .configure(|config| {

@@ -1,6 +1,7 @@
 //! The settings as plain data. Only `cli` creates them, from flags and the environment.
 
 mod database;
+mod gateway;
 mod origins;
 mod postgres_keywords;
 mod postgres_url;
@@ -18,6 +19,7 @@ use url::{Host, Url};
 use crate::clock::Clock;
 use crate::model::{HostError, NewName, SecretText, check_name};
 pub use database::{Database, DatabaseUrlError};
+pub use gateway::{GatewayDomain, GatewayDomainError, GatewayDomains};
 pub use origins::CorsOrigins;
 pub use postgres_url::{PostgresUrl, TLS_IS_BUILT_IN};
 pub use warnings::exposed_database;
@@ -41,6 +43,8 @@ pub struct Settings {
     pub web_ui: Option<PathBuf>,
     /// The server's URL, for responses that contain it. If `None`, the URL is taken from the request.
     pub public_url: Option<PublicUrl>,
+    /// The domains whose guarded services share a sign-in.
+    pub gateway_domains: GatewayDomains,
     pub dialects: Dialects,
     /// How long the server keeps serving after it has received the signal to stop. During this time it reports that it
     /// is not ready.

@@ -1,6 +1,7 @@
 //! Warnings about settings whose consequences may not be intended.
 
-use super::{Database, Settings, TLS_IS_BUILT_IN};
+use super::{Database, GatewayDomains, Settings, TLS_IS_BUILT_IN};
+use crate::model::CookieDomain;
 
 /// Fewer rounds than this cause a warning.
 const SAFE_ROUNDS: u32 = 100_000;
@@ -16,6 +17,8 @@ impl Settings {
         let is_local = self.listen.ip().to_canonical().is_loopback();
         let trusts_everyone = self.trusted_proxies.iter().any(|network| network.prefix_len() == 0);
         let (rounds, length) = (core.pbkdf2_rounds, core.password_min_length);
+        let has_domains = self.gateway_domains != GatewayDomains::default();
+        let unencrypted: Vec<&str> = self.gateway_domains.unencrypted().map(CookieDomain::as_str).collect();
         let possible = [
             (
                 !core.login_throttle,
@@ -49,6 +52,20 @@ impl Settings {
                 zulip.is_some() && self.public_url.is_none() && !is_local,
                 "SHOKO_AUTH_PUBLIC_URL is not set: Zulip's clients receive a server URL with the host name of their \
                  own request"
+                    .to_owned(),
+            ),
+            (
+                !unencrypted.is_empty(),
+                format!(
+                    "SHOKO_AUTH_GATEWAY_DOMAINS has a sign-in without https for {}: everyone in the network can read the \
+                     cookie with which browsers use the guarded services",
+                    unencrypted.join(", ")
+                ),
+            ),
+            (
+                has_domains && self.trusted_proxies.is_empty(),
+                "SHOKO_AUTH_GATEWAY_DOMAINS has no effect without SHOKO_AUTH_TRUSTED_PROXIES: forward-auth serves only \
+                 the proxies that are listed there"
                     .to_owned(),
             ),
             (

@@ -25,6 +25,8 @@ pub struct StoredKey<'a> {
     pub sealed: Option<Vec<u8>>,
     /// `None` means that the key never expires.
     pub expiration: Option<Expiration>,
+    /// The hash of the cookie with which the browser of a session passes forward-auth.
+    pub gateway_hash: Option<KeyHash>,
 }
 
 #[derive(Insertable)]
@@ -42,6 +44,7 @@ struct NewKeyRow<'a> {
     kind: &'static str,
     scope: &'static str,
     hosts: Option<String>,
+    gateway_hash: Option<&'a [u8]>,
 }
 
 impl<'a> NewKeyRow<'a> {
@@ -49,7 +52,7 @@ impl<'a> NewKeyRow<'a> {
         let (kind, scope, hosts) = match &key.kind {
             KeyKind::Device(Scope::Full) => (DEVICE, FULL, None),
             KeyKind::Device(scope @ Scope::Gateway(hosts)) => (DEVICE, scope.name(), hosts.to_stored()),
-            KeyKind::Session => (SESSION, FULL, None),
+            KeyKind::Session | KeyKind::GatewayCookie => (SESSION, FULL, None),
         };
         Self {
             user_id: key.user_id,
@@ -64,6 +67,7 @@ impl<'a> NewKeyRow<'a> {
             kind,
             scope,
             hosts,
+            gateway_hash: key.gateway_hash.as_ref().map(KeyHash::as_slice),
         }
     }
 }

@@ -81,13 +81,15 @@ impl From<KeyRow> for KeyInfo {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = api_keys)]
-struct HolderRow {
+pub(super) struct HolderRow {
     hash: Vec<u8>,
     #[diesel(column_name = id)]
     key_id: i64,
     user_id: i32,
     #[diesel(select_expression = users::name)]
     user: String,
+    #[diesel(select_expression = users::email)]
+    email: Option<String>,
     #[diesel(select_expression = users::is_admin)]
     is_admin: bool,
     device: String,
@@ -99,19 +101,24 @@ struct HolderRow {
 }
 
 impl HolderRow {
-    fn into_holder(self) -> Option<(KeyHash, Arc<KeyHolder>)> {
+    fn into_pair(self) -> Option<(KeyHash, Arc<KeyHolder>)> {
+        let hash = self.hash.as_slice().try_into().ok()?;
+        Some((hash, Arc::new(self.into_holder())))
+    }
+
+    pub(super) fn into_holder(self) -> KeyHolder {
         let is_renewable = self.is_renewable;
-        let holder = KeyHolder {
+        KeyHolder {
             key_id: self.key_id,
             user_id: self.user_id,
             user: self.user,
+            email: self.email,
             is_admin: self.is_admin,
             device: self.device,
             kind: self.kind.into(),
             created_at: self.created_at,
             expiration: self.expires_at.map(|at| Expiration { at, is_renewable }),
-        };
-        Some((self.hash.try_into().ok()?, Arc::new(holder)))
+        }
     }
 }
 
@@ -139,6 +146,9 @@ impl Reader {
 
     /// Returns the holders of those keys that have not expired and whose users are not disabled.
     pub fn key_holders(&mut self, hashes: &[KeyHash], now: NaiveDateTime) -> Result<HashMap<KeyHash, Arc<KeyHolder>>> {
+        if hashes.is_empty() {
+            return Ok(HashMap::new());
+        }
         let valid = api_keys::table
             .inner_join(users::table)
             .filter(api_keys::epoch.eq(users::key_epoch))
@@ -160,7 +170,7 @@ impl Reader {
                 rows
             }
         };
-        Ok(rows.into_iter().filter_map(HolderRow::into_holder).collect())
+        Ok(rows.into_iter().filter_map(HolderRow::into_pair).collect())
     }
 
     /// Returns whether the key with this hash is invalid only because its user is disabled.

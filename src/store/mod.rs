@@ -11,6 +11,7 @@ mod compatibility;
 mod connection;
 mod encryption;
 mod file;
+mod gateway;
 mod issue;
 mod keys;
 mod last_used;

@@ -38,6 +38,7 @@ diesel::table! {
         kind -> Text,
         scope -> Text,
         hosts -> Nullable<Text>,
+        gateway_hash -> Nullable<Binary>,
     }
 }
 

@@ -22,6 +22,8 @@ pub const MAX_BYTES: usize = 16 * 1024;
 /// The longest body that may hold an avatar or the web UI's settings, in bytes.
 const MAX_LARGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// The media type that [`is_form`] accepts, for errors.
+pub const FORM_TYPE: &str = "application/x-www-form-urlencoded, in UTF-8";
 /// The media types that [`is_json`] accepts, for errors.
 pub const JSON_TYPES: &str = "application/json, text/json or application/*+json, in UTF-8";
 /// The `Accept-Encoding` of a response to a body with another encoding (RFC 9110, section 12.5.3).

@@ -22,9 +22,9 @@ use super::address::request_context;
 use super::query::Query;
 use crate::auth::{Auth, LookupResult};
 use crate::error::{KeyError, ManageError, ServiceError};
-use crate::model::{self, Acceptance, Actor, RequestContext};
+use crate::model::{self, Acceptance, Actor, CookieDomain, RequestContext};
 use crate::secret::key::Key;
-use crate::secret::token::SessionSecret;
+use crate::secret::token::{GatewaySecret, SessionSecret};
 
 /// The maximum number of keys that are tried for one request. Further keys are ignored.
 const MAX_KEYS: usize = 4;
@@ -103,7 +103,16 @@ async fn find_caller<D: Dialect>(request: &HttpRequest, keys: &Keys) -> Result<O
     if let Some(caller) = auth.cached_caller(keys, &Acceptance::FullKeys, &context) {
         return Ok(Some(caller));
     }
-    let acceptance = D::acceptance(request);
+    find_accepted(request, keys, D::acceptance(request)).await
+}
+
+/// Returns the caller that presents `keys`, or `None` if none of them is valid and accepted.
+pub async fn find_accepted(
+    request: &HttpRequest,
+    keys: &[Key],
+    acceptance: Acceptance,
+) -> Result<Option<model::Caller>, ServiceError> {
+    let (auth, context) = (auth(request), request_context(request));
     if let Some(caller) = auth.cached_caller(keys, &acceptance, &context) {
         return Ok(Some(caller));
     }
@@ -123,6 +132,21 @@ pub async fn find_session(
     }
     let (sender, receiver) = oneshot::channel();
     auth.look_up_session(secret, move |found| drop(sender.send(found)));
+    looked_up(receiver, auth, context).await
+}
+
+/// Returns the caller whose session has this gateway cookie, or `None` if the session is not valid.
+pub async fn find_gateway_cookie(
+    request: &HttpRequest,
+    secret: &GatewaySecret,
+    domain: &CookieDomain,
+) -> Result<Option<model::Caller>, ServiceError> {
+    let (auth, context) = (auth(request), request_context(request));
+    if let Some(caller) = auth.cached_gateway_cookie(secret, domain, &context) {
+        return Ok(Some(caller));
+    }
+    let (sender, receiver) = oneshot::channel();
+    auth.look_up_gateway_cookie(secret, domain, move |found| drop(sender.send(found)));
     looked_up(receiver, auth, context).await
 }
 

@@ -7,7 +7,7 @@ use actix_cors::CorsError;
 use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_METHODS, CONTENT_TYPE};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -61,8 +61,9 @@ pub async fn request_middleware(
     } else if log::log_enabled!(target: LOG, Level::Debug) {
         log_request(&response, start, trace_id(response.request()));
     }
-    // Only the CORS middleware responds to OPTIONS with 200. Its response has no body, so the right status is 204.
-    if response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
+    // The CORS middleware responds to preflights with 200. Its response has no body, so the right status is 204.
+    let is_preflight = response.headers().contains_key(ACCESS_CONTROL_ALLOW_METHODS);
+    if is_preflight && response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
     add_security_headers(response.response_mut());

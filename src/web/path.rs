@@ -2,9 +2,20 @@
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::uri::{PathAndQuery, Uri};
+use actix_web::{HttpMessage, HttpRequest};
 
 /// The path below which the web UI's files are. Their names are case-sensitive.
 const FILES: &str = "/webui/";
+
+/// The target of a request as the client sent it. Only requests with another normalized path have this extension.
+struct SentUri(Uri);
+
+/// Returns the target of a request as the client sent it, before its path was normalized.
+#[must_use]
+pub fn sent_uri(request: &HttpRequest) -> Uri {
+    let sent = request.extensions().get::<SentUri>().map(|sent| sent.0.clone());
+    sent.unwrap_or_else(|| request.uri().clone())
+}
 
 /// Rewrites the path of the request to its normalized form.
 pub fn normalize_path(request: &mut ServiceRequest) {
@@ -24,7 +35,8 @@ pub fn normalize_path(request: &mut ServiceRequest) {
     parts.path_and_query = Some(target);
     if let Ok(uri) = Uri::from_parts(parts) {
         request.match_info_mut().get_mut().update(&uri);
-        request.head_mut().uri = uri;
+        let sent = std::mem::replace(&mut request.head_mut().uri, uri);
+        request.extensions_mut().insert(SentUri(sent));
     }
 }
 

@@ -3,6 +3,8 @@
 //! The restrictions are the default. A handler lifts some of them by marking its response as a [`Page`] or a
 //! [`PrivatePage`].
 
+use std::borrow::Cow;
+
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::http::header::{
@@ -23,8 +25,8 @@ impl Page {
 
 /// Marks a response as a page that depends on a session, so caches must not store it. The value is its
 /// `Content-Security-Policy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PrivatePage(pub &'static str);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivatePage(pub Cow<'static, str>);
 
 impl PrivatePage {
     pub fn mark<B>(self, response: &mut HttpResponse<B>) {
@@ -47,7 +49,7 @@ pub fn add_security_headers<B: MessageBody>(response: &mut HttpResponse<B>) {
     const DENY: HeaderValue = HeaderValue::from_static("DENY");
 
     let page = response.extensions().get::<Page>().copied();
-    let private_page = response.extensions().get::<PrivatePage>().copied();
+    let private_page = response.extensions().get::<PrivatePage>().cloned();
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
@@ -55,7 +57,10 @@ pub fn add_security_headers<B: MessageBody>(response: &mut HttpResponse<B>) {
     if let Some(Page(policy)) = page {
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     } else if let Some(PrivatePage(policy)) = private_page {
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        headers.insert(
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::try_from(&*policy).unwrap_or(DEFAULT_POLICY),
+        );
         headers.insert(CACHE_CONTROL, NO_STORE);
         headers.insert(REFERRER_POLICY, ORIGIN_ONLY);
         headers.insert(X_FRAME_OPTIONS, DENY);

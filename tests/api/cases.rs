@@ -1,5 +1,5 @@
-//! Runs the cases in `tests/contract/cases-shoko.json` and `cases-account.json`. The first file explains its format under `case_keys` and
-//! `expect_keys`.
+//! Runs the cases in `tests/contract/cases-shoko.json`, in `cases-account.json` and in
+//! `cases-gateway.json`. The first file explains its format under `case_keys` and `expect_keys`.
 //!
 //! For `sleep_until_expired`, this runner advances the server's clock instead of sleeping. `within_ms` is measured in
 //! real time.
@@ -30,6 +30,11 @@ fn every_case_of_shoko_passes(backend: Backend) {
 #[apply(both_databases!)]
 fn every_case_of_the_account_passes(backend: Backend) {
     play_all(backend, &read("cases-account.json"));
+}
+
+#[apply(both_databases!)]
+fn every_case_of_the_gateway_passes(backend: Backend) {
+    play_all(backend, &read("cases-gateway.json"));
 }
 
 fn play_all(backend: Backend, file: &Value) {
@@ -71,6 +76,9 @@ impl World {
         let app = TestApp::with(backend, |settings| {
             settings.core.clock = clock.clone();
             settings.core.password_min_length = 1;
+            if file["trusts_this_machine"] == true {
+                settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+            }
             limit_waits(settings);
         });
         app.add_user("bob", passwords["bob"].as_str().unwrap());

@@ -22,7 +22,7 @@ mod avatars;
 mod backup;
 /// Malformed requests, which no client library sends.
 mod bad_input;
-/// The cases in `tests/contract/cases-shoko.json` and `cases-account.json`.
+/// The cases in `tests/contract/cases-shoko.json`, `cases-account.json` and `cases-gateway.json`.
 mod cases;
 /// Changes by other processes, which the change feed reports, and last-used times.
 mod change_feed;
@@ -57,6 +57,12 @@ mod few_connections;
 mod file_access;
 /// Logins that a foreign web page makes a browser send.
 mod foreign_pages;
+/// Forward-auth with keys, behind each kind of proxy.
+mod gateway;
+/// Attacks on forward-auth, among them holes that others have published.
+mod gateway_attacks;
+/// The sign-in of browsers for guarded services, and the cookie of their domain.
+mod gateway_sign_in;
 /// The health routes.
 mod health;
 /// Paths, methods, media types and sizes: rules for every route.
@@ -69,6 +75,8 @@ mod import_faults;
 mod import_file;
 /// Version and status, which clients read before they log in.
 mod init;
+/// Introspection of keys by services.
+mod introspection;
 /// Invisible characters in the names of users and devices.
 mod invisible_names;
 /// Limits on the number and the lifetime of keys.

@@ -66,6 +66,7 @@ fn request(app: &AllDialects, route: &str, caller: &Caller) -> Request {
     let path = path
         .replace("{userID}", "3")
         .replace("{name}", USER)
+        .replace("{path}", "films")
         .replace("{id}", "4");
     let path = if route == "POST /x" {
         "/x?cmd=authenticated"
@@ -121,6 +122,17 @@ fn request(app: &AllDialects, route: &str, caller: &Caller) -> Request {
             let revoked = app.key(caller.name, caller.password, "lost");
             with_key(app.delete(&format!("{path}?{parameter}={revoked}")))
         }
+        "POST /api/auth/introspect" => with_key(request).form("token=unknown"),
+        "GET /api/authz/forward-auth" | "GET /api/authz/auth-request" | "GET /api/authz/ext-authz/{path}" => {
+            with_key(request).headers(&[
+                ("X-Forwarded-Method", "GET"),
+                ("X-Forwarded-Proto", "https"),
+                ("X-Forwarded-Host", "app.example.org"),
+                ("X-Forwarded-Uri", "/"),
+                ("X-Original-Method", "GET"),
+                ("X-Original-URL", "https://app.example.org/"),
+            ])
+        }
         "GET /api/v1/users/me" | "POST /api/v1/users/me/api_key/regenerate" => with_basic(request),
         "PUT /a" | "POST /x" => with_bearer(request),
         _ => with_key(request),
@@ -129,7 +141,10 @@ fn request(app: &AllDialects, route: &str, caller: &Caller) -> Request {
 
 #[apply(both_databases!)]
 fn each_route_admits_the_callers_that_the_table_lists(backend: Backend) {
-    let app = AllDialects::with(backend, |settings| settings.v1_login = true);
+    let app = AllDialects::with(backend, |settings| {
+        settings.v1_login = true;
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
     app.add_user(USER, USER_PASSWORD);
     app.add_user("target", USER_PASSWORD);
     app.add_user("other", USER_PASSWORD);

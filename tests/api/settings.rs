@@ -74,6 +74,22 @@ fn the_server_refuses_a_variable_that_is_almost_a_setting(backend: Backend) {
 }
 
 #[apply(both_databases!)]
+fn the_server_refuses_a_domain_that_cannot_have_a_cookie(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    for (value, reason) in [
+        ("com=https://com", "not a domain for a cookie"),
+        ("10.0.0.1=https://10.0.0.1", "not a domain for a cookie"),
+        ("example.org=https://example.net", "a host below it"),
+        ("example.org=https://login.example.org/auth", "without a path"),
+        ("https://login.example.org", "DOMAIN=URL"),
+        ("a.org=https://a.org,b.a.org=https://b.a.org", "overlap"),
+    ] {
+        let (code, error) = failure(database.program(&["serve"]).env("SHOKO_AUTH_GATEWAY_DOMAINS", value));
+        assert!(code == Some(2) && error.contains(reason), "{value}: {error}");
+    }
+}
+
+#[apply(both_databases!)]
 fn the_server_warns_about_unknown_variables_but_not_about_those_of_container_platforms(backend: Backend) {
     let database = TestDatabase::create(backend);
     let mut command = database.program(&["serve"]);

@@ -14,8 +14,8 @@ use shoko_auth::clock::Clock;
 use shoko_auth::model::{NewName, SecretText};
 use shoko_auth::server;
 use shoko_auth::settings::{
-    CoreSettings, CorsOrigins, Dialects, FirstAdmin, KeyLimits, LINK_LIFETIME, MAX_WAIT, RESPONSE_DEADLINE,
-    SessionLimits, Settings,
+    CoreSettings, CorsOrigins, Dialects, FirstAdmin, GatewayDomains, KeyLimits, LINK_LIFETIME, MAX_WAIT,
+    RESPONSE_DEADLINE, SessionLimits, Settings,
 };
 use test_support::database::SEALING_SECRET;
 use test_support::process::{command, run_with_input};
@@ -64,6 +64,7 @@ impl UseDatabase for TestDatabase {
             swagger_ui: true,
             web_ui: None,
             public_url: None,
+            gateway_domains: GatewayDomains::default(),
             dialects: Dialects {
                 shoko: true,
                 zulip: None,

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::layout::{Layout, PageResult};
@@ -58,7 +58,7 @@ impl KeyCard {
     #[must_use]
     pub fn new(key: KeyInfo, current: CurrentKey, p: &Layout) -> Self {
         let (kind, hosts) = match &key.kind {
-            KeyKind::Session => (p.t.devices.browser, None),
+            KeyKind::Session | KeyKind::GatewayCookie => (p.t.devices.browser, None),
             KeyKind::Device(Scope::Full) => (p.t.devices.device, None),
             KeyKind::Device(scope @ Scope::Gateway(_)) => (p.t.devices.gateway, scope.hosts()),
         };
@@ -139,13 +139,13 @@ pub async fn revoke_others(auth: Data<Auth>, form: SignedForm) -> PageResult {
 }
 
 /// Revokes all keys and sessions of the caller.
-pub async fn revoke_all(auth: Data<Auth>, form: SignedForm) -> PageResult {
+pub async fn revoke_all(auth: Data<Auth>, form: SignedForm, request: HttpRequest) -> PageResult {
     let SignedForm { caller, layout, .. } = form;
     let user = UserRef::Id(caller.holder.user_id);
     let all = KeySelection::User { user, device: None };
     let revoked = call(&auth, move |auth| auth.revoke_keys(Actor::Caller(&caller), &all)).await;
     match revoked {
-        Ok(_) => Ok::<HttpResponse, _>(signed_out(&layout)),
+        Ok(_) => Ok::<HttpResponse, _>(signed_out(&layout, &request)),
         Err(error) => Err(layout.fail(error)),
     }
 }

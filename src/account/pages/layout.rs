@@ -26,10 +26,8 @@ use crate::web::query::Query;
 use crate::web::security_headers::PrivatePage;
 
 /// The pages run only the script and use only the styles of this server. Forms are sent only to this server.
-const PAGE: PrivatePage = PrivatePage(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; \
-     frame-ancestors 'none'",
-);
+pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; \
+                               form-action 'self'; frame-ancestors 'none'";
 
 /// The user who is signed in.
 #[derive(Clone)]
@@ -302,7 +300,7 @@ impl Document {
         if let Some(cause) = &self.cause {
             response.extensions_mut().insert(InternalCause(cause.clone()));
         }
-        PAGE.mark(&mut response);
+        PrivatePage(PAGE_POLICY.into()).mark(&mut response);
         response
     }
 }

@@ -5,6 +5,7 @@
 //! redirects to one, so that reloading a page never repeats a change. Only a page with a secret that is shown once is the
 //! direct response to a form.
 
+mod destination;
 mod devices;
 mod form;
 mod issued_link;

@@ -11,6 +11,7 @@ use super::sign_in::{signed_out, with_session};
 use super::visit::{SignedForm, SignedIn};
 use crate::auth::{Auth, NewSession};
 use crate::web::call;
+use crate::web::gateway_cookie::sign_in_domain;
 
 #[derive(Template)]
 #[template(path = "account/password.html")]
@@ -26,12 +27,12 @@ pub async fn show(visit: SignedIn) -> PageResult {
 
 /// Changes the password. This browser stays signed in with a new session.
 pub async fn change(auth: Data<Auth>, form: SignedForm, request: HttpRequest) -> PageResult {
-    match changed(&auth, &form).await {
+    match changed(&auth, &form, &request).await {
         Ok(Some(session)) => {
             let response = form.layout.redirect("password", Notice::PasswordChanged);
             Ok(with_session(response, &request, &session))
         }
-        Ok(None) => Ok(signed_out(&form.layout)),
+        Ok(None) => Ok(signed_out(&form.layout, &request)),
         Err(reason) => {
             let (p, _) = form.again(reason)?;
             Ok(p.show(&PasswordPage { p: &p }))
@@ -39,8 +40,12 @@ pub async fn change(auth: Data<Auth>, form: SignedForm, request: HttpRequest) ->
     }
 }
 
-async fn changed(auth: &Data<Auth>, form: &SignedForm) -> Result<Option<NewSession>, Reason> {
+async fn changed(auth: &Data<Auth>, form: &SignedForm, request: &HttpRequest) -> Result<Option<NewSession>, Reason> {
     let new = form.fields.new_password()?;
     let caller = form.confirmed(auth).await?;
-    Ok(call(auth, move |auth| auth.change_own_password(&caller, &new)).await?)
+    let gateway = sign_in_domain(request).map(|domain| domain.domain().clone());
+    let changed = call(auth, move |auth| {
+        auth.change_own_password(&caller, &new, gateway.as_ref())
+    });
+    Ok(changed.await?)
 }

@@ -4,48 +4,53 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use super::destination::{Destination, go_on};
 use super::form::Fields;
 use super::layout::{Layout, PageResult, redirect};
 use super::notice::Notice;
 use super::reason::{Reason, field};
-use super::return_path::ReturnPath;
 use super::visit::{SignedForm, SignedIn, Visitor, VisitorForm};
 use crate::account::cookie;
 use crate::account::session::user_agent;
 use crate::auth::{Auth, NewSession, SignIn};
 use crate::web::call;
+use crate::web::gateway_cookie::sign_in_domain;
 use crate::web::query::Query;
-
-/// The name of the return address in the query and in the form.
-pub const RETURN: &str = "return";
 
 #[derive(Template)]
 #[template(path = "account/sign-in.html")]
 struct SignInPage<'a> {
     p: &'a Layout,
     user: &'a str,
-    return_path: Option<ReturnPath>,
+    destination: &'a Destination,
+}
+
+fn form(p: &Layout, user: &str, destination: &Destination, request: &HttpRequest) -> HttpResponse {
+    let mut response = p.show(&SignInPage { p, user, destination });
+    destination.allow_redirect(&mut response, request);
+    response
 }
 
 /// Shows the form. A browser that is signed in goes on to the return address.
-pub async fn show(visitor: Visitor, signed_in: Option<SignedIn>, query: Query) -> HttpResponse {
+pub async fn show(
+    auth: Data<Auth>,
+    visitor: Visitor,
+    signed_in: Option<SignedIn>,
+    query: Query,
+    request: HttpRequest,
+) -> PageResult {
     let p = visitor.0;
-    let return_path = return_path(&p, query.one(RETURN).ok().flatten().unwrap_or_default());
-    if signed_in.is_some() {
-        return redirect(target(&p, return_path));
+    let destination = Destination::of_query(&query, &p.site.base_path, &request);
+    match signed_in {
+        Some(visit) => go_on(&auth, visit, &destination, &query, &request).await,
+        None => Ok(form(&p, "", &destination, &request)),
     }
-    let user = "";
-    p.show(&SignInPage {
-        p: &p,
-        user,
-        return_path,
-    })
 }
 
 /// Signs in.
 pub async fn sign_in(auth: Data<Auth>, form: VisitorForm, request: HttpRequest) -> HttpResponse {
     let user = form.fields.text(field::USER).to_owned();
-    let return_path = return_path(&form.layout, form.fields.text(RETURN));
+    let destination = Destination::of_form(&form.fields, &form.layout.site.base_path, &request);
     let context = form.context.clone();
     let session = match sign_in_of(&form.fields, &request) {
         Ok(sign_in) => call(&auth, move |auth| auth.sign_in(&sign_in, &context))
@@ -54,23 +59,16 @@ pub async fn sign_in(auth: Data<Auth>, form: VisitorForm, request: HttpRequest) 
         Err(reason) => Err(reason),
     };
     match session {
-        Ok(session) => with_session(redirect(target(&form.layout, return_path)), &request, &session),
-        Err(reason) => {
-            let p = form.again(reason);
-            p.show(&SignInPage {
-                p: &p,
-                user: &user,
-                return_path,
-            })
-        }
+        Ok(session) => with_session(redirect(destination.target(&form.layout)), &request, &session),
+        Err(reason) => self::form(&form.again(reason), &user, &destination, &request),
     }
 }
 
 /// Signs out: revokes the session and deletes the cookie.
-pub async fn sign_out(auth: Data<Auth>, form: SignedForm) -> PageResult {
+pub async fn sign_out(auth: Data<Auth>, form: SignedForm, request: HttpRequest) -> PageResult {
     let SignedForm { caller, layout, .. } = form;
     match call(&auth, move |auth| auth.revoke_own_key(&caller)).await {
-        Ok(()) => Ok(signed_out(&layout)),
+        Ok(()) => Ok(signed_out(&layout, &request)),
         Err(error) => Err(layout.fail(error)),
     }
 }
@@ -82,30 +80,19 @@ fn sign_in_of(fields: &Fields, request: &HttpRequest) -> Result<SignIn, Reason> 
         user_agent: user_agent(request),
         // A cookie that cannot be a session has none to end.
         replaced: cookie::session_secret(request).unwrap_or_default(),
+        gateway: sign_in_domain(request).map(|domain| domain.domain().clone()),
     })
 }
 
-fn return_path(p: &Layout, text: &str) -> Option<ReturnPath> {
-    ReturnPath::parse(text, &p.site.base_path)
-}
-
-/// Returns where a sign-in leads: to the return address, or to the devices.
-fn target(p: &Layout, return_path: Option<ReturnPath>) -> String {
-    return_path.map_or_else(|| p.path(""), |path| path.as_str().to_owned())
-}
-
-/// Adds the cookie of a new session to a response.
+/// Adds the cookies of a new session to a response.
 pub fn with_session(mut response: HttpResponse, request: &HttpRequest, session: &NewSession) -> HttpResponse {
-    let (name, value) = cookie::store(request, &session.secret, session.ends_at - session.created_at);
-    response.headers_mut().append(name, value);
+    cookie::add(&mut response, request, session);
     response
 }
 
-/// Returns a redirect to the sign-in that deletes the cookie.
-pub fn signed_out(layout: &Layout) -> HttpResponse {
+/// Returns a redirect to the sign-in that deletes the cookies.
+pub fn signed_out(layout: &Layout, request: &HttpRequest) -> HttpResponse {
     let mut response = layout.redirect("sign-in", Notice::SignedOut);
-    for (name, value) in cookie::delete() {
-        response.headers_mut().append(name, value);
-    }
+    cookie::delete(&mut response, request);
     response
 }

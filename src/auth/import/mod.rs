@@ -180,6 +180,7 @@ impl Auth {
             epoch,
             device,
             kind: KeyKind::Device(Scope::Full),
+            gateway_hash: None,
             hash: key.key.hash(),
             sealed,
             expiration: key.expires_at.map(|at| Expiration {

@@ -201,6 +201,7 @@ mod tests {
             key_id: 1,
             user_id,
             user: "bob".to_owned(),
+            email: None,
             is_admin: false,
             device: "tv".to_owned(),
             kind: KeyKind::Device(Scope::Full),

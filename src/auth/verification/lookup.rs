@@ -162,9 +162,19 @@ fn run(worker: &Worker, queue: &Receiver<Lookup>, query_began_at: &Mutex<Option<
 fn look_up(worker: &Worker, batch: Vec<Lookup>) {
     let store = worker.store.get_or_init(|| Store::new(&worker.settings, 1));
     let (cache, clock) = (&worker.cache, &worker.settings.clock);
-    let hashes: Vec<KeyHash> = batch.iter().flat_map(|lookup| lookup.hashes.iter().copied()).collect();
+    let hashes = |are_cookies: bool| -> Vec<KeyHash> {
+        let lookups = batch
+            .iter()
+            .filter(|lookup| (lookup.acceptance == Acceptance::GatewayCookies) == are_cookies);
+        lookups.flat_map(|lookup| lookup.hashes.iter().copied()).collect()
+    };
+    let (keys, cookies) = (hashes(false), hashes(true));
     let generation = cache.generation();
-    let found = store.read(|db| db.key_holders(&hashes, clock.now()));
+    let found = store.read(|db| -> Result<_> {
+        let mut found = db.key_holders(&keys, clock.now())?;
+        found.extend(db.gateway_holders(&cookies, clock.now())?);
+        Ok(found)
+    });
     if let Ok(found) = &found {
         for (hash, holder) in found {
             cache.insert(*hash, holder.clone(), generation);

@@ -18,9 +18,9 @@ pub(super) use lookup::Lookups;
 
 use super::Auth;
 use crate::error::{Result, ServiceError};
-use crate::model::{Acceptance, Caller, KeyHolder, KeyUse, RequestContext};
+use crate::model::{Acceptance, Caller, CookieDomain, KeyHolder, KeyUse, RequestContext};
 use crate::secret::key::{Key, KeyHash};
-use crate::secret::token::SessionSecret;
+use crate::secret::token::{GatewaySecret, SessionSecret};
 
 impl Auth {
     /// Returns the caller that presents these keys if the cache has a valid entry for the first key. Later keys count
@@ -34,6 +34,16 @@ impl Auth {
     /// Returns the caller of this session if the cache has a valid entry for it.
     pub fn cached_session(&self, secret: &SessionSecret, context: &RequestContext) -> Option<Caller> {
         self.cached(&secret.hash(), &Acceptance::Sessions, context)
+    }
+
+    /// Returns the caller whose session has this gateway cookie, if the cache has a valid entry for it.
+    pub fn cached_gateway_cookie(
+        &self,
+        secret: &GatewaySecret,
+        domain: &CookieDomain,
+        context: &RequestContext,
+    ) -> Option<Caller> {
+        self.cached(&secret.hash_at(domain), &Acceptance::GatewayCookies, context)
     }
 
     fn cached(&self, hash: &KeyHash, acceptance: &Acceptance, context: &RequestContext) -> Option<Caller> {
@@ -53,6 +63,18 @@ impl Auth {
     /// Starts a database lookup for this session and returns immediately. See [`Self::look_up`].
     pub fn look_up_session(&self, secret: &SessionSecret, on_result: impl FnOnce(LookupResult) + Send + 'static) {
         self.lookups.start(vec![secret.hash()], Acceptance::Sessions, on_result);
+    }
+
+    /// Starts a database lookup for the session with this gateway cookie and returns immediately. See
+    /// [`Self::look_up`].
+    pub fn look_up_gateway_cookie(
+        &self,
+        secret: &GatewaySecret,
+        domain: &CookieDomain,
+        on_result: impl FnOnce(LookupResult) + Send + 'static,
+    ) {
+        let hash = secret.hash_at(domain);
+        self.lookups.start(vec![hash], Acceptance::GatewayCookies, on_result);
     }
 
     /// Creates a caller from a holder that was looked up, and records that the key was used. Cache hits are not

@@ -78,6 +78,13 @@ impl Problem {
         Self::from(errors)
     }
 
+    /// Sets the `WWW-Authenticate` of a 401.
+    #[must_use]
+    pub fn with_challenge(self, challenge: &'static str) -> Self {
+        let challenge = Some(challenge);
+        Self { challenge, ..self }
+    }
+
     /// Returns whether the reason is that the request presents no valid key or session.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::{Devices, Frame, Link, NewKey, Password, SignIn, Texts, Throttled, Users, Wait};
+use super::{Devices, Frame, Link, NewKey, Onward, Password, SignIn, Texts, Throttled, Users, Wait};
 use crate::account::pages::notice::Notice;
 use crate::account::pages::reason::Reason;
 use crate::error::{ConfirmError, KeyError, LinkError, LoginError, ManageError, ServiceError, service_error};
@@ -37,6 +37,16 @@ pub static ENGLISH: Texts = Texts {
         password: "Password",
         submit: "Sign in",
         forgotten: "Forgotten your password? Ask an administrator for a link with which you can set a new one.",
+    },
+    onward: Onward {
+        title: "You are signed in",
+        explanation: |service| {
+            format!(
+                "{service} has sent you here although you are signed in. If this happens again, allow cookies for this \
+                 domain in your browser, or tell the operator that the proxy in front of {service} loses the cookie."
+            )
+        },
+        submit: |service| format!("Continue to {service}"),
     },
     devices: Devices {
         title: "Devices",

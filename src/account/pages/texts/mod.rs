@@ -17,6 +17,7 @@ pub struct Texts {
     pub language: &'static str,
     pub frame: Frame,
     pub sign_in: SignIn,
+    pub onward: Onward,
     pub devices: Devices,
     pub new_key: NewKey,
     pub password: Password,
@@ -72,6 +73,13 @@ pub struct SignIn {
     pub password: &'static str,
     pub submit: &'static str,
     pub forgotten: &'static str,
+}
+
+/// The page for a browser that is signed in but comes back from a guarded service.
+pub struct Onward {
+    pub title: &'static str,
+    pub explanation: fn(&str) -> String,
+    pub submit: fn(&str) -> String,
 }
 
 pub struct Devices {

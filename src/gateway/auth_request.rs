@@ -1,0 +1,40 @@
+//! `/api/authz/auth-request`: forward-auth for nginx.
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::guard::{check_proxy, guard};
+use super::options::Options;
+use super::original::Original;
+use crate::web::problem::Problem;
+use crate::web::responses::{BadRequest, Forbidden};
+
+/// Decide about a request to a guarded service, for nginx.
+///
+/// A trusted proxy describes the original request in `X-Original-URL` and `X-Original-Method`. The key is that of the
+/// original request: in the header `apikey`, in `Authorization` (Bearer, or Basic with the key as password), or in
+/// `apikey` or `access_token` in the query of `X-Original-URL`.
+///
+/// The names in the response headers are in UTF-8. Percent signs and all bytes that are not printable ASCII are
+/// percent-encoded. Every method is served.
+#[utoipa::path(get, path = "/api/authz/auth-request", tag = "Gateway", security(("ApiKey" = []), ("Bearer" = [])),
+    params(
+        ("require" = Option<String>, Query, description = "`admin`: only administrators pass."),
+        ("preflight" = Option<String>, Query, description = "`allow`: preflights pass without a key."),
+        ("challenge" = Option<String>, Query, description = "`basic`: a 401 asks for HTTP Basic."),
+        ("X-Original-URL" = String, Header, description = "The absolute URL of the original request."),
+        ("X-Original-Method" = String, Header, description = "The method of the original request."),
+    ),
+    responses((status = 200, description = "The request may pass. Headers without a value are empty.", headers(
+        ("Remote-User" = String, description = "The user's name."),
+        ("Remote-Groups" = String, description = "`admin,user` or `user`."),
+        ("Remote-Name" = String, description = "The user's name."),
+        ("Remote-Email" = String, description = "The user's e-mail address."),
+        ("Remote-User-Id" = String, description = "The user's id."),
+        ("Remote-Device" = String, description = "The name of the device that has the key."),
+    )), (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+pub async fn auth_request(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    check_proxy(&request)?;
+    let original = Original::of_original_url(request.headers())?;
+    let options = Options::of(request.query_string(), &original)?;
+    guard(&request, &original, options).await
+}

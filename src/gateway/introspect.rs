@@ -1,0 +1,125 @@
+//! `/api/auth/introspect`: introspection for services that verify keys themselves (RFC 7662).
+
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::credentials::{Presented, PresentedKey};
+use crate::error::KeyError;
+use crate::model::{self, Acceptance, KeyHolder, KeyKind, Scope};
+use crate::secret::key::Key;
+use crate::web::address::request_context;
+use crate::web::body::{Body, FORM_TYPE, is_form};
+use crate::web::caller::{auth, find_accepted};
+use crate::web::problem::Problem;
+use crate::web::query::Query;
+use crate::web::responses::Forbidden;
+
+/// A service that presents a key of an administrator, full or for the gateway.
+pub struct Introspector;
+
+impl FromRequest for Introspector {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let request = request.clone();
+        async move {
+            let caller = match Presented::in_headers(request.headers()) {
+                Presented::Key(presented) => caller_of(&request, presented).await?,
+                Presented::Ambiguous => None,
+                Presented::Nothing => return Err(KeyError::Required.into()),
+            };
+            let Some(caller) = caller else {
+                auth(&request).log_rejected_key(&request_context(&request));
+                return Err(KeyError::Invalid.into());
+            };
+            auth(&request).require_admin(&caller)?;
+            Ok(Self)
+        }
+        .boxed_local()
+    }
+}
+
+async fn caller_of(request: &HttpRequest, presented: PresentedKey) -> Result<Option<model::Caller>, KeyError> {
+    let acceptance = Acceptance::GatewayKeys { host: None };
+    let found = find_accepted(request, std::slice::from_ref(&presented.key), acceptance).await?;
+    Ok(found.filter(|caller| presented.is_of(&caller.holder)))
+}
+
+/// What a service learns about a key.
+#[derive(Serialize, ToSchema)]
+pub struct Introspection {
+    /// Whether the key works. If it does not, there are no other members.
+    active: bool,
+    #[serde(flatten)]
+    key: Option<ActiveKey>,
+}
+
+/// A key that works.
+#[derive(Serialize, ToSchema)]
+pub struct ActiveKey {
+    /// `full`, or `gateway` for a key that only forward-auth and this route accept.
+    scope: &'static str,
+    /// The name of the device.
+    client_id: String,
+    /// The user's name.
+    username: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// When the key expires, in seconds since 1970. Absent if the key never expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    /// When the key was issued, in seconds since 1970.
+    iat: i64,
+    /// The user's id.
+    sub: String,
+}
+
+impl Introspection {
+    /// Describes the key of this holder. A session is not a key.
+    fn of(holder: Option<&KeyHolder>) -> Self {
+        let key = holder.and_then(|holder| match &holder.kind {
+            KeyKind::Device(scope @ (Scope::Full | Scope::Gateway(_))) => Some(ActiveKey {
+                scope: scope.name(),
+                client_id: holder.device.clone(),
+                username: holder.user.clone(),
+                token_type: "Bearer",
+                exp: holder.expiration.map(|expiration| expiration.at.and_utc().timestamp()),
+                iat: holder.created_at.and_utc().timestamp(),
+                sub: holder.user_id.to_string(),
+            }),
+            KeyKind::Session | KeyKind::GatewayCookie => None,
+        });
+        let active = key.is_some();
+        Self { active, key }
+    }
+}
+
+/// Find out whether a key works, and whose it is (RFC 7662).
+///
+/// The caller presents a key of an administrator, full or for the gateway: in the header `apikey`, or in
+/// `Authorization` (Bearer, or Basic with the key as password). The response to a key that does not work has only the
+/// member `active`. A key that is limited to hosts does not work here, because the server cannot know for which host
+/// the service asks.
+#[utoipa::path(post, path = "/api/auth/introspect", tag = "Gateway",
+    security(("ApiKey" = []), ("Bearer" = [])),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "The key as `token`. Other members are ignored.", example = "token=00000000-0000-4000-8000-000000000000"),
+    responses((status = 200, description = "Whether the key works.", body = Introspection, example = json!({
+            "active": true, "scope": "full", "client_id": "kodi", "username": "bob", "token_type": "Bearer", "iat": 1_764_408_000, "sub": "2"
+        })), (status = 403, response = Forbidden)))]
+pub async fn introspect(_caller: Introspector, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
+    let text = body.text(is_form, FORM_TYPE).await?;
+    let form = Query::parse_strictly(&text).ok_or_else(|| Problem::invalid("", "The body is not a valid form."))?;
+    let token = form
+        .one("token")?
+        .ok_or_else(|| Problem::invalid("token", "The token is required."))?;
+    let holder = match Key::parse(token) {
+        Some(key) => find_accepted(&request, &[key], Acceptance::GatewayKeys { host: None }).await?,
+        None => None,
+    };
+    let introspection = Introspection::of(holder.as_ref().map(|caller| &*caller.holder));
+    Ok(HttpResponse::Ok().json(&introspection))
+}
