@@ -13,6 +13,7 @@ mod issue;
 mod keys;
 mod links;
 mod login;
+mod measure;
 mod open;
 mod password_changes;
 mod permission;
@@ -47,6 +48,7 @@ pub use verification::{FeedState, LookupResult};
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::metrics::Metrics;
 use crate::model::Acceptance;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
@@ -75,6 +77,8 @@ pub struct Auth {
     lookups: Lookups,
     last_used: LastUsedBuffer,
     feed_thread: FeedThread,
+    /// `None` if nothing is to be counted.
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Auth {

@@ -16,6 +16,7 @@ use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
 use super::verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
+use crate::metrics::Metrics;
 use crate::model::SecretText;
 use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
@@ -93,11 +94,12 @@ impl Auth {
         let store = Store::open(settings)?;
         store.check_compatibility()?;
         let key_cache = Arc::new(KeyCache::new());
+        let metrics = settings.has_metrics.then(Metrics::new).transpose()?;
         Ok(Self {
             clock: settings.clock.clone(),
             store,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
-            hashing: HashingPool::start(settings),
+            hashing: HashingPool::start(settings, metrics.clone()),
             password_changes: PasswordChanges::default(),
             sealer,
             throttle: Throttle::new(settings),
@@ -109,6 +111,7 @@ impl Auth {
             key_cache,
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),
+            metrics,
         })
     }
 }

@@ -167,6 +167,10 @@ pub struct Flags {
         value_name = "MODE"
     )]
     zettelstore_auth: AuthMode,
+    /// Address and port on which to serve metrics for Prometheus at `/metrics` [default: none]. Every client that can
+    /// reach it can read them
+    #[arg(long, global = true, env = "SHOKO_AUTH_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
     /// How long to keep serving after the signal to stop. The server reports that it is not ready during this time, so
     /// that a proxy can react
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
@@ -274,6 +278,7 @@ impl Flags {
             web_ui: self.webui,
             public_url,
             dialects,
+            metrics_listen: self.metrics_listen,
             shutdown_grace: self.shutdown_grace,
             response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
@@ -295,6 +300,7 @@ impl Flags {
                 },
                 link_lifetime: self.link_lifetime,
                 max_wait: MAX_WAIT,
+                has_metrics: self.metrics_listen.is_some(),
             },
             first_admin: FirstAdmin {
                 name: self.admin_user,

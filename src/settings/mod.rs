@@ -42,6 +42,8 @@ pub struct Settings {
     /// The server's URL, for responses that contain it. If `None`, the URL is taken from the request.
     pub public_url: Option<PublicUrl>,
     pub dialects: Dialects,
+    /// Where the metrics are served. If `None`, nothing is counted.
+    pub metrics_listen: Option<SocketAddr>,
     /// How long the server keeps serving after it has received the signal to stop. During this time it reports that it
     /// is not ready.
     pub shutdown_grace: Duration,
@@ -160,6 +162,8 @@ pub struct CoreSettings {
     /// The longest time that a request waits for its turn: for a database connection, for a hashing thread or for
     /// earlier logins of its account. After that, it is rejected.
     pub max_wait: Duration,
+    /// Whether to count for the metrics.
+    pub has_metrics: bool,
 }
 
 impl CoreSettings {

@@ -8,6 +8,7 @@ mod account;
 mod changes;
 mod compatibility;
 mod connection;
+mod counts;
 mod encryption;
 mod issue;
 mod keys;
@@ -218,7 +219,6 @@ impl Store {
     }
 
     /// Returns how many connections of the pool are in use.
-    #[cfg(test)]
     pub fn connections_in_use(&self) -> usize {
         self.pool.connections_in_use()
     }

@@ -77,6 +77,8 @@ mod large_responses;
 mod log_lines;
 /// Logging in.
 mod login;
+/// Metrics for Prometheus.
+mod metrics;
 /// A PostgreSQL database that goes offline and comes back.
 mod offline_database;
 /// The commands in `docs/operations.md`, and their output.

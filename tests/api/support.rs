@@ -69,6 +69,7 @@ impl UseDatabase for TestDatabase {
                 zulip: None,
                 zettelstore: None,
             },
+            metrics_listen: None,
             shutdown_grace: Duration::ZERO,
             response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
@@ -87,6 +88,7 @@ impl UseDatabase for TestDatabase {
                 sessions: SessionLimits::default(),
                 link_lifetime: LINK_LIFETIME,
                 max_wait: wait::MAX_WAIT,
+                has_metrics: false,
             },
             first_admin: FirstAdmin {
                 name: NewName::parse(ADMIN).unwrap(),
