@@ -6,7 +6,10 @@ mod account_keys;
 mod administration;
 mod audit;
 mod audit_limits;
+mod backup;
+mod database_lock;
 mod file_access;
+mod file_system;
 mod hashing;
 mod import;
 mod issue;
@@ -34,6 +37,7 @@ pub use crate::store::{ConnectError, Page};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
+pub use backup::{BackupError, RestoreOptions, Restored, back_up, restore};
 pub use file_access::{Pipes, ReadFileError, read_file};
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
 pub use issue::IssuedKey;
@@ -55,6 +59,7 @@ use crate::secret::password::Passwords;
 use crate::settings::{KeyLimits, SessionLimits};
 use crate::store::Store;
 use audit::AuditLog;
+use database_lock::DatabaseLock;
 use hashing::HashingPool;
 use password_changes::PasswordChanges;
 use throttle::Throttle;
@@ -79,6 +84,8 @@ pub struct Auth {
     feed_thread: FeedThread,
     /// `None` if nothing is to be counted.
     metrics: Option<Arc<Metrics>>,
+    /// Held until the service is dropped, so that no restore replaces the embedded database.
+    _lock: Option<DatabaseLock>,
 }
 
 impl Auth {

@@ -10,7 +10,9 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::audit::AuditLog;
+use super::database_lock::{DatabaseLock, LockError};
 use super::file_access::{FileAccessError, Pipes, ReadFileError, check_files, database_files, open_regular, read_file};
+use super::file_system::{FileSystemError, check_file_system};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
@@ -47,6 +49,11 @@ pub enum OpenError {
     FileAccess { path: PathBuf, source: FileAccessError },
     #[error("The groups of this process cannot be read: {0}")]
     UnknownGroups(io::Error),
+    /// A restore is running.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    FileSystem(#[from] FileSystemError),
     /// The database has the wrong encoding or belongs to a newer version.
     #[error(transparent)]
     UnsuitableDatabase(UnsuitableDatabase),
@@ -87,9 +94,15 @@ impl Auth {
         }
         // Before any of them is opened, because opening a pipe would wait for another program.
         check_files(&own_files(settings), settings.secret_key_file.as_ref())?;
-        if let Database::Sqlite(file) = &settings.database {
-            create_private_file(file)?;
-        }
+        let lock = match &settings.database {
+            Database::Sqlite(file) => {
+                let lock = DatabaseLock::share(file)?;
+                check_file_system(file, settings.allows_network_file_system)?;
+                create_private_file(file)?;
+                Some(lock)
+            }
+            Database::Postgres(_) => None,
+        };
         let sealer = open_sealer(settings)?;
         let store = Store::open(settings)?;
         store.check_compatibility()?;
@@ -112,6 +125,7 @@ impl Auth {
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),
             metrics,
+            _lock: lock,
         })
     }
 }
@@ -177,7 +191,7 @@ fn create_private_file(path: &Path) -> Result<(), OpenError> {
 }
 
 /// If the folder does not exist, creates it so that only its owner can enter it.
-fn create_private_folder(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }

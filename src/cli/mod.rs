@@ -2,6 +2,7 @@
 //!
 //! Commands return the text to print. Only `serve` prints by itself, because it keeps running.
 
+mod backup;
 mod environment;
 mod escape;
 mod healthcheck;
@@ -20,6 +21,7 @@ mod user;
 
 use std::env;
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -27,7 +29,7 @@ use clap_complete::Shell;
 
 use escape::escape_message;
 
-use crate::auth::{Auth, OpenError};
+use crate::auth::{Auth, BackupError, OpenError, RestoreOptions};
 use crate::error::{ManageError, ServiceError};
 use crate::model::escape_invisible;
 use crate::openapi;
@@ -71,6 +73,13 @@ enum Command {
     /// Import users and keys from another server.
     #[command(subcommand)]
     Import(import::Command),
+    /// Copy the embedded database to a new file, also while the server runs.
+    Backup {
+        /// The file to create.
+        file: PathBuf,
+    },
+    /// Replace the embedded database with a backup. Stop the server first.
+    Restore(backup::RestoreArguments),
     /// Print the OpenAPI document.
     Openapi,
     /// Check whether the server at the configured address is ready.
@@ -89,6 +98,8 @@ enum Command {
 enum CliError {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error(transparent)]
@@ -178,6 +189,10 @@ fn run(cli: Cli) -> Result<String, CliError> {
         Command::Import(command) => {
             let urls = flags.account_urls()?;
             import::run(|| open(flags), &urls, command)
+        }
+        Command::Backup { file } => backup::run_backup(&flags.settings()?.core, &file),
+        Command::Restore(backup::RestoreArguments { file, revoke_all_keys }) => {
+            backup::run_restore(&flags.settings()?.core, &file, RestoreOptions { revoke_all_keys })
         }
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),

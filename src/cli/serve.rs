@@ -360,6 +360,7 @@ mod tests {
                 sessions: SessionLimits::default(),
                 link_lifetime: LINK_LIFETIME,
                 max_wait: MAX_WAIT,
+                allows_network_file_system: false,
                 has_metrics: false,
             },
             first_admin: FirstAdmin {

@@ -167,6 +167,17 @@ pub struct Flags {
         value_name = "MODE"
     )]
     zettelstore_auth: AuthMode,
+    /// Create the embedded database even on a network file system (NFS or SMB), where it can be damaged
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_NETWORK_FILE_SYSTEM",
+        default_value = "off",
+        action = ArgAction::Set,
+        value_name = "ON|OFF",
+        value_parser = BoolishValueParser::new()
+    )]
+    network_file_system: bool,
     /// Address and port on which to serve metrics for Prometheus at `/metrics` [default: none]. Every client that can
     /// reach it can read them
     #[arg(long, global = true, env = "SHOKO_AUTH_METRICS_LISTEN", value_name = "ADDRESS")]
@@ -300,6 +311,7 @@ impl Flags {
                 },
                 link_lifetime: self.link_lifetime,
                 max_wait: MAX_WAIT,
+                allows_network_file_system: self.network_file_system,
                 has_metrics: self.metrics_listen.is_some(),
             },
             first_admin: FirstAdmin {

@@ -162,6 +162,8 @@ pub struct CoreSettings {
     /// The longest time that a request waits for its turn: for a database connection, for a hashing thread or for
     /// earlier logins of its account. After that, it is rejected.
     pub max_wait: Duration,
+    /// Whether a new embedded database may be on a network file system.
+    pub allows_network_file_system: bool,
     /// Whether to count for the metrics.
     pub has_metrics: bool,
 }

@@ -5,6 +5,7 @@
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod account;
+mod backup;
 mod changes;
 mod compatibility;
 mod connection;
@@ -36,6 +37,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 pub use account::Page;
+pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
 pub use changes::{Change, ChangeFeed};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;

@@ -49,6 +49,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         "rustix::",
         &[
             "auth/file_access.rs",
+            "auth/file_system.rs",
             "auth/hashing/",
             "server",
             "cli/serve.rs",

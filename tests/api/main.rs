@@ -105,6 +105,8 @@ mod recorded;
 mod rejected_requests;
 /// Slashes, encodings and charsets of requests, in every dialect.
 mod request_forms;
+/// The commands `backup` and `restore`.
+mod restore;
 /// Revoking a key.
 mod revoke;
 /// Which callers each route admits, as the table "Who may call what" in `docs/security.md` says.

@@ -88,6 +88,7 @@ impl UseDatabase for TestDatabase {
                 sessions: SessionLimits::default(),
                 link_lifetime: LINK_LIFETIME,
                 max_wait: wait::MAX_WAIT,
+                allows_network_file_system: false,
                 has_metrics: false,
             },
             first_admin: FirstAdmin {

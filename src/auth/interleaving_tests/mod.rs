@@ -93,6 +93,7 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
         sessions: SessionLimits::default(),
         link_lifetime: LINK_LIFETIME,
         max_wait: MAX_WAIT,
+        allows_network_file_system: false,
         has_metrics: false,
     }
 }
