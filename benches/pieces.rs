@@ -1,8 +1,9 @@
 //! Measures each building block of a login and a verification on its own. `scripts/bench` measures the whole server.
 
 use divan::{Bencher, black_box};
-use shoko_auth::secret::key::{Key, Sealer};
+use shoko_auth::secret::key::Key;
 use shoko_auth::secret::password::Passwords;
+use shoko_auth::secret::seal::Sealer;
 
 fn main() {
     divan::main();

@@ -1,6 +1,6 @@
 //! Collects what the metrics show.
 
-use super::{Auth, FeedState};
+use super::{Auth, FeedState, SecretState, SecretUse};
 use crate::error::{LoginError, Result, ServiceError};
 use crate::metrics::{Feed, LoginOutcome, Metrics, State};
 
@@ -26,6 +26,7 @@ impl Auth {
         let networks = throttles.waits.iter().filter(|wait| wait.user.is_none()).count();
         counts.throttled_networks = networks;
         counts.throttled_accounts = throttles.waits.len() - networks + throttles.unknown_names;
+        counts.sealed_keys = by_known_secret(self.sealed_keys()?);
         counts.counted_at = now.and_utc().timestamp();
         metrics.set_row_counts(&counts);
         Ok(())
@@ -63,4 +64,18 @@ fn outcome<T>(result: &Result<T, LoginError>) -> LoginOutcome {
         Err(LoginError::Service(ServiceError::Busy { .. })) => LoginOutcome::Busy,
         Err(LoginError::Service(_)) => LoginOutcome::Failed,
     }
+}
+
+/// Returns the numbers of sealed keys by label. There is one label for each secret of this process, and one for all
+/// others together.
+fn by_known_secret(secrets: Vec<SecretUse>) -> Vec<(String, usize)> {
+    let mut counts = vec![("unknown".to_owned(), 0), ("unrecorded".to_owned(), 0)];
+    for SecretUse { id, state, keys } in secrets {
+        match (state, id) {
+            (SecretState::Active | SecretState::Known, Some(id)) => counts.push((id.as_str().to_owned(), keys)),
+            (SecretState::Unrecorded, _) => counts[1].1 += keys,
+            _ => counts[0].1 += keys,
+        }
+    }
+    counts
 }

@@ -20,8 +20,8 @@ use super::verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
 use crate::metrics::Metrics;
 use crate::model::SecretText;
-use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
+use crate::secret::seal::Sealer;
 use crate::settings::{CoreSettings, Database};
 use crate::store::{ConnectError, Store, UnsuitableDatabase};
 

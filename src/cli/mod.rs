@@ -13,6 +13,7 @@ mod log;
 mod log_filter;
 mod log_limit;
 mod password;
+mod secret;
 mod serve;
 mod settings;
 mod throttle;
@@ -50,7 +51,8 @@ const SECRETS: &str = "Secrets are read from the environment, or from a file nam
   DATABASE_URL, DATABASE_URL_FILE
           URL of the database: see --database-url
   SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
-          Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node
+          Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node. To replace it,
+          list the new and the old one, separated by a comma: the first one seals keys, and all of them open keys
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
           Password of the administrator that `serve` creates if there is none
   RUST_LOG
@@ -70,6 +72,9 @@ enum Command {
     /// Show and clear what failed logins have caused.
     #[command(subcommand)]
     Throttle(throttle::Command),
+    /// Replace the sealing secret.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Import users and keys from another server.
     #[command(subcommand)]
     Import(import::Command),
@@ -186,6 +191,7 @@ fn run(cli: Cli) -> Result<String, CliError> {
         }
         Command::Key(command) => key::run(&open(flags)?, command),
         Command::Throttle(command) => throttle::run(&open(flags)?, &command),
+        Command::Secret(command) => secret::run(&open(flags)?, &command),
         Command::Import(command) => {
             let urls = flags.account_urls()?;
             import::run(|| open(flags), &urls, command)

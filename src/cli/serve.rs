@@ -22,6 +22,7 @@ use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, ConnectError, CreatedAdmin, OpenError};
 use crate::error::{ManageError, ServiceError};
+use crate::secret::seal::SecretId;
 use crate::server::{self, serve_metrics};
 use crate::settings::{BasePath, Database, Settings, exposed_database};
 
@@ -132,7 +133,12 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         print(&greeting(&created, &url, settings.swagger_ui)).map_err(not_printed)?;
         log::info!("created the administrator {name}");
     }
-    log::info!("database: {}", settings.core.database);
+    let secrets: Vec<_> = auth.sealing_secrets().map(SecretId::as_str).collect();
+    log::info!(
+        "database: {}; sealing secrets, the active one first: {}",
+        settings.core.database,
+        secrets.join(", ")
+    );
     match auth.is_database_exposed() {
         Ok(true) => log::warn!("{}", exposed_database(&settings.core.database)),
         Ok(false) => {}

@@ -37,6 +37,8 @@ pub struct RowCounts {
     pub throttled_accounts: usize,
     /// The networks that have to wait after failed logins.
     pub throttled_networks: usize,
+    /// The sealed keys by the id of their secret, `unknown` or `unrecorded`.
+    pub sealed_keys: Vec<(String, usize)>,
     /// In seconds since the Unix epoch.
     pub counted_at: i64,
 }
@@ -51,6 +53,7 @@ pub struct StateGauges {
     users: IntGauge,
     keys: IntGaugeVec,
     throttled: IntGaugeVec,
+    sealed_keys: IntGaugeVec,
     counted_at: IntGauge,
 }
 
@@ -92,6 +95,11 @@ impl StateGauges {
                 "Names and networks that have to wait after failed logins, counted once a minute.",
                 "kind",
             )?,
+            sealed_keys: gauges(
+                "shoko_auth_sealed_keys",
+                "Sealed keys by the id of their sealing secret, counted once a minute.",
+                "secret",
+            )?,
             counted_at: gauge(
                 "shoko_auth_counted_timestamp_seconds",
                 "When users, keys and throttled names were last counted.",
@@ -125,6 +133,10 @@ impl StateGauges {
             ("network", counts.throttled_networks),
         ] {
             self.throttled.with_label_values(&[kind]).set(number(throttled));
+        }
+        self.sealed_keys.reset();
+        for (secret, keys) in &counts.sealed_keys {
+            self.sealed_keys.with_label_values(&[secret]).set(number(*keys));
         }
         self.counted_at.set(counts.counted_at);
     }

@@ -146,7 +146,7 @@ pub struct CoreSettings {
     pub database: Database,
     /// The folder of the embedded database and its sealing secret.
     pub data_dir: PathBuf,
-    /// The sealing secret, 32 bytes in base64. If `None`, it is read from the file `secret.key` in the data folder,
+    /// The sealing secret, 32 bytes in base64, or several secrets, separated by commas. If `None`, it is read from the file `secret.key` in the data folder,
     /// which is created if it is missing. PostgreSQL requires a secret here.
     pub secret_key: Option<SecretText>,
     /// The file from which `secret_key` was read, if any.

@@ -19,6 +19,7 @@ mod pool;
 mod preferences;
 mod refusal;
 mod schema;
+mod sealing;
 mod sweep;
 mod throttle;
 mod users;

@@ -111,6 +111,8 @@ mod restore;
 mod revoke;
 /// Which callers each route admits, as the table "Who may call what" in `docs/security.md` says.
 mod rights;
+/// Several sealing secrets, and the replacement of the active one.
+mod sealing_secret;
 /// Headers that restrict browsers and caches.
 mod security_headers;
 /// Environment variables and the files that they name.
