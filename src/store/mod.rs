@@ -243,6 +243,8 @@ fn migrate(tx: &mut Transaction) -> Result<()> {
             // Another node may be running the migrations, which can take a long time: wait for it without a limit.
             c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query(MIGRATION_LOCK).execute(c)?;
+            // A change of a table waits for running transactions, and all later queries of other nodes wait behind it.
+            c.batch_execute("SET LOCAL lock_timeout = '4s'")?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
         }
         DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),

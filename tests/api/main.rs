@@ -135,6 +135,8 @@ mod throttle_networks;
 mod tokens;
 /// Requests for an upgrade of the connection.
 mod upgrade;
+/// Databases of released versions.
+mod upgrade_database;
 /// Managing users over HTTP, and the settings of the web UI.
 mod users;
 /// Forward-auth, and the ways to send a key.
