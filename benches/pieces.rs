@@ -1,8 +1,12 @@
 //! Measures each building block of a login and a verification on its own. `scripts/bench` measures the whole server.
 
+use std::time::Duration;
+
 use divan::{Bencher, black_box};
-use shoko_auth::secret::key::{Key, Sealer};
+use shoko_auth::metrics::{Metrics, RequestRecord, VerificationOutcome, VerificationSource};
+use shoko_auth::secret::key::Key;
 use shoko_auth::secret::password::Passwords;
+use shoko_auth::secret::seal::Sealer;
 
 fn main() {
     divan::main();
@@ -34,4 +38,19 @@ fn verify_password_with_1000_rounds(bencher: Bencher<'_, '_>) {
     let passwords = Passwords::new(1000, 8).expect("1000 rounds can be set");
     let stored = passwords.hash("the right one").expect("hashing does not fail");
     bencher.bench_local(|| passwords.check(black_box("the right one"), Some(&stored)));
+}
+
+/// Measures what a verification costs more if there are metrics. Threads must not slow each other down.
+#[divan::bench(threads = [1, 2, 4])]
+fn count_verification(bencher: Bencher<'_, '_>) {
+    let metrics = Metrics::new().expect("the names of the metrics are valid");
+    bencher.bench(|| {
+        metrics.record_verification(VerificationSource::Cache, VerificationOutcome::Valid);
+        metrics.record_request(&RequestRecord {
+            route: black_box("/api/auth/verify"),
+            method: "GET",
+            status: 200,
+            time: black_box(Duration::from_micros(50)),
+        });
+    });
 }

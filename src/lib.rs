@@ -8,6 +8,7 @@
 //! | how requests are read and errors are sent | [`web`]: `middleware`, `path`, `address`, `body`, `query`, `caller`, `problem` |
 //! | what a login, a verification or a password change does | [`auth`]: one file for each subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are hashed and sealed; the rules for new passwords | [`secret`] |
+//! | what the metrics count | [`metrics`]; the listener is in [`server`] |
 //! | the current time | [`clock`] |
 //! | a database query | [`store`]: one file for each table |
 //! | a setting, a command | [`cli`]; the values of the settings are in [`settings`] |
@@ -15,7 +16,7 @@
 //! A module uses only modules to its left, which `tests/api/architecture.rs` enforces:
 //!
 //! ```text
-//! model, error, clock, settings  <  secret  <  store  <  auth  <  web  <  dialects, gateway, account  <  openapi  <  server  <
+//! model, error, clock, settings  <  secret, metrics  <  store  <  auth  <  web  <  dialects, gateway, account  <  openapi  <  server  <
 //! cli  <  main
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod dialects;
 pub mod error;
 pub mod gateway;
+pub mod metrics;
 pub mod model;
 pub mod openapi;
 pub mod secret;

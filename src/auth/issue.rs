@@ -12,6 +12,7 @@ use crate::error::{
 };
 use crate::model::{Caller, Expiration, KeyKind, Name, RequestContext, RequestedExpiry, Scope};
 use crate::secret::key::Key;
+use crate::secret::seal::SecretId;
 use crate::settings::KeyLimits;
 use crate::store::{Credential, StoredKey, Transaction};
 
@@ -181,9 +182,11 @@ impl Auth {
                     replaced: None,
                 });
             }
+            let secret = sealed.secret.as_ref().map_or("of unknown id", SecretId::as_str);
             log::warn!(
-                "the key of a device of user {user_id} was sealed with another secret; the old key stays valid, and \
-                 the device gets a new key. Make sure that all nodes have the same SHOKO_AUTH_SECRET_KEY."
+                "the key of a device of user {user_id} was sealed with another secret ({secret}); the old key stays \
+                 valid, and the device gets a new key. Make sure that SHOKO_AUTH_SECRET_KEY contains this secret on all \
+                 nodes."
             );
             tx.delete_sealed_key(credential, device)?;
             // A known device can always log in.

@@ -17,12 +17,20 @@ pub struct LogIn {
     /// The device that gets the key.
     pub device: Name,
     pub expiry: RequestedExpiry,
+    /// The wire protocol, for the metrics.
+    pub dialect: &'static str,
 }
 
 impl Auth {
     /// Checks the password and issues a key. If the login requests an expiry, the key is always new. Otherwise it is
     /// the device's lasting key, which is created if there is none.
     pub fn log_in(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey, LoginError> {
+        let result = self.key_after_login(login, context);
+        self.record_login(login.dialect, &result);
+        result
+    }
+
+    fn key_after_login(&self, login: &LogIn, context: &RequestContext) -> Result<IssuedKey, LoginError> {
         let credential = self.check_password(&login.user, &login.password, context)?;
         self.audit
             .log(Event::LoginOk, &credential.name, login.device.as_typed(), context);
@@ -39,8 +47,20 @@ impl Auth {
         })
     }
 
-    /// Checks the password without issuing a key.
+    /// Checks the password without issuing a key. `dialect` is the wire protocol, for the metrics.
     pub fn check_login(
+        &self,
+        dialect: &'static str,
+        user: &Name,
+        password: &SecretText,
+        context: &RequestContext,
+    ) -> Result<UserSummary, LoginError> {
+        let result = self.user_after_login(user, password, context);
+        self.record_login(dialect, &result);
+        result
+    }
+
+    fn user_after_login(
         &self,
         user: &Name,
         password: &SecretText,

@@ -6,17 +6,22 @@ mod account_keys;
 mod administration;
 mod audit;
 mod audit_limits;
+mod backup;
+mod database_lock;
 mod file_access;
+mod file_system;
 mod hashing;
 mod import;
 mod issue;
 mod keys;
 mod links;
 mod login;
+mod measure;
 mod open;
 mod password_changes;
 mod permission;
 mod preferences;
+mod sealing;
 mod sessions;
 mod throttle;
 mod users;
@@ -33,6 +38,7 @@ pub use crate::store::{ConnectError, ConnectionLimits, Page};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
+pub use backup::{BackupError, RestoreOptions, Restored, back_up, restore};
 pub use file_access::{Pipes, ReadFileError, read_file};
 pub use import::{Counts, ImportMode, ImportReport, RowOutcome, RowReport, ShokoDatabase, ShokoError, Table};
 pub use issue::IssuedKey;
@@ -40,6 +46,7 @@ pub use keys::{KeyFilter, KeySelection};
 pub use links::{CreatedUser, NewLink};
 pub use login::LogIn;
 pub use open::OpenError;
+pub use sealing::{SecretState, SecretUse};
 pub use sessions::{NewSession, SignIn};
 pub use throttle::{ACCOUNT_FAILURES, Throttles, Wait, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
@@ -47,12 +54,14 @@ pub use verification::{FeedState, LookupResult};
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::metrics::Metrics;
 use crate::model::Acceptance;
-use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
+use crate::secret::seal::Sealer;
 use crate::settings::{KeyLimits, SessionLimits};
 use crate::store::Store;
 use audit::AuditLog;
+use database_lock::DatabaseLock;
 use hashing::HashingPool;
 use password_changes::PasswordChanges;
 use throttle::Throttle;
@@ -75,6 +84,10 @@ pub struct Auth {
     lookups: Lookups,
     last_used: LastUsedBuffer,
     feed_thread: FeedThread,
+    /// `None` if nothing is to be counted.
+    metrics: Option<Arc<Metrics>>,
+    /// Held until the service is dropped, so that no restore replaces the embedded database.
+    _lock: Option<DatabaseLock>,
 }
 
 impl Auth {

@@ -10,15 +10,18 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::audit::AuditLog;
+use super::database_lock::{DatabaseLock, LockError};
 use super::file_access::{FileAccessError, Pipes, ReadFileError, check_files, database_files, open_regular, read_file};
+use super::file_system::{FileSystemError, check_file_system};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
 use super::throttle::Throttle;
 use super::verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
+use crate::metrics::Metrics;
 use crate::model::SecretText;
-use crate::secret::key::Sealer;
 use crate::secret::password::Passwords;
+use crate::secret::seal::Sealer;
 use crate::settings::{CoreSettings, Database};
 use crate::store::{ConnectError, Store, UnsuitableDatabase};
 
@@ -46,6 +49,11 @@ pub enum OpenError {
     FileAccess { path: PathBuf, source: FileAccessError },
     #[error("The groups of this process cannot be read: {0}")]
     UnknownGroups(io::Error),
+    /// A restore is running.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    FileSystem(#[from] FileSystemError),
     /// The database has the wrong encoding or belongs to a newer version.
     #[error(transparent)]
     UnsuitableDatabase(UnsuitableDatabase),
@@ -86,18 +94,25 @@ impl Auth {
         }
         // Before any of them is opened, because opening a pipe would wait for another program.
         check_files(&own_files(settings), settings.secret_key_file.as_ref())?;
-        if let Database::Sqlite(file) = &settings.database {
-            create_private_file(file)?;
-        }
+        let lock = match &settings.database {
+            Database::Sqlite(file) => {
+                let lock = DatabaseLock::share(file)?;
+                check_file_system(file, settings.allows_network_file_system)?;
+                create_private_file(file)?;
+                Some(lock)
+            }
+            Database::Postgres(_) => None,
+        };
         let sealer = open_sealer(settings)?;
         let store = Store::open(settings)?;
         store.check_compatibility()?;
         let key_cache = Arc::new(KeyCache::new());
+        let metrics = settings.has_metrics.then(Metrics::new).transpose()?;
         Ok(Self {
             clock: settings.clock.clone(),
             store,
             passwords: Passwords::new(settings.pbkdf2_rounds, settings.password_min_length)?.into(),
-            hashing: HashingPool::start(settings),
+            hashing: HashingPool::start(settings, metrics.clone()),
             password_changes: PasswordChanges::default(),
             sealer,
             throttle: Throttle::new(settings),
@@ -109,6 +124,8 @@ impl Auth {
             key_cache,
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),
+            metrics,
+            _lock: lock,
         })
     }
 }
@@ -174,7 +191,7 @@ fn create_private_file(path: &Path) -> Result<(), OpenError> {
 }
 
 /// If the folder does not exist, creates it so that only its owner can enter it.
-fn create_private_folder(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create_private_folder(path: &Path) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }

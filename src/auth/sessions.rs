@@ -18,6 +18,8 @@ use crate::store::{Credential, StoredKey, Transaction};
 
 /// The maximum number of sessions of a user. A new one replaces the oldest one.
 pub(super) const MAX_SESSIONS: u32 = 50;
+/// The wire protocol of sign-ins in the metrics.
+const DIALECT: &str = "account";
 /// The expiry of a session is moved only if that gains at least this time, because each move writes to the database.
 const MIN_EXTENSION: TimeDelta = TimeDelta::hours(1);
 
@@ -59,6 +61,12 @@ pub struct NewSession {
 impl Auth {
     /// Checks the password and starts a session, whose secret is always new.
     pub fn sign_in(&self, sign_in: &SignIn, context: &RequestContext) -> Result<NewSession, LoginError> {
+        let result = self.session_after_login(sign_in, context);
+        self.record_login(DIALECT, &result);
+        result
+    }
+
+    fn session_after_login(&self, sign_in: &SignIn, context: &RequestContext) -> Result<NewSession, LoginError> {
         let credential = self.check_password(&sign_in.user, &sign_in.password, context)?;
         let browser = browser_name(&sign_in.user_agent);
         self.audit

@@ -2,6 +2,7 @@
 //!
 //! Commands return the text to print. Only `serve` prints by itself, because it keeps running.
 
+mod backup;
 mod environment;
 mod escape;
 mod healthcheck;
@@ -12,6 +13,7 @@ mod log;
 mod log_filter;
 mod log_limit;
 mod password;
+mod secret;
 mod serve;
 mod settings;
 mod throttle;
@@ -20,6 +22,7 @@ mod user;
 
 use std::env;
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -27,7 +30,7 @@ use clap_complete::Shell;
 
 use escape::escape_message;
 
-use crate::auth::{Auth, OpenError};
+use crate::auth::{Auth, BackupError, OpenError, RestoreOptions};
 use crate::error::{ManageError, ServiceError};
 use crate::model::escape_invisible;
 use crate::openapi;
@@ -48,7 +51,8 @@ const SECRETS: &str = "Secrets are read from the environment, or from a file nam
   DATABASE_URL, DATABASE_URL_FILE
           URL of the database: see --database-url
   SHOKO_AUTH_SECRET_KEY, SHOKO_AUTH_SECRET_KEY_FILE
-          Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node
+          Sealing secret: 32 random bytes in base64. Required with PostgreSQL, the same on every node. To replace it,
+          list the new and the old one, separated by a comma: the first one seals keys, and all of them open keys
   SHOKO_AUTH_ADMIN_PASSWORD, SHOKO_AUTH_ADMIN_PASSWORD_FILE
           Password of the administrator that `serve` creates if there is none
   RUST_LOG
@@ -68,9 +72,19 @@ enum Command {
     /// Show and clear what failed logins have caused.
     #[command(subcommand)]
     Throttle(throttle::Command),
+    /// Replace the sealing secret.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Import users and keys from another server.
     #[command(subcommand)]
     Import(import::Command),
+    /// Copy the embedded database to a new file, also while the server runs.
+    Backup {
+        /// The file to create.
+        file: PathBuf,
+    },
+    /// Replace the embedded database with a backup. Stop the server first.
+    Restore(backup::RestoreArguments),
     /// Print the OpenAPI document.
     Openapi,
     /// Check whether the server at the configured address is ready.
@@ -89,6 +103,8 @@ enum Command {
 enum CliError {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error(transparent)]
@@ -175,9 +191,14 @@ fn run(cli: Cli) -> Result<String, CliError> {
         }
         Command::Key(command) => key::run(&open(flags)?, command),
         Command::Throttle(command) => throttle::run(&open(flags)?, &command),
+        Command::Secret(command) => secret::run(&open(flags)?, &command),
         Command::Import(command) => {
             let urls = flags.account_urls()?;
             import::run(|| open(flags), &urls, command)
+        }
+        Command::Backup { file } => backup::run_backup(&flags.settings()?.core, &file),
+        Command::Restore(backup::RestoreArguments { file, revoke_all_keys }) => {
+            backup::run_restore(&flags.settings()?.core, &file, RestoreOptions { revoke_all_keys })
         }
         Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),

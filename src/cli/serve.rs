@@ -5,7 +5,7 @@
 use std::env;
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, sleep};
@@ -22,7 +22,8 @@ use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, ConnectError, CreatedAdmin, OpenError};
 use crate::error::{ManageError, ServiceError};
-use crate::server;
+use crate::secret::seal::SecretId;
+use crate::server::{self, serve_metrics};
 use crate::settings::{BasePath, Database, Settings, exposed_database};
 
 /// How long the start waits for a database that is unreachable.
@@ -75,6 +76,8 @@ async fn serve(settings: &Settings) -> Result<Option<Arc<Auth>>, CliError> {
         }
     };
     let (auth, url) = (started.auth, started.url);
+    let metrics = started.metrics.map(|listener| serve_metrics(listener, auth.clone()));
+    let metrics = metrics.transpose()?;
     let stop = async move {
         stop.await;
         log::info!("stopping");
@@ -82,6 +85,9 @@ async fn serve(settings: &Settings) -> Result<Option<Arc<Auth>>, CliError> {
     let server = server::run(settings, started.listener, auth.clone(), stop)?;
     log::info!("listening on {url}/");
     server.await?;
+    if let Some(metrics) = metrics {
+        metrics.stop(false).await;
+    }
     if let Err(error) = auth.flush_last_used() {
         log::warn!("writing last-used times failed; key uses of the last minute are not recorded: {error}");
     }
@@ -93,6 +99,8 @@ async fn serve(settings: &Settings) -> Result<Option<Arc<Auth>>, CliError> {
 struct Started {
     auth: Arc<Auth>,
     listener: TcpListener,
+    /// The listener for metrics, if there is one.
+    metrics: Option<TcpListener>,
     /// The URL of the server for programs on this machine.
     url: String,
 }
@@ -113,9 +121,8 @@ async fn start_in_thread(settings: &Settings) -> Result<Started, CliError> {
 /// Opens the database and the port, and creates the first administrator.
 fn start(settings: &Settings) -> Result<Started, CliError> {
     let auth = Arc::new(open(settings, MAX_DATABASE_WAIT)?);
-    let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {}: {e}", settings.listen));
-    let listener = TcpListener::bind(settings.listen).map_err(cannot_listen)?;
-    rustix::net::listen(&listener, MAX_BACKLOG).map_err(|e| cannot_listen(e.into()))?;
+    let listener = listen(settings.listen)?;
+    let metrics = settings.metrics_listen.map(listen).transpose()?;
     let url = local_url(listener.local_addr()?, &settings.base_path);
     if let Some(created) = first_admin(&auth, settings)? {
         let name = &created.user.name;
@@ -128,7 +135,12 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         print(&greeting(&created, &url, settings.swagger_ui)).map_err(not_printed)?;
         log::info!("created the administrator {name}");
     }
-    log::info!("database: {}", settings.core.database);
+    let secrets: Vec<_> = auth.sealing_secrets().map(SecretId::as_str).collect();
+    log::info!(
+        "database: {}; sealing secrets, the active one first: {}",
+        settings.core.database,
+        secrets.join(", ")
+    );
     if let Some(limits) = auth.connection_limits().filter(|limits| limits.are_few()) {
         log::warn!("{limits}");
     }
@@ -137,7 +149,26 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         Ok(false) => {}
         Err(error) => log::warn!("checking the encryption of the connection to the database failed: {error}"),
     }
-    Ok(Started { auth, listener, url })
+    if let Some(metrics) = &metrics {
+        log::info!(
+            "metrics are served at {}/metrics",
+            local_url(metrics.local_addr()?, &BasePath::default())
+        );
+    }
+    Ok(Started {
+        auth,
+        listener,
+        metrics,
+        url,
+    })
+}
+
+/// Opens a port.
+fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {address}: {e}"));
+    let listener = TcpListener::bind(address).map_err(cannot_listen)?;
+    rustix::net::listen(&listener, MAX_BACKLOG).map_err(|e| cannot_listen(e.into()))?;
+    Ok(listener)
 }
 
 /// Closes the embedded database, so that its file contains everything. Requests that were abandoned at the end of
@@ -336,6 +367,7 @@ mod tests {
                 zulip: None,
                 zettelstore: None,
             },
+            metrics_listen: None,
             shutdown_grace: Duration::ZERO,
             response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
@@ -354,6 +386,8 @@ mod tests {
                 sessions: SessionLimits::default(),
                 link_lifetime: LINK_LIFETIME,
                 max_wait: MAX_WAIT,
+                allows_network_file_system: false,
+                has_metrics: false,
             },
             first_admin: FirstAdmin {
                 name: NewName::parse("a").unwrap(),

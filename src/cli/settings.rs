@@ -178,6 +178,21 @@ pub struct Flags {
         value_name = "MODE"
     )]
     zettelstore_auth: AuthMode,
+    /// Create the embedded database even on a network file system (NFS or SMB), where it can be damaged
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_NETWORK_FILE_SYSTEM",
+        default_value = "off",
+        action = ArgAction::Set,
+        value_name = "ON|OFF",
+        value_parser = BoolishValueParser::new()
+    )]
+    network_file_system: bool,
+    /// Address and port on which to serve metrics for Prometheus at `/metrics` [default: none]. Every client that can
+    /// reach it can read them
+    #[arg(long, global = true, env = "SHOKO_AUTH_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
     /// How long to keep serving after the signal to stop. The server reports that it is not ready during this time, so
     /// that a proxy can react
     #[arg(long, global = true, env = "SHOKO_AUTH_SHUTDOWN_GRACE", default_value = "0s", value_name = "DURATION",
@@ -288,6 +303,7 @@ impl Flags {
             public_url,
             gateway_domains,
             dialects,
+            metrics_listen: self.metrics_listen,
             shutdown_grace: self.shutdown_grace,
             response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
@@ -309,6 +325,8 @@ impl Flags {
                 },
                 link_lifetime: self.link_lifetime,
                 max_wait: MAX_WAIT,
+                allows_network_file_system: self.network_file_system,
+                has_metrics: self.metrics_listen.is_some(),
             },
             first_admin: FirstAdmin {
                 name: self.admin_user,

@@ -1,21 +1,15 @@
-//! API keys. A key is hashed, so that the database can find it, and sealed, so that its device can get it again.
-//!
-//! The database stores the hash and the sealed key, but never the sealing secret.
+//! API keys. A key is hashed, so that the database can find it, and sealed (`super::seal`), so that its device can get it
+//! again.
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use uuid::fmt::{Hyphenated, Simple};
 use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
 use super::random;
-use crate::error::{Result, ServiceError};
-use crate::model::SecretText;
+use crate::error::Result;
 
 /// An API key: a random UUID, as in Shoko. It has 122 random bits, so storing a fast hash without a salt is safe (NIST
 /// SP 800-63B-4, section 3.1.2.2). It is overwritten in memory when dropped.
@@ -34,6 +28,15 @@ pub type KeyHash = [u8; 32];
 impl Key {
     fn of(uuid: Uuid) -> Self {
         Self(Zeroizing::new(uuid.into_bytes()))
+    }
+
+    /// Returns the key with these bytes, or `None` if their number is wrong.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self::of)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_slice()
     }
 
     fn uuid(&self) -> Uuid {
@@ -120,78 +123,9 @@ fn hex_digits(groups: &str, widths: &[usize]) -> Option<String> {
     digits.collect()
 }
 
-/// Seals keys for the database and opens them again: XChaCha20-Poly1305 with a random nonce.
-///
-/// The user's id and the device are authenticated with the key. A sealed key that is moved to another row therefore
-/// cannot be opened. The secret is overwritten in memory when the sealer is dropped.
-pub struct Sealer(XChaCha20Poly1305);
-
-impl Sealer {
-    /// The length of the sealing secret in bytes.
-    pub const SECRET_BYTES: usize = 32;
-    const NONCE_BYTES: usize = 24;
-    /// The first byte of a sealed key. It identifies the scheme, so that others can be added.
-    const VERSION: u8 = 1;
-
-    /// Creates a sealer from the secret in base64, with optional white space around it.
-    pub fn from_base64(text: &str) -> std::result::Result<Self, String> {
-        let bytes = STANDARD
-            .decode(text.trim().trim_start_matches('\u{feff}'))
-            .map(Zeroizing::new)
-            .map_err(|e| format!("it is not base64 ({e})"))?;
-        let cipher = XChaCha20Poly1305::new_from_slice(&bytes)
-            .map_err(|_| format!("it has {} bytes; 32 are needed", bytes.len()))?;
-        Ok(Self(cipher))
-    }
-
-    /// Returns a new random sealing secret in base64.
-    pub fn generate_secret() -> Result<SecretText> {
-        let bytes = Zeroizing::new(random::<{ Self::SECRET_BYTES }>()?);
-        Ok(SecretText::new(STANDARD.encode(*bytes)))
-    }
-
-    /// Seals a key of user `user_id` for the device with the normalized name `device`.
-    pub fn seal(&self, key: &Key, user_id: i32, device: &str) -> Result<Vec<u8>> {
-        let nonce = random::<{ Self::NONCE_BYTES }>()?;
-        let (msg, aad) = (key.0.as_slice(), &associated_data(user_id, device));
-        let sealed = self
-            .0
-            .encrypt(&XNonce::from(nonce), Payload { msg, aad })
-            .map_err(|_| ServiceError::internal("sealing a key failed"))?;
-        Ok([&[Self::VERSION], nonce.as_slice(), &sealed].concat())
-    }
-
-    /// Opens a key that [`Self::seal`] sealed for this user and device. Returns `None` if the key was sealed with
-    /// another secret or for another user or device.
-    #[must_use]
-    pub fn open(&self, sealed: &[u8], user_id: i32, device: &str) -> Option<Key> {
-        let (nonce, msg) = sealed
-            .strip_prefix(&[Self::VERSION])?
-            .split_first_chunk::<{ Self::NONCE_BYTES }>()?;
-        let aad = &associated_data(user_id, device);
-        let key = self.0.decrypt(&XNonce::from(*nonce), Payload { msg, aad });
-        let key = Zeroizing::new(key.ok()?);
-        Uuid::from_slice(&key).ok().map(Key::of)
-    }
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealer([secret])")
-    }
-}
-
-fn associated_data(user_id: i32, device: &str) -> Vec<u8> {
-    [b"shoko-auth key".as_slice(), &user_id.to_be_bytes(), device.as_bytes()].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sealer() -> Sealer {
-        Sealer::from_base64(Sealer::generate_secret().unwrap().expose()).unwrap()
-    }
 
     #[test]
     fn every_format_of_a_guid_is_the_same_key() {
@@ -239,32 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_key_opens_only_for_its_user_device_and_secret() {
-        let (sealer, key) = (sealer(), Key::generate().unwrap());
-        let kept = sealer.seal(&key, 7, "kodi").unwrap();
-        assert!(sealer.open(&kept, 7, "kodi") == Some(key));
-        assert!(sealer.open(&kept, 8, "kodi").is_none());
-        assert!(sealer.open(&kept, 7, "plex").is_none());
-        assert!(self::sealer().open(&kept, 7, "kodi").is_none());
-        assert!(sealer.open(&[], 7, "kodi").is_none());
-    }
-
-    #[test]
-    fn a_sealing_secret_and_a_key_are_overwritten_when_dropped() {
-        // This compiles only if both types implement the trait. The cipher does if its crate has the feature `zeroize`.
+    fn a_key_is_overwritten_when_dropped() {
+        // This compiles only if the type implements the trait.
         fn overwritten<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        overwritten(&sealer().0);
         overwritten(&Key::generate().unwrap().0);
     }
 
     #[test]
     fn a_key_is_not_shown_by_debug() {
         assert_eq!(format!("{:?}", Key::generate().unwrap()), "Key([secret])");
-    }
-
-    #[test]
-    fn a_malformed_secret_is_rejected_with_the_reason() {
-        assert!(Sealer::from_base64("no base64!").unwrap_err().contains("base64"));
-        assert!(Sealer::from_base64("AAAA").unwrap_err().contains("3 bytes"));
     }
 }

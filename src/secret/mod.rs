@@ -3,6 +3,7 @@
 pub mod generated;
 pub mod key;
 pub mod password;
+pub mod seal;
 pub mod token;
 
 use crate::error::{Result, ServiceError};

@@ -26,10 +26,13 @@ pub async fn watch_feed(auth: Data<Auth>, settings: CoreSettings) {
 }
 
 /// Deletes keys that are no longer valid, and stale failures. They have no effect even before they are deleted. Then
-/// copies all changes of the last minute into SQLite's database file.
+/// counts rows for the metrics, and copies all changes of the last minute into SQLite's database file.
 pub async fn sweep(auth: Data<Auth>) {
     loop {
         sweep_keys(&auth).await;
+        if let Err(error) = call(&auth, Auth::count_rows).await {
+            log::debug!("counting keys and users failed and will be retried: {error}");
+        }
         if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
             log::debug!("deleting stale failures failed and will be retried: {error}");
         }

@@ -8,6 +8,7 @@ mod deadline;
 mod head_budget;
 mod http;
 mod maintenance;
+mod metrics;
 mod rejection;
 mod socket;
 mod upgrade;
@@ -56,6 +57,7 @@ use connections::Connections;
 use deadline::Deadline;
 use head_budget::HeadBudget;
 use http::WhileConnected;
+pub use metrics::serve_metrics;
 use socket::{Abort, limit_unread_bytes};
 use wire::Wire;
 
@@ -90,7 +92,8 @@ pub fn run(
     stop: impl Future<Output = ()> + 'static,
 ) -> io::Result<Server> {
     let workers = std::thread::available_parallelism()?.get().min(MAX_WORKERS);
-    let process = Data::new(Process::start());
+    let prefix = settings.base_path.as_str().to_ascii_lowercase();
+    let process = Data::new(Process::start(prefix.clone()));
     let proxies = Data::new(TrustedProxies::new(settings.trusted_proxies.clone()));
     let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
     let limits = ConnectionLimits::new(files_each);
@@ -118,7 +121,7 @@ pub fn run(
         cors_origins: settings.cors_origins.clone(),
         web_ui: settings.web_ui.clone(),
         v1_login: settings.v1_login,
-        prefix: settings.base_path.as_str().to_ascii_lowercase(),
+        prefix,
     };
     let auth = routes.auth.clone();
     auth.follow_changes(&settings.core.database)?;

@@ -83,6 +83,13 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Returns whether a version of this program has created its tables in the database.
+    pub fn has_been_migrated(&self) -> Result<bool> {
+        Ok(!self.read(Reader::applied_migrations)?.is_empty())
+    }
+}
+
 /// Returns the migrations of this program, which have the same names on both databases.
 fn known_migrations() -> Result<Vec<String>> {
     let migrations = MigrationSource::<Sqlite>::migrations(&SQLITE_MIGRATIONS).map_err(ServiceError::internal)?;

@@ -11,6 +11,7 @@ use super::{DbConnection, KeyOwner, Reader, Transaction};
 use crate::error::Result;
 use crate::model::{Expiration, KeyKind, Name, Scope};
 use crate::secret::key::KeyHash;
+use crate::secret::seal::SealedKey;
 
 /// A key to store, with its owner and its device.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct StoredKey<'a> {
     pub kind: KeyKind,
     pub hash: KeyHash,
     /// The sealed key, from which the device's next login gets the same key. `None` for a key that no login returns.
-    pub sealed: Option<Vec<u8>>,
+    pub sealed: Option<SealedKey>,
     /// `None` means that the key never expires.
     pub expiration: Option<Expiration>,
     /// The hash of the cookie with which the browser of a session passes forward-auth.
@@ -37,6 +38,7 @@ struct NewKeyRow<'a> {
     device_folded: &'a str,
     hash: &'a [u8],
     sealed: Option<&'a [u8]>,
+    sealed_with: Option<&'a str>,
     created_at: NaiveDateTime,
     expires_at: Option<NaiveDateTime>,
     is_renewable: bool,
@@ -59,7 +61,11 @@ impl<'a> NewKeyRow<'a> {
             device: key.device.as_typed(),
             device_folded: key.device.normalized(),
             hash: &key.hash,
-            sealed: key.sealed.as_deref(),
+            sealed: key.sealed.as_ref().map(|sealed| sealed.bytes.as_slice()),
+            sealed_with: key
+                .sealed
+                .as_ref()
+                .and_then(|sealed| Some(sealed.secret.as_ref()?.as_str())),
             created_at: now,
             expires_at: key.expiration.map(|expiration| expiration.at),
             is_renewable: key.expiration.is_some_and(|expiration| expiration.is_renewable),

@@ -16,6 +16,7 @@ use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
 use crate::model::{Expiration, Hosts, KeyHolder, KeyInfo, KeyKind, Name, Scope};
 use crate::secret::key::KeyHash;
+use crate::secret::seal::{SealedKey, SecretId};
 
 /// The maximum number of keys in one statement.
 pub(super) const MAX_KEYS_PER_STATEMENT: usize = 500;
@@ -188,8 +189,8 @@ impl Reader {
 
     /// Returns the sealed key of this device. Returns `None` if there is none, or if the password has changed or the
     /// user has been disabled or deleted since `credential` was read.
-    pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<Vec<u8>>> {
-        let found: Option<(Option<Vec<u8>>, NaiveDateTime)> = api_keys::table
+    pub fn sealed_key(&mut self, credential: &Credential, device: &Name) -> Result<Option<SealedKey>> {
+        let found: Option<(Option<Vec<u8>>, Option<String>, NaiveDateTime)> = api_keys::table
             .inner_join(users::table)
             .filter(users::id.eq(credential.user_id))
             .filter(users::password_version.eq(credential.password_version))
@@ -197,11 +198,16 @@ impl Reader {
             .filter(api_keys::epoch.eq(users::key_epoch))
             .filter(api_keys::device_folded.eq(device.normalized()))
             .filter(api_keys::sealed.is_not_null())
-            .select((api_keys::sealed, users::created_at))
+            .select((api_keys::sealed, api_keys::sealed_with, users::created_at))
             .first(self.connection())
             .optional()?;
-        let found = found.filter(|(_, created_at)| *created_at == credential.created_at);
-        Ok(found.and_then(|(sealed, _)| sealed))
+        let found = found.filter(|(_, _, created_at)| *created_at == credential.created_at);
+        Ok(found.and_then(|(bytes, secret, _)| {
+            Some(SealedKey {
+                bytes: bytes?,
+                secret: secret.map(SecretId::from_stored),
+            })
+        }))
     }
 
     /// Returns the ids of the keys' owners, by key hash. Keys that do not exist or are revoked are missing from the

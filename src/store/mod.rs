@@ -5,10 +5,12 @@
 //! [`Reader`] or in a [`Transaction`]. The methods of these two types are the queries.
 
 mod account;
+mod backup;
 mod capacity;
 mod changes;
 mod compatibility;
 mod connection;
+mod counts;
 mod encryption;
 mod file;
 mod gateway;
@@ -20,6 +22,7 @@ mod pool;
 mod preferences;
 mod refusal;
 mod schema;
+mod sealing;
 mod sweep;
 mod throttle;
 mod users;
@@ -35,6 +38,7 @@ use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use account::Page;
+pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
 pub use capacity::ConnectionLimits;
 use capacity::POOL_SIZE;
 pub use changes::{Change, ChangeFeed, EchoSender};
@@ -237,7 +241,6 @@ impl Store {
     }
 
     /// Returns how many connections of the pool are in use.
-    #[cfg(test)]
     #[must_use]
     pub fn connections_in_use(&self) -> usize {
         self.pool.connections_in_use()
@@ -260,6 +263,8 @@ fn migrate(tx: &mut Transaction) -> Result<()> {
             // Another node may be running the migrations, which can take a long time: wait for it without a limit.
             c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query(MIGRATION_LOCK).execute(c)?;
+            // A change of a table waits for running transactions, and all later queries of other nodes wait behind it.
+            c.batch_execute("SET LOCAL lock_timeout = '4s'")?;
             c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
         }
         DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),

@@ -132,7 +132,6 @@ impl Pool {
     }
 
     /// Returns how many connections are in use.
-    #[cfg(test)]
     pub fn connections_in_use(&self) -> usize {
         lock(&self.uses).current.len()
     }

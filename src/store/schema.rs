@@ -29,6 +29,7 @@ diesel::table! {
         device_folded -> Text,
         hash -> Binary,
         sealed -> Nullable<Binary>,
+        sealed_with -> Nullable<Text>,
         created_at -> Timestamp,
         expires_at -> Nullable<Timestamp>,
         is_renewable -> Bool,

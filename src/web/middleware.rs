@@ -15,6 +15,7 @@ use log::Level;
 
 use super::address::request_context;
 use super::large_responses::{LargeResponses, ReservedMemory};
+use super::measure::record_request;
 use super::path::normalize_path;
 use super::problem::Problem;
 use super::process::Process;
@@ -66,6 +67,7 @@ pub async fn request_middleware(
     if is_preflight && response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
+    record_request(&response, start);
     add_security_headers(response.response_mut());
     let process = response.request().app_data::<Data<Process>>();
     if process.is_some_and(|process| process.is_stopping()) {

@@ -10,6 +10,7 @@ pub mod gateway_cookie;
 pub mod health;
 pub mod large_bodies;
 pub mod large_responses;
+mod measure;
 pub mod middleware;
 pub mod origin;
 pub mod path;
@@ -62,14 +63,18 @@ pub async fn ping(auth: &Data<Auth>) -> Result<(), ServiceError> {
     timeout(PING_TIMEOUT, call(auth, Auth::ping)).await.map_err(late)?
 }
 
-/// Creates a resource for GET and HEAD.
+/// Creates a resource for GET and HEAD. Its name is its path, which the metrics need: they would have to allocate memory
+/// for the path of a resource without a name.
 pub fn get_and_head<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
+    // A name must not be empty.
+    let name = if path.is_empty() { "/" } else { path };
     web::resource(path)
+        .name(name)
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
 }

@@ -7,15 +7,24 @@ use chrono::{DateTime, Utc};
 pub struct Process {
     started_at: DateTime<Utc>,
     stopping: AtomicBool,
+    /// The path below which everything is served: empty, or without a trailing slash. In lower case.
+    prefix: String,
 }
 
 impl Process {
     #[must_use]
-    pub fn start() -> Self {
+    pub fn start(prefix: String) -> Self {
         Self {
             started_at: Utc::now(),
             stopping: AtomicBool::new(false),
+            prefix,
         }
+    }
+
+    /// Returns the path below which everything is served.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     #[must_use]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// each other.
 const LAYERS: &[&[&str]] = &[
     &["clock", "model", "error", "settings"],
-    &["secret"],
+    &["secret", "metrics"],
     &["store"],
     &["auth"],
     &["web"],
@@ -38,6 +38,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("actix_files::", &["dialects/shoko/web_ui.rs"]),
     ("askama::", &["account/pages/"]),
     ("actix_server::", &["server"]),
+    ("prometheus::", &["metrics/"]),
+    ("thread_local::", &["metrics/"]),
     ("actix_service::", &["server"]),
     (
         "tokio::",
@@ -47,6 +49,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
         "rustix::",
         &[
             "auth/file_access.rs",
+            "auth/file_system.rs",
             "auth/hashing/",
             "server",
             "cli/serve.rs",

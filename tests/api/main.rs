@@ -87,6 +87,8 @@ mod large_responses;
 mod log_lines;
 /// Logging in.
 mod login;
+/// Metrics for Prometheus.
+mod metrics;
 /// A PostgreSQL database that goes offline and comes back.
 mod offline_database;
 /// The commands in `docs/operations.md`, and their output.
@@ -113,10 +115,14 @@ mod recorded;
 mod rejected_requests;
 /// Slashes, encodings and charsets of requests, in every dialect.
 mod request_forms;
+/// The commands `backup` and `restore`.
+mod restore;
 /// Revoking a key.
 mod revoke;
 /// Which callers each route admits, as the table "Who may call what" in `docs/security.md` says.
 mod rights;
+/// Several sealing secrets, and the replacement of the active one.
+mod sealing_secret;
 /// Headers that restrict browsers and caches.
 mod security_headers;
 /// Environment variables and the files that they name.
@@ -139,6 +145,8 @@ mod throttle_networks;
 mod tokens;
 /// Requests for an upgrade of the connection.
 mod upgrade;
+/// Databases of released versions.
+mod upgrade_database;
 /// Managing users over HTTP, and the settings of the web UI.
 mod users;
 /// Forward-auth, and the ways to send a key.

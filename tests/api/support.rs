@@ -70,6 +70,7 @@ impl UseDatabase for TestDatabase {
                 zulip: None,
                 zettelstore: None,
             },
+            metrics_listen: None,
             shutdown_grace: Duration::ZERO,
             response_deadline: RESPONSE_DEADLINE,
             core: CoreSettings {
@@ -88,6 +89,8 @@ impl UseDatabase for TestDatabase {
                 sessions: SessionLimits::default(),
                 link_lifetime: LINK_LIFETIME,
                 max_wait: wait::MAX_WAIT,
+                allows_network_file_system: false,
+                has_metrics: false,
             },
             first_admin: FirstAdmin {
                 name: NewName::parse(ADMIN).unwrap(),

@@ -12,6 +12,7 @@ use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
 use crate::error::{Result, ServiceError};
+use crate::metrics::Metrics;
 use crate::model::RequestContext;
 use crate::settings::CoreSettings;
 pub(super) use queue::Client;
@@ -37,6 +38,7 @@ struct Shared {
     max_wait: Duration,
     /// A moving average of the cost of a hash, in microseconds.
     cost: AtomicU64,
+    metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Default)]
@@ -86,11 +88,11 @@ impl Shared {
 
 impl HashingPool {
     /// Starts the threads. The number of PBKDF2 rounds of a new hash gives the first estimate of the cost of a hash.
-    pub fn start(settings: &CoreSettings) -> Self {
-        Self::with(settings.pbkdf2_rounds, settings.max_wait)
+    pub fn start(settings: &CoreSettings, metrics: Option<Arc<Metrics>>) -> Self {
+        Self::with(settings.pbkdf2_rounds, settings.max_wait, metrics)
     }
 
-    fn with(rounds: u32, max_wait: Duration) -> Self {
+    fn with(rounds: u32, max_wait: Duration, metrics: Option<Arc<Metrics>>) -> Self {
         let cost = INITIAL_ROUND_COST * rounds;
         let threads = available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
@@ -99,6 +101,7 @@ impl HashingPool {
             threads,
             max_wait,
             cost: AtomicU64::new(u64::try_from(cost.as_micros()).unwrap_or_default()),
+            metrics,
         });
         for _ in 0..threads {
             let shared = shared.clone();
@@ -108,6 +111,11 @@ impl HashingPool {
             });
         }
         Self { shared }
+    }
+
+    /// Returns how many requests wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue().jobs.waiting()
     }
 
     /// Reserves a slot in the queue. Fails with [`ServiceError::Busy`] if the queue is full, if the client has used up
@@ -177,7 +185,14 @@ impl QueueSlot {
 
     fn enqueue<T: Send + 'static>(&self, sender: Sender<T>, job: impl FnOnce() -> T + Send + 'static) -> u64 {
         // Sending fails only when the request has stopped waiting, and then the result is not needed.
-        let run = Box::new(move || drop(sender.send(job())));
+        let (metrics, queued_at) = (self.shared.metrics.clone(), Instant::now());
+        let run = Box::new(move || {
+            let (waited, start) = (queued_at.elapsed(), Instant::now());
+            drop(sender.send(job()));
+            if let Some(metrics) = metrics {
+                metrics.record_hashing(waited, start.elapsed());
+            }
+        });
         let id = self.shared.queue().jobs.push(self.client.clone(), run);
         self.shared.work.notify_one();
         id
@@ -229,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_queue_with_too_long_a_wait_rejects_requests_with_a_retry_time() {
-        let pool = HashingPool::with(1_000_000, MAX_WAIT);
+        let pool = HashingPool::with(1_000_000, MAX_WAIT, None);
         let cost = INITIAL_ROUND_COST * 1_000_000;
         let per_thread = usize::try_from(MAX_WAIT.as_millis() / cost.as_millis()).unwrap() + 1;
         let slots: Vec<QueueSlot> = (0..pool.shared.threads * per_thread)
@@ -243,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_client_that_disconnects_frees_its_slot_unless_its_job_runs() {
-        let pool = HashingPool::with(1000, MAX_WAIT);
+        let pool = HashingPool::with(1000, MAX_WAIT, None);
         let (release, running) = hold(&pool);
         let context = RequestContext::default();
         let (slot, of_client) = (pool.reserve(client()).unwrap(), context.clone());
@@ -262,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_does_not_end_its_thread() {
-        let pool = HashingPool::with(1000, MAX_WAIT);
+        let pool = HashingPool::with(1000, MAX_WAIT, None);
         for _ in 0..pool.shared.threads * 2 {
             let failed: Result<()> = pool
                 .reserve(client())

@@ -182,7 +182,6 @@ impl<J> FairQueue<J> {
     }
 
     /// Returns how many jobs wait.
-    #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }

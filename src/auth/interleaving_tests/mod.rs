@@ -95,6 +95,8 @@ fn core_settings(database: &TestDatabase) -> CoreSettings {
         sessions: SessionLimits::default(),
         link_lifetime: LINK_LIFETIME,
         max_wait: MAX_WAIT,
+        allows_network_file_system: false,
+        has_metrics: false,
     }
 }
 
@@ -129,6 +131,7 @@ pub(super) fn log_in_on(auth: &Auth, password: &str, device: &str) -> Result<Key
         password,
         device: Name::parse(device).unwrap(),
         expiry: RequestedExpiry::Never,
+        dialect: "test",
     };
     auth.log_in(&login, &RequestContext::default()).map(|issued| issued.key)
 }

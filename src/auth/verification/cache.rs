@@ -52,6 +52,8 @@ pub struct KeyCache {
     start: Instant,
     /// The time after which no entry is valid, in microseconds since `start`.
     valid_until: AtomicU64,
+    /// When the change feed was last polled, in microseconds since `start`. Zero before the first poll.
+    polled_at: AtomicU64,
     demand: Arc<Demand>,
 }
 
@@ -73,6 +75,7 @@ impl KeyCache {
             global_change: AtomicU64::default(),
             start: Instant::now(),
             valid_until: AtomicU64::default(),
+            polled_at: AtomicU64::default(),
             demand: Arc::default(),
         }
     }
@@ -133,6 +136,23 @@ impl KeyCache {
     /// Sets the time after which no entry is valid.
     pub fn set_valid_until(&self, time: Instant) {
         self.valid_until.store(self.micros(time), Ordering::SeqCst);
+    }
+
+    /// Records that the change feed was polled successfully, and is complete up to `time`.
+    pub fn set_polled_at(&self, time: Instant) {
+        self.polled_at.store(self.micros(time), Ordering::Relaxed);
+    }
+
+    /// Returns the time since the last successful poll of the change feed. `None` before the first one.
+    pub fn since_poll(&self) -> Option<Duration> {
+        let polled_at = self.polled_at.load(Ordering::Relaxed);
+        let age = self.micros(Instant::now()).saturating_sub(polled_at);
+        (polled_at > 0).then(|| Duration::from_micros(age))
+    }
+
+    /// Returns how many keys are stored, whether their entries are valid or not.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Returns whether entries may be used now.

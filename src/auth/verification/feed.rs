@@ -180,6 +180,7 @@ fn follow_connection(
         progress.begin_exchange();
         let (changes, as_of) = feed.poll()?;
         progress.end_exchange();
+        cache.set_polled_at(as_of);
         if progress.is_replaced.load(Ordering::Relaxed) {
             break;
         }

@@ -8,6 +8,7 @@
 //! If the database does not respond on the thread's connection, another thread with another connection takes over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -46,6 +47,8 @@ struct Worker {
 
 struct LookupThread {
     queue: SyncSender<Lookup>,
+    /// The number of lookups in the queue.
+    waiting: Arc<AtomicUsize>,
     /// When the current query began. `None` if the thread waits for lookups.
     query_began_at: Arc<Mutex<Option<Instant>>>,
     /// `None` if the thread could not be started.
@@ -85,7 +88,14 @@ impl Lookups {
             acceptance,
             on_result,
         };
-        match self.queue().try_send(lookup) {
+        let (queue, waiting) = self.queue();
+        // Counted first, because the thread may take the lookup before this thread continues.
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = queue.try_send(lookup);
+        if sent.is_err() {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        match sent {
             Ok(()) => {}
             Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(ServiceError::Busy {
                 retry_after: Duration::from_secs(1),
@@ -96,9 +106,17 @@ impl Lookups {
         }
     }
 
-    /// Returns the queue of a thread that responds. The lookups of a thread that does not respond are not moved to the
+    /// Returns how many lookups wait for the thread.
+    pub fn waiting(&self) -> usize {
+        let thread = lock(&self.thread);
+        thread
+            .as_ref()
+            .map_or(0, |thread| thread.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Returns the queue of a thread that responds, and the counter of its length. The lookups of a thread that does not respond are not moved to the
     /// next thread: the requests behind the oldest of them have timed out.
-    fn queue(&self) -> SyncSender<Lookup> {
+    fn queue(&self) -> (SyncSender<Lookup>, Arc<AtomicUsize>) {
         let mut thread = lock(&self.thread);
         if thread
             .as_ref()
@@ -108,7 +126,7 @@ impl Lookups {
             *thread = None;
         }
         let thread = thread.get_or_insert_with(|| LookupThread::start(self.worker.clone()));
-        thread.queue.clone()
+        (thread.queue.clone(), thread.waiting.clone())
     }
 
     /// Stops the thread and waits until it has closed its connection.
@@ -126,12 +144,14 @@ impl LookupThread {
     fn start(worker: Arc<Worker>) -> Self {
         let (queue, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
         let query_began_at = Arc::<Mutex<Option<Instant>>>::default();
-        let began_at = query_began_at.clone();
+        let waiting = Arc::<AtomicUsize>::default();
+        let (began_at, own_waiting) = (query_began_at.clone(), waiting.clone());
         let thread = Builder::new().name("key-lookup".to_owned());
-        let started = thread.spawn(move || run(&worker, &receiver, &began_at));
+        let started = thread.spawn(move || run(&worker, &receiver, &own_waiting, &began_at));
         let started = started.inspect_err(|error| log::error!("starting the lookup thread failed: {error}"));
         Self {
             queue,
+            waiting,
             query_began_at,
             handle: started.ok(),
         }
@@ -147,11 +167,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run(worker: &Worker, queue: &Receiver<Lookup>, query_began_at: &Mutex<Option<Instant>>) {
+fn run(worker: &Worker, queue: &Receiver<Lookup>, waiting: &AtomicUsize, query_began_at: &Mutex<Option<Instant>>) {
     while let Ok(first) = queue.recv() {
-        let batch = std::iter::once(first)
+        let batch: Vec<Lookup> = std::iter::once(first)
             .chain(queue.try_iter().take(MAX_BATCH - 1))
             .collect();
+        waiting.fetch_sub(batch.len(), Ordering::Relaxed);
         *lock(query_began_at) = Some(Instant::now());
         // A panic drops the callbacks of its batch, so these requests fail, but it must not stop the thread.
         drop(catch_unwind(AssertUnwindSafe(|| look_up(worker, batch))));

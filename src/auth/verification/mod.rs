@@ -18,6 +18,7 @@ pub(super) use lookup::Lookups;
 
 use super::Auth;
 use crate::error::{Result, ServiceError};
+use crate::metrics::{VerificationOutcome, VerificationSource};
 use crate::model::{Acceptance, Caller, CookieDomain, KeyHolder, KeyUse, RequestContext};
 use crate::secret::key::{Key, KeyHash};
 use crate::secret::token::{GatewaySecret, SessionSecret};
@@ -48,8 +49,13 @@ impl Auth {
 
     fn cached(&self, hash: &KeyHash, acceptance: &Acceptance, context: &RequestContext) -> Option<Caller> {
         let holder = self.key_cache.get(hash, || self.now())?;
-        let is_accepted = acceptance.accepts(&holder);
-        is_accepted.then(|| Caller::new(holder, context.clone()))
+        if !acceptance.accepts(&holder) {
+            return None;
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.record_verification(VerificationSource::Cache, VerificationOutcome::Valid);
+        }
+        Some(Caller::new(holder, context.clone()))
     }
 
     /// Starts a database lookup for these keys and returns immediately. `on_result` later receives the holder of the
@@ -57,12 +63,28 @@ impl Auth {
     /// failed.
     pub fn look_up(&self, keys: &[Key], acceptance: Acceptance, on_result: impl FnOnce(LookupResult) + Send + 'static) {
         let hashes = keys.iter().map(Key::hash).collect();
-        self.lookups.start(hashes, acceptance, on_result);
+        self.look_up_hashes(hashes, acceptance, on_result);
     }
 
     /// Starts a database lookup for this session and returns immediately. See [`Self::look_up`].
     pub fn look_up_session(&self, secret: &SessionSecret, on_result: impl FnOnce(LookupResult) + Send + 'static) {
-        self.lookups.start(vec![secret.hash()], Acceptance::Sessions, on_result);
+        self.look_up_hashes(vec![secret.hash()], Acceptance::Sessions, on_result);
+    }
+
+    /// Starts a lookup and counts its result.
+    fn look_up_hashes(
+        &self,
+        hashes: Vec<KeyHash>,
+        acceptance: Acceptance,
+        on_result: impl FnOnce(LookupResult) + Send + 'static,
+    ) {
+        let metrics = self.metrics.clone();
+        self.lookups.start(hashes, acceptance, move |result| {
+            if let Some(metrics) = metrics {
+                metrics.record_verification(VerificationSource::Lookup, outcome(&result));
+            }
+            on_result(result);
+        });
     }
 
     /// Starts a database lookup for the session with this gateway cookie and returns immediately. See
@@ -73,8 +95,7 @@ impl Auth {
         domain: &CookieDomain,
         on_result: impl FnOnce(LookupResult) + Send + 'static,
     ) {
-        let hash = secret.hash_at(domain);
-        self.lookups.start(vec![hash], Acceptance::GatewayCookies, on_result);
+        self.look_up_hashes(vec![secret.hash_at(domain)], Acceptance::GatewayCookies, on_result);
     }
 
     /// Creates a caller from a holder that was looked up, and records that the key was used. Cache hits are not
@@ -93,8 +114,11 @@ impl Auth {
         if let Some(caller) = self.cached_caller(keys, acceptance, context) {
             return Ok(Some(caller));
         }
-        let found = self.look_up_blocking(keys.iter().map(Key::hash).collect(), acceptance.clone())?;
-        Ok(found.map(|holder| self.looked_up_caller(holder, context.clone())))
+        let found = self.look_up_blocking(keys.iter().map(Key::hash).collect(), acceptance.clone());
+        if let Some(metrics) = &self.metrics {
+            metrics.record_verification(VerificationSource::Lookup, outcome(&found));
+        }
+        Ok(found?.map(|holder| self.looked_up_caller(holder, context.clone())))
     }
 
     pub(super) fn look_up_blocking(&self, hashes: Vec<KeyHash>, acceptance: Acceptance) -> LookupResult {
@@ -109,5 +133,13 @@ impl Auth {
     pub fn is_key_of_disabled_user(&self, key: &Key) -> Result<bool> {
         self.store
             .read(|db| db.is_key_of_disabled_user(&key.hash(), self.now()))
+    }
+}
+
+fn outcome(result: &LookupResult) -> VerificationOutcome {
+    match result {
+        Ok(Some(_)) => VerificationOutcome::Valid,
+        Ok(None) => VerificationOutcome::Invalid,
+        Err(_) => VerificationOutcome::Failed,
     }
 }

@@ -32,6 +32,9 @@ use crate::web::origin;
 use crate::web::problem::Problem;
 use crate::web::routes::routes;
 
+/// The name of this wire protocol in the metrics.
+const DIALECT: &str = "shoko";
+
 /// Shoko's wire protocol.
 pub struct Shoko;
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::DIALECT;
 use super::expiry;
 use super::json::Text;
 use crate::auth::{IssuedKey, LogIn};
@@ -125,6 +126,7 @@ impl LoginMembers {
                 password,
                 device,
                 expiry,
+                dialect: DIALECT,
             }),
             _ => Err(errors.into()),
         }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::LoginContext;
 use super::response::Json;
+use super::{DIALECT, LoginContext};
 use crate::auth::Auth;
 use crate::error::LoginError;
 use crate::model::{Name, SecretText, UserSummary};
@@ -108,7 +108,7 @@ pub async fn log_in(
         return Ok(rejected());
     };
     match call(&auth, move |auth| {
-        auth.check_login(&name, &password, &context.into_inner())
+        auth.check_login(DIALECT, &name, &password, &context.into_inner())
     })
     .await
     {

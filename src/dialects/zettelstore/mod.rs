@@ -119,6 +119,7 @@ async fn log_in(
                 password,
                 device: device(),
                 expiry: RequestedExpiry::Renewable(lifetime),
+                dialect: "zettelstore",
             };
             call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await
         }

@@ -108,6 +108,7 @@ async fn fetch_api_key(
         password,
         device: device(),
         expiry: RequestedExpiry::Never,
+        dialect: "zulip",
     };
     let context = context.into_inner();
     let login_context = context.clone();

@@ -1,0 +1,242 @@
+//! Backup and restore of the embedded database.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::database_lock::{DatabaseLock, LockError};
+use super::file_access::database_files;
+use super::open::{OpenError, create_private_folder};
+use crate::error::ServiceError;
+use crate::settings::{CoreSettings, Database};
+use crate::store::{
+    Store, UnsuitableDatabase, Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored,
+};
+
+/// The reason why a backup or a restore failed. The message is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// PostgreSQL's own programs do it better.
+    #[error("this command works only for the embedded SQLite database")]
+    NotEmbedded,
+    #[error("{0}: the file exists already. Choose another name")]
+    Exists(PathBuf),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{0}: this is not an intact database of shoko-auth: {1}")]
+    Damaged(PathBuf, String),
+    #[error(
+        "{0}: there is a file with the same name and the ending -wal, so this is not a complete backup. `shoko-auth backup` \
+         writes complete ones"
+    )]
+    HasLog(PathBuf),
+    #[error(transparent)]
+    Unsuitable(#[from] UnsuitableDatabase),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// How to restore a backup.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RestoreOptions {
+    pub revoke_all_keys: bool,
+}
+
+/// What a restore has done.
+#[derive(Debug)]
+pub struct Restored {
+    pub database: PathBuf,
+    /// The files of the old database.
+    pub kept: Vec<PathBuf>,
+    /// How many keys were revoked since the backup and work again. `None` if the old database could not tell.
+    pub revived_keys: Option<usize>,
+}
+
+/// Copies the embedded database to a new file, which only its owner can read. Works while servers use the database.
+/// The copy contains every change that was acknowledged before.
+pub fn back_up(settings: &CoreSettings, file: &Path) -> Result<(), BackupError> {
+    let database = embedded(settings)?;
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(BackupError::Exists(file.to_owned()));
+    }
+    // Before the lock, whose file would otherwise be created next to a database that does not exist.
+    fs::metadata(database).map_err(|source| failed(database, source))?;
+    let _lock = DatabaseLock::share(database)?;
+    let draft = draft_next_to(file)?;
+    copy_database(database, draft.path())?;
+    require_intact(draft.path(), file)?;
+    draft.as_file().sync_all().map_err(|source| failed(file, source))?;
+    match draft.persist_noclobber(file) {
+        Ok(_) => sync_folder_of(file),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Err(BackupError::Exists(file.to_owned())),
+        Err(error) => Err(failed(file, error.error)),
+    }
+}
+
+/// Replaces the embedded database with a backup, which is migrated first. Fails if a server or another command uses the
+/// database. The files of the old database are kept under other names.
+pub fn restore(settings: &CoreSettings, file: &Path, options: RestoreOptions) -> Result<Restored, BackupError> {
+    let named = embedded(settings)?;
+    create_private_folder(folder_of(named))?;
+    let _lock = DatabaseLock::take_alone(named)?;
+    // A symbolic link stays, and the file that it leads to is replaced.
+    let database = fs::canonicalize(named).unwrap_or_else(|_| named.to_owned());
+    let draft = draft_of_backup(settings, file, &database)?;
+    let old = Old::close(&database)?;
+    let revived_keys = match &old {
+        _ if options.revoke_all_keys => Some(0),
+        Old::Intact => count_revived_keys(draft.path(), &database, settings.clock.now()).ok(),
+        Old::Missing | Old::Damaged => None,
+    };
+    let readable = matches!(old, Old::Intact).then_some(database.as_path());
+    prepare_restored(draft.path(), readable, options.revoke_all_keys)?;
+    draft.as_file().sync_all().map_err(|source| failed(&database, source))?;
+    let kept = keep_old_files(&database, &settings.clock.now().format("%Y%m%dT%H%M%S").to_string())?;
+    // Takes the place of the old file in one step.
+    draft
+        .persist(&database)
+        .map_err(|error| failed(&database, error.error))?;
+    sync_folder_of(&database)?;
+    Ok(Restored {
+        database,
+        kept,
+        revived_keys,
+    })
+}
+
+/// Copies a backup into the folder of the database, checks the copy and migrates it. A backup that is damaged, or that
+/// this version cannot use, is rejected.
+fn draft_of_backup(settings: &CoreSettings, file: &Path, database: &Path) -> Result<NamedTempFile, BackupError> {
+    let [_, log, ..] = database_file_list(file);
+    if log.exists() {
+        return Err(BackupError::HasLog(file.to_owned()));
+    }
+    let mut backup = File::open(file).map_err(|source| failed(file, source))?;
+    let mut draft = draft_next_to(database)?;
+    io::copy(&mut backup, draft.as_file_mut()).map_err(|source| failed(file, source))?;
+    require_intact(draft.path(), file)?;
+    migrate(settings, draft.path(), file)?;
+    Ok(draft)
+}
+
+/// The state of the database that a restore replaces.
+enum Old {
+    Missing,
+    Intact,
+    /// A damaged database may be the reason for the restore.
+    Damaged,
+}
+
+impl Old {
+    /// Completes the file of the database that is to be replaced. Fails if another program uses it.
+    fn close(database: &Path) -> Result<Self, BackupError> {
+        match fs::metadata(database) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
+            Err(source) => return Err(failed(database, source)),
+            Ok(file) if file.len() == 0 => return Ok(Self::Damaged),
+            Ok(_) => {}
+        }
+        match finish_log(database) {
+            Ok(Use::Unused) => Ok(Self::Intact),
+            Ok(Use::InUse) => Err(LockError::InUse {
+                database: database.to_owned(),
+            }
+            .into()),
+            Err(_) => Ok(Self::Damaged),
+        }
+    }
+}
+
+/// Migrates a copy of a backup.
+fn migrate(settings: &CoreSettings, copy: &Path, backup: &Path) -> Result<(), BackupError> {
+    let settings = CoreSettings {
+        database: Database::Sqlite(copy.to_owned()),
+        ..settings.clone()
+    };
+    let store = Store::new(&settings, 1);
+    if !store.has_been_migrated()? {
+        let reason = "it has no tables of shoko-auth".to_owned();
+        return Err(BackupError::Damaged(backup.to_owned(), reason));
+    }
+    store.check_compatibility()?;
+    store.migrate(|_| Ok::<_, ServiceError>(()))?;
+    Ok(store.close()?)
+}
+
+/// Gives the files of the old database second names, and removes the log of a damaged database, which must not be
+/// applied to the restored one. Returns the new names. The database itself stays until the restored one replaces it.
+fn keep_old_files(database: &Path, time: &str) -> Result<Vec<PathBuf>, BackupError> {
+    let mut kept = Vec::new();
+    for file in database_files(database) {
+        if !file.exists() {
+            continue;
+        }
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".before-restore-{time}"));
+        let name = PathBuf::from(name);
+        // Not every file system has hard links.
+        fs::hard_link(&file, &name)
+            .or_else(|_| fs::copy(&file, &name).map(drop))
+            .map_err(|source| failed(&name, source))?;
+        if file != database {
+            fs::remove_file(&file).map_err(|source| failed(&file, source))?;
+        }
+        kept.push(name);
+    }
+    sync_folder_of(database)?;
+    Ok(kept)
+}
+
+fn embedded(settings: &CoreSettings) -> Result<&Path, BackupError> {
+    match &settings.database {
+        Database::Sqlite(file) => Ok(file),
+        Database::Postgres(_) => Err(BackupError::NotEmbedded),
+    }
+}
+
+/// Checks a draft. An error names the backup.
+fn require_intact(draft: &Path, backup: &Path) -> Result<(), BackupError> {
+    let damaged = |reason: String| BackupError::Damaged(backup.to_owned(), reason);
+    let problems = check_integrity(draft).map_err(|error| damaged(error.to_string()))?;
+    match problems.into_iter().next() {
+        None => Ok(()),
+        Some(problem) => Err(damaged(problem)),
+    }
+}
+
+/// Creates a temporary file in the folder of `file`, which only its owner can read.
+fn draft_next_to(file: &Path) -> Result<NamedTempFile, BackupError> {
+    NamedTempFile::new_in(folder_of(file)).map_err(|source| failed(file, source))
+}
+
+fn database_file_list(file: &Path) -> [PathBuf; 4] {
+    let mut files = database_files(file);
+    std::array::from_fn(|_| files.next().unwrap_or_default())
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the name of a new file durable.
+fn sync_folder_of(file: &Path) -> Result<(), BackupError> {
+    let folder = folder_of(file);
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| failed(folder, source))
+}
+
+fn failed(path: &Path, source: io::Error) -> BackupError {
+    BackupError::File {
+        path: path.to_owned(),
+        source,
+    }
+}

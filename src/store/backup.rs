@@ -1,0 +1,132 @@
+//! Copies of SQLite databases: makes one while the database is in use, checks one, and prepares one to take the place of
+//! the database.
+
+use std::path::Path;
+
+use chrono::NaiveDateTime;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
+
+use super::connection::{DbConnection, connect, sqlite_url};
+use crate::error::{Result, ServiceError};
+use crate::settings::Database;
+
+/// How long to wait until no other connection uses a database.
+const IN_USE_TIMEOUT: &str = "PRAGMA busy_timeout = 500";
+
+/// The highest number of a change in either database, plus one for each user of the restored one. Running nodes that
+/// still have the old database open then see later changes of all users.
+const RECORD_CHANGES: &str = "INSERT INTO changes (user_id, number) \
+    SELECT id, ? + row_number() OVER (ORDER BY id) FROM users WHERE TRUE \
+    ON CONFLICT (user_id) DO UPDATE SET number = excluded.number";
+
+/// Counts the keys that are valid in the restored database but not in the old one, which has them revoked.
+const REVIVED_KEYS: &str = "SELECT count(*) AS number FROM api_keys AS k \
+    JOIN users AS u ON u.id = k.user_id AND u.key_epoch = k.epoch \
+    WHERE NOT u.is_disabled AND (k.expires_at IS NULL OR k.expires_at > ?) AND NOT EXISTS ( \
+        SELECT 1 FROM old.api_keys AS ok JOIN old.users AS ou ON ou.id = ok.user_id AND ou.key_epoch = ok.epoch \
+        WHERE ok.hash = k.hash AND NOT ou.is_disabled)";
+
+#[derive(QueryableByName)]
+struct NumberRow {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    number: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct CheckRow {
+    #[diesel(sql_type = Text)]
+    integrity_check: String,
+}
+
+/// Whether other connections use a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Unused,
+    InUse,
+}
+
+/// Copies the database at `from` to the empty file `to`. The copy contains everything that was committed before, and
+/// nothing that was committed later. Other connections can read and write meanwhile.
+pub fn copy_database(from: &Path, to: &Path) -> Result<()> {
+    let mut connection = open(from)?;
+    diesel::sql_query("VACUUM INTO ?")
+        .bind::<Text, _>(to.to_string_lossy())
+        .execute(&mut connection)?;
+    Ok(())
+}
+
+/// Returns what is wrong with the database in a file, or nothing if it is intact. The file must be writable: reading a
+/// database that was in use can leave files beside it otherwise.
+pub fn check_integrity(file: &Path) -> Result<Vec<String>> {
+    let url = sqlite_url(&file.to_string_lossy(), "mode=rw");
+    let mut connection = SqliteConnection::establish(&url).map_err(ServiceError::unavailable)?;
+    let rows: Vec<CheckRow> = diesel::sql_query("PRAGMA integrity_check(10)").load(&mut connection)?;
+    let problems = rows.into_iter().map(|row| row.integrity_check);
+    Ok(problems.filter(|problem| problem != "ok").collect())
+}
+
+/// Copies the write-ahead log of a database into its file and deletes the log, unless another connection uses the
+/// database.
+pub fn finish_log(file: &Path) -> Result<Use> {
+    let mut connection = open(file)?;
+    connection.batch_execute(IN_USE_TIMEOUT)?;
+    // SQLite leaves this mode only if there is no other connection.
+    match connection.batch_execute("PRAGMA journal_mode = DELETE") {
+        Ok(()) => Ok(Use::Unused),
+        Err(error) if error.to_string().contains("locked") => Ok(Use::InUse),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Records a change of every user in the restored database, with numbers that are higher than those in the old
+/// one, if there is one. Also revokes all keys if `revokes_all_keys`.
+pub fn prepare_restored(restored: &Path, old: Option<&Path>, revokes_all_keys: bool) -> Result<()> {
+    let mut connection = open(restored)?;
+    let last = |connection: &mut SqliteConnection, table: &str| -> Result<i64> {
+        let query = format!("SELECT max(number) AS number FROM {table}");
+        let row: NumberRow = diesel::sql_query(query).get_result(connection)?;
+        Ok(row.number.unwrap_or_default())
+    };
+    // An old database that is damaged or has no such table does not matter: no node can use it.
+    let old = old.and_then(|old| {
+        attach(&mut connection, old)
+            .and_then(|()| last(&mut connection, "old.changes"))
+            .ok()
+    });
+    connection.immediate_transaction(|connection| {
+        if revokes_all_keys {
+            connection.batch_execute("UPDATE users SET key_epoch = key_epoch + 1")?;
+        }
+        let base = last(connection, "changes")?.max(old.unwrap_or_default());
+        diesel::sql_query(RECORD_CHANGES)
+            .bind::<BigInt, _>(base)
+            .execute(connection)?;
+        Ok(())
+    })
+}
+
+/// Returns how many keys are valid in the restored database but revoked in the old one.
+pub fn count_revived_keys(restored: &Path, old: &Path, now: NaiveDateTime) -> Result<usize> {
+    let mut connection = open(restored)?;
+    attach(&mut connection, old)?;
+    let row: NumberRow = diesel::sql_query(REVIVED_KEYS)
+        .bind::<Timestamp, _>(now)
+        .get_result(&mut connection)?;
+    Ok(usize::try_from(row.number.unwrap_or_default()).unwrap_or_default())
+}
+
+fn attach(connection: &mut SqliteConnection, old: &Path) -> Result<()> {
+    diesel::sql_query("ATTACH DATABASE ? AS old")
+        .bind::<Text, _>(sqlite_url(&old.to_string_lossy(), "mode=ro"))
+        .execute(connection)?;
+    Ok(())
+}
+
+fn open(file: &Path) -> Result<SqliteConnection> {
+    match connect(&Database::Sqlite(file.to_owned())).map_err(ServiceError::unavailable)? {
+        DbConnection::Sqlite(connection) => Ok(connection),
+        DbConnection::Postgres(_) => Err(ServiceError::internal("a file is not a PostgreSQL database")),
+    }
+}

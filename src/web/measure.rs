@@ -1,0 +1,55 @@
+//! Counts requests for the metrics.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use actix_web::HttpRequest;
+use actix_web::dev::ServiceResponse;
+use actix_web::http::Method;
+use actix_web::web::Data;
+
+use super::caller::auth;
+use super::process::Process;
+use crate::metrics::RequestRecord;
+
+/// The route of requests that no route matches.
+const NO_ROUTE: &str = "none";
+
+/// Counts a request that began at `start`, if there are metrics.
+pub fn record_request(response: &ServiceResponse, start: Instant) {
+    let request = response.request();
+    let Some(metrics) = auth(request).metrics() else { return };
+    metrics.record_request(&RequestRecord {
+        route: &route(request),
+        method: method_label(request.method()),
+        status: response.status().as_u16(),
+        time: start.elapsed(),
+    });
+}
+
+/// Returns the pattern of the route, without the base path. Allocates no memory for a resource with a name, such as that
+/// of forward-auth.
+fn route(request: &HttpRequest) -> Cow<'_, str> {
+    if let Some(name) = request.match_name() {
+        return Cow::Borrowed(name);
+    }
+    let pattern = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
+    let process = request.app_data::<Data<Process>>();
+    let route = process.and_then(|process| pattern.strip_prefix(process.prefix()));
+    Cow::Owned(route.unwrap_or(&pattern).to_owned())
+}
+
+/// Returns the method, or `other` for a method that a client may have made up.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [(&Method, &str); 7] = [
+        (&Method::GET, "GET"),
+        (&Method::HEAD, "HEAD"),
+        (&Method::POST, "POST"),
+        (&Method::PUT, "PUT"),
+        (&Method::PATCH, "PATCH"),
+        (&Method::DELETE, "DELETE"),
+        (&Method::OPTIONS, "OPTIONS"),
+    ];
+    let known = KNOWN.iter().find(|(known, _)| *known == method);
+    known.map_or("other", |(_, label)| label)
+}

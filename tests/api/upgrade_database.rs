@@ -1,0 +1,97 @@
+//! Databases of released versions, which `tests/schema/` stores, and their upgrade to this version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use test_support::process::ServerProcess;
+use test_support::{Backend, TestDatabase, apply, both_databases};
+
+use crate::support::UseDatabase;
+
+/// What `scripts/dump-schema` has stored in a database.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Content {
+    sealing_secret: String,
+    valid: Vec<DeviceKey>,
+    /// Keys that are revoked or belong to a disabled user.
+    invalid: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct DeviceKey {
+    user: String,
+    password: String,
+    device: String,
+    key: String,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schema")
+}
+
+fn suffix(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Sqlite => "-sqlite",
+        Backend::Postgres => "-postgres",
+    }
+}
+
+/// Returns the released versions of which there is a dump.
+fn versions(backend: Backend) -> Vec<String> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let ending = format!("{}.sql", suffix(backend));
+    let versions = files.filter_map(|name| name.to_str().unwrap().strip_suffix(&ending).map(str::to_owned));
+    let mut versions: Vec<_> = versions.collect();
+    versions.sort();
+    versions
+}
+
+fn start(database: &TestDatabase, content: &Content) -> ServerProcess {
+    let mut command = database.program(&["serve"]);
+    command.env("SHOKO_AUTH_SECRET_KEY", &content.sealing_secret);
+    ServerProcess::start(command)
+}
+
+#[apply(both_databases!)]
+fn a_database_of_each_release_is_upgraded_without_losing_a_key(backend: Backend) {
+    let versions = versions(backend);
+    assert!(versions.contains(&"0.1.0".to_owned()), "{versions:?}");
+    for version in versions {
+        let file = |ending: &str| folder().join(format!("{version}{}.{ending}", suffix(backend)));
+        let content: Content = serde_json::from_str(&fs::read_to_string(file("json")).unwrap()).unwrap();
+        let database = TestDatabase::create(backend);
+        database.execute(&fs::read_to_string(file("sql")).unwrap());
+        let applied = "SELECT version AS text FROM __diesel_schema_migrations";
+        let before = database.texts(applied).len();
+        let server = start(&database, &content);
+        assert!(database.texts(applied).len() >= before);
+        assert!(content.valid.len() >= 3 && content.invalid.len() >= 2);
+        for DeviceKey {
+            user,
+            password,
+            device,
+            key,
+        } in &content.valid
+        {
+            let response = server.get("/api/v3/User/Current").header("apikey", key).send();
+            assert_eq!(response.status, 200, "{version}: {device}");
+            assert_eq!(response.json()["Username"], user.as_str());
+            assert_eq!(
+                &server.key(user, password, device),
+                key,
+                "the same device gets the same key"
+            );
+        }
+        for key in &content.invalid {
+            assert!(!server.accepts(key), "{version}");
+        }
+        assert_eq!(server.log_in("dave", "Dulcimer-dale", "kodi").status, 401);
+    }
+}
+
+#[test]
+fn both_databases_have_dumps_of_the_same_releases() {
+    assert_eq!(versions(Backend::Sqlite), versions(Backend::Postgres));
+}
