@@ -1,0 +1,351 @@
+"""What is known to go wrong with guarded services. Each check is a row of `CHECKS` and a function that finds what is
+unsafe."""
+
+import base64
+import uuid
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from .paths import PATHS
+from .wire import Request, Service, parse_address
+
+SAFE, UNSAFE, NOT_TESTABLE = "safe", "unsafe", "not testable"
+IDENTITY = ("Remote-User", "Remote-User-Id", "Remote-Groups", "Remote-Name", "Remote-Email", "Remote-Device")
+MARK = "doctor-spoofed"
+PREFLIGHT = (("Origin", "https://doctor.invalid"), ("Access-Control-Request-Method", "GET"))
+BROWSER = (("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document"))
+WEBSOCKET = (
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Key", "ZG9jdG9yIG9mIGdhdGVzIQ=="),
+    ("Sec-WebSocket-Version", "13"),
+)
+H2C = (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA"))
+URI_HEADERS = ("X-Forwarded-Uri", "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-Envoy-Original-Path")
+METHOD_HEADERS = (
+    "X-Forwarded-Method",
+    "X-Original-Method",
+    "X-HTTP-Method-Override",
+    "X-HTTP-Method",
+    "X-Method-Override",
+)
+ADDRESS_HEADERS = ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP")
+HEALTH_CHECKERS = (
+    "kube-probe/1.30",
+    "GoogleHC/1.0",
+    "ELB-HealthChecker/2.0",
+    "Amazon-Route53-Health-Check-Service",
+    "Consul Health Check",
+    "Envoy/HC",
+    "HAProxy",
+    "Prometheus/2.53.0",
+    "UptimeRobot/2.0",
+)
+METHODS = ("HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "TRACE", "DOCTOR", "get")
+
+
+class NotTestable(Exception):
+    """The reason why a check cannot be done."""
+
+
+@dataclass
+class Subject:
+    """The service, and what the operator has said about it."""
+
+    service: Service
+    key: str | None = None
+    public: tuple = ()
+    direct: str | None = None
+    allows_preflight: bool = False
+    cookie: str = "shoko-auth-gateway"
+
+    @property
+    def path(self):
+        return self.service.path
+
+    def with_key(self, path=None, headers=()):
+        """Returns a request that the service must accept."""
+        if self.key is None:
+            raise NotTestable("This check needs a key: use --key-file.")
+        return Request(path or self.path, (("apikey", self.key), *headers))
+
+    def echoed(self, request):
+        """Returns what the echo backend has received."""
+        if not self.service.has_echo:
+            raise NotTestable("This check needs the echo backend in place of the service: use --echo-backend.")
+        response = self.service.send(request)
+        if response is None or response.echo is None:
+            raise NotTestable(f"The request did not reach the echo backend: {self.hidden(request)}.")
+        return response.echo
+
+    def hidden(self, request):
+        return str(request).replace(self.key, "KEY") if self.key else str(request)
+
+
+def must_be_refused(subject, requests):
+    """Returns the requests that reached the service. Fails if nothing shows whether they did."""
+    reached, unclear = [], []
+    for request in requests:
+        result = subject.service.reached(request)
+        if result:
+            reached.append(f"{subject.hidden(request)} reached the service")
+        elif result is None:
+            unclear.append(subject.hidden(request))
+    if unclear and not reached:
+        raise NotTestable(
+            f"The response does not show whether the request was verified: {unclear[0]}. Try --echo-backend."
+        )
+    return reached
+
+
+def no_credentials(subject):
+    plain = Request(subject.path)
+    return must_be_refused(subject, [plain, replace(plain, headers=BROWSER), replace(plain, version="HTTP/1.0")])
+
+
+def bad_key(subject):
+    bad = str(uuid.uuid4())
+    basic = base64.b64encode(f":{bad}".encode()).decode()
+    headers = (
+        ("apikey", bad),
+        ("apikey", ""),
+        ("Authorization", f"Bearer {bad}"),
+        ("Authorization", f"Basic {basic}"),
+        ("Authorization", "Bearer x"),
+        ("Cookie", f"{subject.cookie}={bad.replace('-', '')}"),
+    )
+    queries = (f"apikey={bad}", f"access_token={bad}")
+    requests = [Request(subject.path, (header,)) for header in headers]
+    return must_be_refused(subject, requests + [Request(f"{subject.path}?{query}") for query in queries])
+
+
+def identity_without_key(subject):
+    names = [*IDENTITY, "Remote_User", "REMOTE-USER", "X-Forwarded-User", "X-Remote-User", "X-Auth-Request-User"]
+    every = tuple((name, "1" if name.endswith("Id") else "admin") for name in names)
+    return must_be_refused(subject, [Request(subject.path, every)])
+
+
+def identity_with_key(subject):
+    names = [spelling for name in IDENTITY for spelling in (name, name.replace("-", "_"), name.lower(), name)]
+    received = subject.echoed(subject.with_key(headers=tuple((name, MARK) for name in names)))
+    return [f"the service received {name}: {value}" for name, value in received["headers"] if is_identity(name, value)]
+
+
+def is_identity(name, value):
+    # CGI, WSGI and PHP read `-` and `_` alike.
+    return name.lower().replace("_", "-").startswith("remote-") and MARK in value
+
+
+def believed_in_redirect(subject, name, value):
+    """Returns what is wrong if a header of the client appears in the address of the sign-in page."""
+    request = Request(subject.path, (*BROWSER, (name, value)))
+    response = subject.service.send(request)
+    if response is not None and MARK in response.header("location"):
+        return [f"{name} of the client determined the return address after signing in"]
+    return []
+
+
+def forwarded_uri(subject):
+    base = f"{subject.service.scheme}://{subject.service.host}"
+    found = []
+    for name in URI_HEADERS:
+        prefix = base if name == "X-Original-URL" else ""
+        found += believed_in_redirect(subject, name, f"{prefix}/{MARK}")
+        paths = [*subject.public, "/", "/public/", "/favicon.ico"]
+        found += must_be_refused(subject, [Request(subject.path, ((name, prefix + path),)) for path in paths])
+        if subject.key:
+            request = Request(subject.path, ((name, f"{prefix}/?apikey={subject.key}"),))
+            found += must_be_refused(subject, [request, replace(request, headers=request.headers * 2)])
+    return found
+
+
+def forwarded_host(subject):
+    found = []
+    spoofed = f"{MARK}.invalid"
+    for name, value in (("X-Forwarded-Host", spoofed), ("Forwarded", f"host={spoofed}"), ("X-Original-Host", spoofed)):
+        found += believed_in_redirect(subject, name, value)
+        found += must_be_refused(subject, [Request(subject.path, ((name, value),))])
+        if subject.key and subject.service.reached(subject.with_key(headers=((name, value),))) is False:
+            found.append(f"{name} of the client decided whether the key is good for this host")
+    return found
+
+
+def forwarded_method(subject):
+    requests = [Request(subject.path, ((name, "OPTIONS"), *PREFLIGHT)) for name in METHOD_HEADERS]
+    return must_be_refused(subject, requests + [replace(request, method="POST") for request in requests])
+
+
+def client_address(subject):
+    addresses = ("127.0.0.1", "::1", "10.0.0.1", "172.16.0.1", "192.168.0.1")
+    requests = [Request(subject.path, ((name, address),)) for name in ADDRESS_HEADERS for address in addresses]
+    return must_be_refused(subject, [*requests, Request(subject.path, (("Forwarded", "for=127.0.0.1"),))])
+
+
+def methods(subject):
+    return must_be_refused(subject, [Request(subject.path, method=method) for method in METHODS])
+
+
+def preflight(subject):
+    if subject.allows_preflight:
+        # Only a real preflight may pass.
+        partial = [Request(subject.path, (header,), "OPTIONS") for header in PREFLIGHT]
+        return must_be_refused(subject, [*partial, Request(subject.path, PREFLIGHT), Request(subject.path, PREFLIGHT, "POST")])
+    return must_be_refused(subject, [Request(subject.path, PREFLIGHT, "OPTIONS")])
+
+
+def gateway_arguments(subject):
+    target = f"{subject.path}?preflight=allow&require=user"
+    return must_be_refused(subject, [Request(target, PREFLIGHT, "OPTIONS"), Request(target)])
+
+
+def health_checks(subject):
+    return must_be_refused(subject, [Request(subject.path, (("User-Agent", agent),)) for agent in HEALTH_CHECKERS])
+
+
+def upgrades(subject):
+    return must_be_refused(subject, [Request(subject.path, WEBSOCKET), Request(subject.path, H2C)])
+
+
+def h2c(subject):
+    received = subject.echoed(subject.with_key(headers=H2C))
+    upgrades = [value for name, value in received["headers"] if name.lower() == "upgrade"]
+    return [f"the service received Upgrade: {value}" for value in upgrades if "h2c" in value.lower()]
+
+
+def host_names(subject):
+    host = subject.service.name
+    own = [host.upper(), f"{host}."]
+    # Without the echo backend, the response of another site on the same proxy would look like the service.
+    others = ["localhost", "127.0.0.1", "doctor.invalid"] if subject.service.has_echo else []
+    requests = [Request(subject.path, host=name) for name in own + others]
+    return must_be_refused(subject, [*requests, Request(subject.path, version="HTTP/1.0", host="")])
+
+
+def large_headers(subject):
+    requests = [Request(subject.path, (("X-Large", "x" * size),)) for size in (6_000, 15_000, 40_000)]
+    return must_be_refused(subject, [*requests, Request(subject.path, tuple((f"X-{n}", "x") for n in range(150)))])
+
+
+def remembered(subject):
+    allowed = subject.with_key()
+    found = []
+    for request in (allowed, replace(allowed, headers=(("Authorization", f"Bearer {subject.key}"),))):
+        subject.service.send(request)
+        found += must_be_refused(subject, [Request(subject.path), Request(subject.path, (("apikey", str(uuid.uuid4())),))])
+    return found
+
+
+def key_forwarded(subject):
+    key = subject.with_key().headers[0][1]
+    basic = base64.b64encode(f":{key}".encode()).decode()
+    cookie = ("Cookie", f"a=b; {subject.cookie}={MARK}; c=d")
+    requests = {
+        "in the header apikey": Request(subject.path, (("apikey", key),)),
+        "in Authorization: Bearer": Request(subject.path, (("Authorization", f"Bearer {key}"),)),
+        "in Authorization: Basic": Request(subject.path, (("Authorization", f"Basic {basic}"),)),
+        "in the query, as apikey": Request(f"{subject.path}?a=b&apikey={key}&c=d"),
+        "in the query, as access_token": Request(f"{subject.path}?access_token={key}"),
+        "of the sign-in cookie": Request(subject.path, (("apikey", key), cookie)),
+    }
+    found = []
+    for place, request in requests.items():
+        received = str(subject.echoed(request))
+        if any(secret in received for secret in (key, key.replace("-", ""), basic, MARK)):
+            found.append(f"the service received the value {place}")
+    return found
+
+
+def direct(subject):
+    if subject.direct is None:
+        raise NotTestable("This check needs the address of the service behind the proxy: use --direct HOST:PORT.")
+    service = Service(f"http://{subject.service.host}", connect=subject.direct, has_echo=subject.service.has_echo)
+    parse_address(subject.direct)
+    try:
+        reached = service.reached(Request(subject.path, (("Remote-User", "admin"),)))
+    except OSError:
+        return []
+    return [f"the service responds at {subject.direct}"] if reached is not False else []
+
+
+def path_check(variants):
+    def check(subject):
+        tried = dict.fromkeys(variants(subject.path, subject.public))
+        return must_be_refused(subject, [Request(target) for target in tried])
+
+    return check
+
+
+def redirect_host(subject):
+    """Returns the host of the sign-in page, for the report."""
+    response = subject.service.send(Request(subject.path, BROWSER))
+    return urlsplit(response.header("location")).hostname if response else None
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    run: object
+    meaning: str
+    fix: str
+
+
+CHECKS = [
+    Check("no credentials", no_credentials,
+          "A request without a key must not reach the service.",
+          "Verify every request of this host: put the guard in the outermost location or route."),
+    Check("bad key", bad_key,
+          "A request with an unknown key must not reach the service.",
+          "Let the proxy refuse a request whenever the verification does not return 200."),
+    Check("identity headers without a key", identity_without_key,
+          "A client must not be able to name itself to the service.",
+          "Verify the request with shoko-auth only, never by a header that the client can send."),
+    Check("identity headers with a key", identity_with_key,
+          "A signed-in client must not be able to claim to be another user or an administrator.",
+          "Remove or replace every Remote-* header of the client, with - and with _, before the service sees it."),
+    Check("X-Forwarded-Uri, X-Original-URL", forwarded_uri,
+          "The proxy, not the client, must say which URL is verified.",
+          "Set this header in the proxy for each verification, and do not trust the headers of clients."),
+    Check("X-Forwarded-Host", forwarded_host,
+          "The proxy, not the client, must say which host is verified: keys can be limited to hosts.",
+          "Set this header in the proxy, and do not list clients as trusted proxies."),
+    Check("method override", forwarded_method,
+          "The proxy, not the client, must say which method is verified: preflights may be allowed without a key.",
+          "Set X-Original-Method or X-Forwarded-Method in the proxy from the method of the request."),
+    Check("client address", client_address,
+          "A client must not get past the guard by claiming a local address.",
+          "Remove rules that skip the guard by address, or trust address headers only from your own proxies."),
+    *(Check(name, path_check(variants), meaning, fix) for name, variants, meaning, fix in PATHS),
+    Check("other methods", methods,
+          "The guard must not depend on the method.",
+          "Remove rules that skip the guard for some methods."),
+    Check("preflight", preflight,
+          "A CORS preflight carries no key, and whether it reaches the service is the operator's decision.",
+          "Remove ?preflight=allow, or call doctor with --allow-preflight if the service treats OPTIONS as harmless."),
+    Check("arguments of the gateway", gateway_arguments,
+          "A client must not be able to set arguments such as preflight=allow for its own verification.",
+          "Do not append the query of the client to the URL of the verification."),
+    Check("health-check user agents", health_checks,
+          "Every client can claim to be a health check.",
+          "Remove rules that skip the guard by User-Agent, and check the health of the service at its own address."),
+    Check("upgrades without a key", upgrades,
+          "A WebSocket is verified only at its handshake, so the handshake must be guarded.",
+          "Guard the location of WebSockets like every other."),
+    Check("h2c", h2c,
+          "After an upgrade to HTTP/2, the proxy sees no further requests, so a signed-in client could claim any identity.",
+          "Pass on the header Upgrade only if its value is websocket."),
+    Check("other host names", host_names,
+          "The service must be guarded under every name by which the proxy reaches it.",
+          "Let unknown host names end at the proxy, for example with a default server that returns 421."),
+    Check("large headers", large_headers,
+          "The service must stay guarded when the verification itself fails.",
+          "Refuse requests whose verification fails: no failure_mode_allow, and no error_page that leads to the service."),
+    Check("remembered verifications", remembered,
+          "A verified request must not let later requests without a key pass.",
+          "Do not cache verifications, or make the key, the cookie, host and method parts of the cache key."),
+    Check("key forwarded", key_forwarded,
+          "The service must not receive the caller's key, with which it could act for the caller elsewhere.",
+          "Remove apikey, Authorization, the cookie and the key in the query before the request is passed on."),
+    Check("direct access", direct,
+          "Clients that reach the service past the proxy can send any Remote-User.",
+          "Let the service listen on 127.0.0.1 or on a private network, or block its port with a firewall."),
+]
