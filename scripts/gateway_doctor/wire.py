@@ -71,6 +71,8 @@ class Service:
 
     def connection(self):
         plain = socket.create_connection(self.address, TIMEOUT)
+        # Otherwise the request would wait for the other side to acknowledge the last message of the TLS handshake.
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.tls.wrap_socket(plain, server_hostname=self.name) if self.tls else plain
 
     def send(self, request):

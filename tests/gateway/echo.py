@@ -7,6 +7,7 @@ port when it listens.
 
 import base64
 import hashlib
+import http.client
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 # The constant of RFC 6455, section 1.3.
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CHUNK = 1 << 16
+# Otherwise the service would refuse what the proxy should have refused.
+http.client._MAXHEADERS = 1000
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -13,6 +13,7 @@ APP, AUTH = "app.example.org", "auth.example.org"
 # In seconds. The limits only stop a run that hangs.
 START_TIMEOUT = 60
 STOP_TIMEOUT = 10
+SEPARATOR = "\0"
 
 
 def block(heading, number=0, document=DOCUMENT):
@@ -46,7 +47,9 @@ class Proxy:
         self.folder.mkdir()
         self.certificates = Path(folder)
         self.app, self.auth, self.port = app, auth, free_port()
-        self.texts = [self.localize(change(block(self.name, number))) for number in range(self.blocks)]
+        # A change may concern any of the files.
+        text = change(SEPARATOR.join(block(self.name, number) for number in range(self.blocks)))
+        self.texts = [self.localize(part) for part in text.split(SEPARATOR)]
         self.process = None
 
     def localize(self, text):
@@ -60,6 +63,7 @@ class Proxy:
             "127.0.0.1:8111": f"127.0.0.1:{self.auth}",
             "127.0.0.1:3000": f"127.0.0.1:{self.app}",
             "/etc/ssl/example.org": f"{self.certificates}/example.org",
+            "/var/cache/nginx": str(self.folder),
         }
 
     def write(self, name, text):
