@@ -57,7 +57,7 @@ class Subject:
     public: tuple = ()
     direct: str | None = None
     allows_preflight: bool = False
-    cookie: str = "shoko-auth-gateway"
+    cookie: str = "__Secure-shoko-auth-gateway"
 
     @property
     def path(self):
