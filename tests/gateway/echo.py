@@ -94,6 +94,9 @@ class EchoServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
+    def handle_error(self, request, client_address):
+        """Ignores clients that close the connection, which proxies do."""
+
 
 def serve(port=0, address="127.0.0.1"):
     """Returns a server that listens. The caller runs `serve_forever`."""

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import http.client
 import json
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import echo
-from gateway_doctor.wire import Request, Service
+from gateway_doctor.wire import Request, Response, Service
 from proxies import APP, AUTH
 from server import PASSWORD, Server
 
@@ -94,18 +95,21 @@ class Lab:
 
 
 def send(service, request, body):
-    """Sends a request with a body."""
-    import http.client
-
-    from gateway_doctor.wire import Response
-
+    """Sends a request with a body. Returns None if the connection was closed without a response."""
     headers = [("Host", service.host), *request.headers, ("Connection", "close")]
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)
     with service.connection() as connection:
-        connection.sendall(f"{request.method} {request.target} HTTP/1.1\r\n{head}\r\n".encode() + body)
-        response = http.client.HTTPResponse(connection, method=request.method)
-        response.begin()
-        return Response(response.status, response.getheaders(), response.read())
+        try:
+            connection.sendall(f"{request.method} {request.target} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        except OSError:
+            # A proxy may refuse a request before all of it has been sent. Its response may still be there.
+            pass
+        try:
+            response = http.client.HTTPResponse(connection, method=request.method)
+            response.begin()
+            return Response(response.status, response.getheaders(), response.read())
+        except (OSError, http.client.HTTPException):
+            return None
 
 
 class Guarded:

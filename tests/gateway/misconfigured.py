@@ -60,9 +60,6 @@ MISTAKES = [
     nginx("a rule matches parameters of a path", "; in the path", skip_if(r'$uri ~ "^/[^;]*;.*[.]css$"')),
     nginx("only some methods are guarded", "other methods", skip_if("$request_method !~ ^(GET|HEAD)$")),
     nginx("preflights pass", "preflight", ("authz/auth-request;", "authz/auth-request?preflight=allow;")),
-    nginx("clients set arguments of the gateway", "arguments of the gateway",
-          (VERIFY, "set $client_args $args;\n        auth_request /gateway;"),
-          ("authz/auth-request;", "authz/auth-request?$client_args;")),
     nginx("the client says which method is verified", "method override",
           ("proxy_set_header X-Original-Method $request_method;", "set $method $request_method;\n        if ($http_x_original_method) { set $method $http_x_original_method; }\n        proxy_set_header X-Original-Method $method;"),
           ("authz/auth-request;", "authz/auth-request?preflight=allow;")),
@@ -94,7 +91,6 @@ MISTAKES = [
           ("server {\n    listen 443 ssl;\n    server_name app.example.org;",
            "server {\n    listen 443 ssl default_server;\n    ssl_certificate /etc/ssl/example.org.pem;\n    ssl_certificate_key /etc/ssl/example.org.key;\n"
            "    location / { proxy_pass http://app; }\n}\nserver {\n    listen 443 ssl;\n    server_name app.example.org;")),
-    Mistake("Caddy", "the query of the client reaches the gateway", "arguments of the gateway", (("forward-auth?", "forward-auth"),)),
     Mistake("Caddy", "every client is a trusted proxy", "X-Forwarded-Host",
             (("forward_auth 127.0.0.1:8111 {", "forward_auth 127.0.0.1:8111 {\n\t\t\ttrusted_proxies 0.0.0.0/0"),)),
     Mistake("Caddy", "assets are open", "usual open paths",

@@ -4,6 +4,7 @@ paths of certificates are replaced."""
 import os
 import re
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -89,11 +90,17 @@ class Proxy:
         return self
 
     def listens(self):
+        """Returns whether the proxy has certificates for both hosts, which Caddy first creates."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
+            for host in (APP, AUTH):
+                plain = socket.create_connection(("127.0.0.1", self.port), 5)
+                context.wrap_socket(plain, server_hostname=host).close()
         except OSError:
             return False
+        return True
 
     def log(self):
         return (self.folder / "log").read_text(errors="replace")
