@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import proxies
-from cases import CASES, VARIANTS
+from cases import CASES, variants
 from lab import Guarded, Lab
 from misconfigured import MISTAKES
 from traefik import CASES as TRAEFIK_CASES
@@ -89,7 +89,7 @@ def test_proxies(results, lab, kinds, browser):
                 results.run(f"{kind.name}: a browser signs in and returns", a_browser_signs_in_and_returns, guarded)
             name = sentence(doctor_finds_nothing_in_the_documented_configuration)
             results.run(f"{kind.name}: {name}", doctor_finds_nothing_in_the_documented_configuration, lab, proxy)
-        for variant in VARIANTS:
+        for variant in variants(kind):
             results.run(f"{kind.name}: {sentence(variant)}", variant, lab, kind)
 
 

@@ -142,7 +142,7 @@ def calibre_web_knows_the_user(lab):
         feed = guarded.get("/opds", key)
         assert feed.status == 200 and b"<feed" in feed.body, feed
         page = guarded.get("/me", ("apikey", lab.keys["admin"]))
-        assert page.status == 200 and ADMIN.encode() in page.body, page
+        assert page.status == 200 and f'name="name" id="name" value="{ADMIN}"'.encode() in page.body, page
         # A user without an account there gets its own sign-in page, not the account of another.
         other = guarded.get("/me", ("apikey", lab.keys["user"]), ("Remote-User", ADMIN), ("Remote_User", ADMIN))
         assert other.status in (302, 303) and "/login" in other.header("location"), other

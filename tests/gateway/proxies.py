@@ -89,6 +89,13 @@ class Proxy:
             time.sleep(0.02)
         return self
 
+    def is_open(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 5).close()
+        except OSError:
+            return False
+        return True
+
     def listens(self):
         """Returns whether the proxy has certificates for both hosts, which Caddy first creates."""
         context = ssl.create_default_context()
