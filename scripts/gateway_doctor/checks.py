@@ -44,6 +44,9 @@ HEALTH_CHECKERS = (
 METHODS = ("HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "TRACE", "DOCTOR", "get")
 
 
+NEEDS_ECHO = "This check needs the echo backend in place of the service: use --echo-backend."
+
+
 class NotTestable(Exception):
     """The reason why a check cannot be done."""
 
@@ -72,7 +75,7 @@ class Subject:
     def echoed(self, request):
         """Returns what the echo backend has received."""
         if not self.service.has_echo:
-            raise NotTestable("This check needs the echo backend in place of the service: use --echo-backend.")
+            raise NotTestable(NEEDS_ECHO)
         response = self.service.send(request)
         if response is None or response.echo is None:
             raise NotTestable(f"The request did not reach the echo backend: {self.hidden(request)}.")
@@ -213,11 +216,12 @@ def h2c(subject):
 
 
 def host_names(subject):
+    if not subject.service.has_echo:
+        # Another site on the same proxy, or its default page, would look like the service.
+        raise NotTestable(NEEDS_ECHO)
     host = subject.service.name
-    own = [host.upper(), f"{host}."]
-    # Without the echo backend, the response of another site on the same proxy would look like the service.
-    others = ["localhost", "127.0.0.1", "doctor.invalid"] if subject.service.has_echo else []
-    requests = [Request(subject.path, host=name) for name in own + others]
+    names = [host.upper(), f"{host}.", "localhost", "127.0.0.1", "doctor.invalid"]
+    requests = [Request(subject.path, host=name) for name in names]
     return must_be_refused(subject, [*requests, Request(subject.path, version="HTTP/1.0", host="")])
 
 

@@ -13,7 +13,7 @@ TIMEOUT = 10
 MAX_BODY = 1 << 20
 MAX_REDIRECTS = 3
 # Responses of a proxy or of the server that verifies requests. A service may send them too, but it reveals nothing.
-REFUSALS = {400, 401, 403, 407, 413, 414, 421, 429, 431, 494, 501, 503, 505}
+REFUSALS = {400, 401, 403, 407, 413, 414, 421, 426, 429, 431, 494, 501, 503, 505}
 REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -82,8 +82,10 @@ class Service:
         if not any(name.lower() == "connection" for name, _ in headers):
             headers.append(("Connection", "close"))
         lines = [f"{request.method} {request.target} {request.version}", *(f"{name}: {value}" for name, value in headers)]
+        # An address that is wrong, or a certificate, is not the response to a request.
+        connection = self.connection()
         try:
-            with self.connection() as connection:
+            with connection:
                 connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
                 response = http.client.HTTPResponse(connection, method=request.method)
                 response.begin()
@@ -102,7 +104,8 @@ class Service:
             target = urlsplit(urljoin(f"{self.scheme}://{self.host}{self.path}", response.header("location")))
             query = f"?{target.query}" if target.query else ""
             response = self.send(Request(target.path + query, request.headers, "GET"))
-        if response is None:
+        # Proxies refuse TRACE themselves.
+        if response is None or (request.method == "TRACE" and response.status == 405):
             return False
         if self.has_echo and request.method != "HEAD" and response.status != 101:
             return response.echo is not None

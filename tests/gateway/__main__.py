@@ -8,23 +8,20 @@ Arguments: the program, and optionally:
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import proxies
 from cases import CASES, variants
+from doctors import CASES as DOCTOR_CASES
+from doctors import doctor
 from lab import Guarded, Lab
 from misconfigured import MISTAKES
 from traefik import CASES as TRAEFIK_CASES
 
-DOCTOR = Path(__file__).parents[2] / "scripts" / "doctor"
 # Doctor mostly waits for responses.
 DOCTORS_AT_ONCE = 3
 
@@ -50,30 +47,11 @@ def sentence(function):
     return function.__name__.replace("_", " ")
 
 
-def doctor(lab, proxy, *arguments):
-    """Returns the report of doctor: the verdict of each check."""
-    command = [DOCTOR, "https://app.example.org/private/page", "--connect", f"127.0.0.1:{proxy.port}", "--insecure"]
-    command += ["--echo-backend", "--json", *(argument.format(app=lab.app) for argument in arguments)]
-    environment = os.environ | {"DOCTOR_KEY": lab.keys["bound"]}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"doctor failed: {done.stderr}\n{proxy.log()[-2000:]}")
-    rows = json.loads(done.stdout)
-    verdicts = {row["check"]: row["verdict"] for row in rows}
-    assert done.returncode == int("unsafe" in verdicts.values()), verdicts
-    return verdicts, rows
-
-
-def doctor_finds_nothing_in_the_documented_configuration(lab, proxy):
-    verdicts, rows = doctor(lab, proxy, "--direct", f"127.0.0.1:{proxies.free_port()}")
-    wrong = [row for row in rows if row["verdict"] != "safe"]
-    assert len(verdicts) >= 25 and not wrong, wrong
-
-
 def doctor_finds(lab, mistake):
     kind = proxies.ALL[mistake.proxy]
     with kind(lab.folder, lab.app, lab.auth, mistake.change) as proxy:
-        verdicts, _ = doctor(lab, proxy, *mistake.arguments)
+        arguments = [argument.format(app=lab.app) for argument in mistake.arguments]
+        verdicts, _ = doctor(proxy, "--echo-backend", *arguments, key=lab.keys["bound"])
     assert verdicts[mistake.found_by] == "unsafe", verdicts
 
 
@@ -87,8 +65,8 @@ def test_proxies(results, lab, kinds, browser):
                 from browser import a_browser_signs_in_and_returns
 
                 results.run(f"{kind.name}: a browser signs in and returns", a_browser_signs_in_and_returns, guarded)
-            name = sentence(doctor_finds_nothing_in_the_documented_configuration)
-            results.run(f"{kind.name}: {name}", doctor_finds_nothing_in_the_documented_configuration, lab, proxy)
+            for case in DOCTOR_CASES:
+                results.run(f"{kind.name}: {sentence(case)}", case, lab, proxy)
         for variant in variants(kind):
             results.run(f"{kind.name}: {sentence(variant)}", variant, lab, kind)
 

@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import contextmanager
 from urllib.error import HTTPError
 
+from doctors import doctor, unexpected
 from gateway_doctor.wire import Request
 from lab import ADMIN, Guarded, basic, send
 from proxies import Nginx, block, free_port, replace
@@ -77,6 +78,11 @@ def behind_nginx(lab, port, changes):
         yield guarded
 
 
+def nothing_is_unsafe(lab, guarded):
+    verdicts, rows = doctor(guarded.proxy, key=lab.keys["bound"])
+    assert "unsafe" not in verdicts.values(), unexpected(rows)
+
+
 def documented_changes(heading):
     """Returns the lines of nginx's configuration that a section replaces: pairs in a block of the form of a diff."""
     lines = block(heading).splitlines()
@@ -107,6 +113,7 @@ def radicale_serves_calendars_to_apps(lab):
         # The calendars of others stay closed, whoever the client claims to be.
         other = guarded.get(f"/{ADMIN}/tests/", ("apikey", lab.keys["user"]), ("Remote-User", ADMIN), method="PROPFIND")
         assert other.status in (403, 404), other
+        nothing_is_unsafe(lab, guarded)
         assert lab.call("DELETE", f"/api/auth?apikey={key}")[0] == 200
         assert guarded.get(f"/{ADMIN}/tests/", app, method="PROPFIND").status == 401
 
@@ -146,6 +153,7 @@ def calibre_web_knows_the_user(lab):
         # A user without an account there gets its own sign-in page, not the account of another.
         other = guarded.get("/me", ("apikey", lab.keys["user"]), ("Remote-User", ADMIN), ("Remote_User", ADMIN))
         assert other.status in (302, 303) and "/login" in other.header("location"), other
+        nothing_is_unsafe(lab, guarded)
 
 
 def section(heading):

@@ -169,6 +169,21 @@ def the_host_of_an_absolute_target_decides(guarded):
     assert response is None or (response.status >= 400 and response.echo is None), response
 
 
+def published_holes_of_other_gateways_are_closed(guarded):
+    """Each of these let requests without credentials, or with another identity, reach a service."""
+    holes = {
+        "GHSA-7x63-xv5r-3p2x: the URL of the client was believed": Request("/private", (("X-Forwarded-Uri", "/public"),)),
+        "GHSA-5hvv-m4w4-gf6v: health checks needed no credentials": Request("/private", (("User-Agent", "GoogleHC/1.0"),)),
+        "GHSA-pxq7-h93f-9jrg: a fragment matched an open path": Request("/private#/public"),
+    }
+    for name, request in holes.items():
+        response = guarded.service.send(request)
+        assert response is None or (response.status in (400, 401) and response.echo is None), (name, response)
+    # GHSA-7r4p-vjf4-gxv4: a header of the client survived if the verification returned none. The user has no address.
+    received, _ = guarded.received("/page", ("apikey", guarded.lab.keys["user"]), ("Remote-Email", "admin@example.org"))
+    assert received.get("remote-email", "") == "", received
+
+
 CASES = [case for name, case in list(globals().items()) if callable(case) and getattr(case, "__module__", "") == __name__
          and case.__code__.co_varnames[:1] == ("guarded",)]
 
