@@ -43,7 +43,14 @@ def fragments(path, public):
 
 
 def slashes(path, public):
-    yield from (f"/{path}", f"//{path}", path.replace("/", "//"), f"{path}//", "/%2f" + path.lstrip("/"), "/\\" + path.lstrip("/"))
+    yield from (
+        f"/{path}",
+        f"//{path}",
+        path.replace("/", "//"),
+        f"{path}//",
+        "/%2f" + path.lstrip("/"),
+        "/\\" + path.lstrip("/"),
+    )
 
 
 def dots(path, public):
@@ -57,7 +64,13 @@ def encoded(path, public):
     first = path[1:2]
     if first:
         yield f"/%{ord(first):02x}{path[2:]}"
-    yield from (f"/%2e{path}", f"/x/%2e%2e{path}", quote(path, safe="").replace("%2F", "/%2e/", 1), f"{path}%00", f"{path}%20")
+    yield from (
+        f"/%2e{path}",
+        f"/x/%2e%2e{path}",
+        quote(path, safe="").replace("%2F", "/%2e/", 1),
+        f"{path}%00",
+        f"{path}%20",
+    )
     for prefix in prefixes(public):
         for up in ("/%2e%2e", "/%2E.", "/%252e%252e", "%2f..", "%2f%2e%2e", "/..%5c..", "%5c.."):
             yield f"{prefix}{up * depth(prefix)}{path}"
@@ -76,7 +89,14 @@ def cases(path, public):
 def endings(path, public):
     trimmed = path.rstrip("/")
     yield from (f"{trimmed}{ending}" for ending in ENDINGS)
-    yield from (f"{trimmed}/", f"{trimmed}?x=.css", f"{trimmed}?/public/", f"{trimmed}%0a.css", f"{trimmed}%00.css", f"{trimmed}.")
+    yield from (
+        f"{trimmed}/",
+        f"{trimmed}?x=.css",
+        f"{trimmed}?/public/",
+        f"{trimmed}%0a.css",
+        f"{trimmed}%00.css",
+        f"{trimmed}.",
+    )
 
 
 def open_paths(path, public):
@@ -86,8 +106,12 @@ def open_paths(path, public):
 FIX = "Guard the whole host, or match open paths exactly and after the proxy has normalized them, never by the raw URL."
 MEANING = "The proxy and the service must not disagree on which path a request with {} means."
 PATHS = [
-    ("usual open paths", open_paths, "A path that is open for apps or for assets is open for everybody.",
-     "Remove rules that leave paths unguarded: apps can send a key. Name a path that is open on purpose with --public."),
+    (
+        "usual open paths",
+        open_paths,
+        "A path that is open for apps or for assets is open for everybody.",
+        "Guard these paths too: apps can send a key. Name paths that are open on purpose with --public.",
+    ),
     ("# in the path", fragments, MEANING.format("#"), FIX),
     ("// in the path", slashes, MEANING.format("//"), FIX),
     (".. in the path", dots, MEANING.format(".."), FIX),

@@ -81,7 +81,10 @@ class Service:
         headers = [("Host", host)] * bool(host) + [*request.headers]
         if not any(name.lower() == "connection" for name, _ in headers):
             headers.append(("Connection", "close"))
-        lines = [f"{request.method} {request.target} {request.version}", *(f"{name}: {value}" for name, value in headers)]
+        lines = [
+            f"{request.method} {request.target} {request.version}",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
         # An address that is wrong, or a certificate, is not the response to a request.
         connection = self.connection()
         try:
@@ -114,8 +117,8 @@ class Service:
         return False if response.status in REFUSALS or response.status in REDIRECTS else None
 
     def is_own_redirect(self, response):
-        """Returns whether a response leads to another path of the service. The sign-in page is none: it gets the address
-        to return to."""
+        """Returns whether a response leads to another path of the service. The sign-in page, which gets the address to
+        return to, is none."""
         if response is None or response.status not in REDIRECTS:
             return False
         location = urlsplit(urljoin(f"{self.scheme}://{self.host}/", response.header("location")))

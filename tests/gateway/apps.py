@@ -67,6 +67,7 @@ def responds(url):
 @contextmanager
 def behind_nginx(lab, port, changes):
     """Yields the application behind nginx. `changes` are the pairs of texts that its section documents."""
+
     def change(text):
         for old, new in changes:
             text = replace(text, old, new)
@@ -129,8 +130,12 @@ def calibre_web_knows_the_user(lab):
     library = folder / "metadata.db"
     environment = {"CALIBRE_DBPATH": str(folder)}
     # Calibre-Web also creates its settings.
-    subprocess.run(["cps", "-s", "admin:Not-used-1!"], env=os.environ | environment, cwd=folder, check=True, capture_output=True)
-    subprocess.run([sys.executable, "-c", CREATE_LIBRARY, library], env=os.environ | environment, cwd=folder, check=True)
+    subprocess.run(
+        ["cps", "-s", "admin:Not-used-1!"], env=os.environ | environment, cwd=folder, check=True, capture_output=True
+    )
+    subprocess.run(
+        [sys.executable, "-c", CREATE_LIBRARY, library], env=os.environ | environment, cwd=folder, check=True
+    )
     header = re.search(r"Header Name[^`]*`([^`]*)`", section("Calibre-Web"))[1]
     with sqlite3.connect(folder / "app.db") as settings:
         # What the documented steps on its page of settings do.
@@ -143,7 +148,10 @@ def calibre_web_knows_the_user(lab):
     settings.close()
     changes = [(old, new.replace("127.0.0.1:8083", "127.0.0.1:3000")) for old, new in documented_changes("Calibre-Web")]
     command = ["cps", "-i", "127.0.0.1", "-o", str(folder / "calibre.log")]
-    with running(command, f"http://127.0.0.1:{port}/", folder, **environment), behind_nginx(lab, port, changes) as guarded:
+    with (
+        running(command, f"http://127.0.0.1:{port}/", folder, **environment),
+        behind_nginx(lab, port, changes) as guarded,
+    ):
         assert guarded.get("/opds").status == 401
         key = basic(ADMIN, lab.keys["admin"])
         feed = guarded.get("/opds", key)

@@ -5,6 +5,7 @@ import json
 from lab import USER, USER_HEADER
 from playwright.sync_api import expect, sync_playwright
 from proxies import APP, AUTH
+
 from server import PASSWORD
 
 COOKIE = "__Secure-shoko-auth-gateway"
@@ -38,7 +39,9 @@ def a_browser_signs_in_and_returns(guarded):
         assert "__Host-shoko-auth" not in cookies, "the session itself must stay on the sign-in host"
 
         # A key that does not work is never replaced by the cookie.
-        status = page.evaluate("fetch('/x', {headers: {apikey: crypto.randomUUID()}}).then(response => response.status)")
+        status = page.evaluate(
+            "fetch('/x', {headers: {apikey: crypto.randomUUID()}}).then(response => response.status)"
+        )
         assert status == 401, status
         status = page.evaluate("fetch('/x').then(response => response.status)")
         assert status == 200, status

@@ -6,7 +6,7 @@ import uuid
 
 from gateway_doctor.wire import Request
 from lab import ADMIN_HEADER, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
-from proxies import AUTH, replace, free_port
+from proxies import AUTH, free_port, replace
 
 BODY_BYTES = 10_000_000
 # In seconds, from the response to the revocation.
@@ -82,7 +82,9 @@ def a_bad_key_is_401_and_never_a_redirect(guarded):
 
 def credentials_of_the_service_itself_pass(guarded):
     key = ("apikey", guarded.lab.keys["user"])
-    received, _ = guarded.received("/page?access_token=a.b.c", key, ("Authorization", "Bearer a.b.c"), ("Cookie", "a=b; c=d"))
+    received, _ = guarded.received(
+        "/page?access_token=a.b.c", key, ("Authorization", "Bearer a.b.c"), ("Cookie", "a=b; c=d")
+    )
     assert received["authorization"] == "Bearer a.b.c" and received["cookie"] == "a=b; c=d", received
     _, echo = guarded.received("/a%2Fb?access_token=a.b.c", key)
     assert echo["target"] == "/a%2Fb?access_token=a.b.c", echo
@@ -97,7 +99,9 @@ def a_navigation_is_redirected_to_the_sign_in_page(guarded):
 
 def headers_of_the_client_about_identity_are_removed(guarded):
     names = ["Remote-User", "Remote-User-Id", "Remote-Groups", "Remote-Name", "Remote-Email", "Remote-Device"]
-    spoofed = [(spelling, "spoofed") for name in names for spelling in (name, name.replace("-", "_"), name.upper(), name)]
+    spoofed = [
+        (spelling, "spoofed") for name in names for spelling in (name, name.replace("-", "_"), name.upper(), name)
+    ]
     _, echo = guarded.received("/page", ("apikey", guarded.lab.keys["user"]), *spoofed)
     identity = [pair for pair in echo["headers"] if pair[0].lower().replace("_", "-").startswith("remote-")]
     assert "spoofed" not in str(identity), identity
@@ -109,7 +113,9 @@ def gateway_keys_and_keys_for_this_host_work(guarded):
     for name in ("gateway", "bound"):
         received, _ = guarded.received("/page", ("apikey", keys[name]))
         assert received["remote-user"] == USER_HEADER, received
-        assert guarded.lab.call("GET", "/api/v3/User/Current", key=keys[name])[0] == 401, "a gateway key is for nothing else"
+        assert guarded.lab.call("GET", "/api/v3/User/Current", key=keys[name])[0] == 401, (
+            "a gateway key is for nothing else"
+        )
     spoofed = [("X-Forwarded-Host", "other.example.org"), ("X-Original-URL", "https://other.example.org/")]
     for headers in ((), spoofed[:1], spoofed):
         assert guarded.get("/page", ("apikey", keys["elsewhere"]), *headers).status == 401
@@ -134,7 +140,9 @@ def a_websocket_is_verified_at_its_handshake(guarded):
     key = ("apikey", guarded.lab.keys["user"])
     assert guarded.get("/socket", *WEBSOCKET).status == 401
     response = guarded.get("/socket", *WEBSOCKET, key)
-    assert response.status == 101 and response.header("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", response
+    assert response.status == 101 and response.header("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", (
+        response
+    )
     with_query = guarded.get(f"/socket?access_token={key[1]}", *WEBSOCKET)
     assert with_query.status == 101, with_query
 
@@ -172,8 +180,12 @@ def the_host_of_an_absolute_target_decides(guarded):
 def published_holes_of_other_gateways_are_closed(guarded):
     """Each of these let requests without credentials, or with another identity, reach a service."""
     holes = {
-        "GHSA-7x63-xv5r-3p2x: the URL of the client was believed": Request("/private", (("X-Forwarded-Uri", "/public"),)),
-        "GHSA-5hvv-m4w4-gf6v: health checks needed no credentials": Request("/private", (("User-Agent", "GoogleHC/1.0"),)),
+        "GHSA-7x63-xv5r-3p2x: the URL of the client was believed": Request(
+            "/private", (("X-Forwarded-Uri", "/public"),)
+        ),
+        "GHSA-5hvv-m4w4-gf6v: health checks needed no credentials": Request(
+            "/private", (("User-Agent", "GoogleHC/1.0"),)
+        ),
         "GHSA-pxq7-h93f-9jrg: a fragment matched an open path": Request("/private#/public"),
     }
     for name, request in holes.items():
@@ -184,8 +196,11 @@ def published_holes_of_other_gateways_are_closed(guarded):
     assert received.get("remote-email", "") == "", received
 
 
-CASES = [case for name, case in list(globals().items()) if callable(case) and getattr(case, "__module__", "") == __name__
-         and case.__code__.co_varnames[:1] == ("guarded",)]
+CASES = [
+    case
+    for name, case in list(globals().items())
+    if callable(case) and getattr(case, "__module__", "") == __name__ and case.__code__.co_varnames[:1] == ("guarded",)
+]
 
 
 def only_administrators_pass_with_require_admin(lab, kind):

@@ -27,7 +27,14 @@ class Service(Nginx):
 
 def load(port, key):
     """Returns the rate, the median and the 99th percentile in milliseconds, and the number of errors."""
-    command = ["wrk", f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", f"https://127.0.0.1:{port}/page"]
+    command = [
+        "wrk",
+        f"-t{THREADS}",
+        f"-c{CONNECTIONS}",
+        f"-d{SECONDS}s",
+        "--latency",
+        f"https://127.0.0.1:{port}/page",
+    ]
     text = subprocess.run(
         [*command, "-H", f"Host: {APP}", "-H", f"apikey: {key}"], check=True, capture_output=True, text=True
     ).stdout
@@ -56,7 +63,8 @@ def measure(lab: Lab):
                 for name, port in ports.items():
                     rows[name].append(load(port, lab.keys["bound"]))
                     rate, median, slowest, errors = rows[name][-1]
-                    print(f"round {number + 1}  {name:<9}  {rate:8.0f}/s  p50 {median:.2f} ms  p99 {slowest:.2f} ms  errors {errors}", flush=True)
+                    times = f"p50 {median:.2f} ms  p99 {slowest:.2f} ms"
+                    print(f"round {number + 1}  {name:<9}  {rate:8.0f}/s  {times}  errors {errors}", flush=True)
     report(rows)
 
 
@@ -65,9 +73,11 @@ def report(rows):
     errors = sum(row[-1] for values in rows.values() for row in values)
     guarded, unguarded = medians["guarded"], medians["unguarded"]
     ratios = [one[0] / other[0] for one, other in zip(rows["guarded"], rows["unguarded"])]
+    # Of both cores together.
     cost = 1e6 / guarded[0] - 1e6 / unguarded[0]
-    print(f"guarded {guarded[0]:.0f}/s, unguarded {unguarded[0]:.0f}/s, share {statistics.median(ratios):.3f} "
-          f"({min(ratios):.3f} to {max(ratios):.3f}), p50 {guarded[1]:.2f} and {unguarded[1]:.2f} ms, "
-          f"p99 {guarded[2]:.2f} and {unguarded[2]:.2f} ms, errors {errors}, cost of a verification {cost:.0f} us of the machine")
+    print(f"guarded    {guarded[0]:8.0f}/s  p50 {guarded[1]:.2f} ms  p99 {guarded[2]:.2f} ms")
+    print(f"unguarded  {unguarded[0]:8.0f}/s  p50 {unguarded[1]:.2f} ms  p99 {unguarded[2]:.2f} ms")
+    print(f"share      {statistics.median(ratios):8.3f}  from {min(ratios):.3f} to {max(ratios):.3f}")
+    print(f"a guarded request takes {cost:.0f} microseconds more; errors: {errors}")
     if errors or guarded[0] < MIN_RATE:
         raise SystemExit(f"missed: {MIN_RATE} guarded requests per second without an error")

@@ -13,6 +13,7 @@ from pathlib import Path
 import echo
 from gateway_doctor.wire import Request, Response, Service
 from proxies import APP, AUTH
+
 from server import PASSWORD, Server
 
 ADMIN, USER = "Default", "jürgen 100%"
@@ -57,7 +58,16 @@ class Lab:
         key, certificate = self.folder / "example.org.key", self.folder / "example.org.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-            + ["-subj", f"/CN={DOMAIN}", "-addext", f"subjectAltName=DNS:*.{DOMAIN}", "-keyout", key, "-out", certificate],
+            + [
+                "-subj",
+                f"/CN={DOMAIN}",
+                "-addext",
+                f"subjectAltName=DNS:*.{DOMAIN}",
+                "-keyout",
+                key,
+                "-out",
+                certificate,
+            ],
             check=True,
             capture_output=True,
         )

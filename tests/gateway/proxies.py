@@ -152,8 +152,17 @@ class Caddy(Proxy):
 
     def command(self):
         # Caddy would otherwise request certificates from the internet.
-        options = f"{{\n\tadmin off\n\tlocal_certs\n\tskip_install_trust\n\thttp_port {free_port()}\n\thttps_port {self.port}\n}}\n"
-        return ["caddy", "run", "--adapter", "caddyfile", "--config", self.write("Caddyfile", options + self.texts[0])]
+        options = ["admin off", "local_certs", "skip_install_trust"]
+        options += [f"http_port {free_port()}", f"https_port {self.port}"]
+        options = "".join(f"\t{option}\n" for option in options)
+        return [
+            "caddy",
+            "run",
+            "--adapter",
+            "caddyfile",
+            "--config",
+            self.write("Caddyfile", f"{{\n{options}}}\n{self.texts[0]}"),
+        ]
 
 
 class Envoy(Proxy):
@@ -177,7 +186,10 @@ class HAProxy(Proxy):
     blocks = 2
 
     def addresses(self):
-        addresses = {"bind :443": f"bind 127.0.0.1:{self.port}", "/etc/haproxy/gateway.lua": f"{self.folder}/gateway.lua"}
+        addresses = {
+            "bind :443": f"bind 127.0.0.1:{self.port}",
+            "/etc/haproxy/gateway.lua": f"{self.folder}/gateway.lua",
+        }
         return super().addresses() | addresses | {"/etc/haproxy/example.org.pem": f"{self.certificates}/combined.pem"}
 
     def command(self):

@@ -80,7 +80,9 @@ def a_key_works_in_each_place(lab):
 
 def a_navigation_is_redirected_and_every_other_request_is_401(lab):
     response = verify(lab, "/page?x=1", NAVIGATION)
-    assert response.status == 302 and response.header("location").startswith(f"https://{AUTH}/account/sign-in?rd="), response
+    assert response.status == 302 and response.header("location").startswith(f"https://{AUTH}/account/sign-in?rd="), (
+        response
+    )
     assert verify(lab, "/page", NAVIGATION, "POST").status == 303
     # Traefik removes `Upgrade` before it asks.
     for headers in ((), (*NAVIGATION, *WEBSOCKET), (("apikey", "x"),)):
