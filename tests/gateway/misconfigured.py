@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from proxies import replace
 
-VERIFY = "auth_request /gateway;"
+VERIFY = "auth_request /shoko-auth-gateway;"
 PASS = "proxy_pass http://app$app_target;"
-LOCATION = "    location / {\n        auth_request /gateway;"
+LOCATION = "    location / {\n        auth_request /shoko-auth-gateway;"
 METHOD_LINE = "proxy_set_header X-Original-Method $request_method;"
 URL_LINE = "proxy_set_header X-Original-URL    $scheme://$host$request_uri;"
 ONLY_PRIVATE = (
     LOCATION,
-    "    location / { proxy_pass http://app; }\n    location /private/ {\n        auth_request /gateway;",
+    "    location / { proxy_pass http://app; }\n    location /private/ {\n        auth_request /shoko-auth-gateway;",
 )
 CACHE = "proxy_cache_path /var/cache/nginx/gateway keys_zone=gateway:1m;\n"
 
@@ -136,8 +136,8 @@ MISTAKES = [
         "remembered verifications",
         ("map $http_upgrade", CACHE + "map $http_upgrade"),
         (
-            "location = /gateway {",
-            "location = /gateway {\n        proxy_cache gateway; proxy_cache_key $request_uri;\n"
+            "location = /shoko-auth-gateway {",
+            "location = /shoko-auth-gateway {\n        proxy_cache gateway; proxy_cache_key $request_uri;\n"
             "        proxy_cache_valid 200 1m; proxy_ignore_headers Cache-Control Expires Vary Set-Cookie;",
         ),
     ),
