@@ -76,7 +76,7 @@ class Service:
         return self.tls.wrap_socket(plain, server_hostname=self.name) if self.tls else plain
 
     def send(self, request):
-        """Returns the response, or None if the connection was closed or reset without one."""
+        """Returns the response, or None if the connection was closed or reset without one. Fails after a timeout."""
         host = self.host if request.host is None else request.host
         headers = [("Host", host)] * bool(host) + [*request.headers]
         if not any(name.lower() == "connection" for name, _ in headers):
@@ -95,18 +95,29 @@ class Service:
                 # The body of a switched protocol has no end.
                 body = b"" if response.status == 101 else response.read(MAX_BODY)
                 return Response(response.status, response.getheaders(), body)
-        except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException):
+        except TimeoutError:
+            raise
+        except (ConnectionError, ssl.SSLError, http.client.HTTPException):
             return None
 
     def reached(self, request):
         """Returns whether a request reached the service: True, False, or None if the response does not show it."""
-        response = self.send(request)
+        try:
+            return self.shows_reach(request, self.send(request))
+        except TimeoutError:
+            # The service may be waiting for something.
+            return None
+
+    def shows_reach(self, request, response):
+        """Follows redirects within the service, and returns what the last response shows."""
         for _ in range(MAX_REDIRECTS):
             if not self.is_own_redirect(response):
                 break
             target = urlsplit(urljoin(f"{self.scheme}://{self.host}{self.path}", response.header("location")))
             query = f"?{target.query}" if target.query else ""
             response = self.send(Request(target.path + query, request.headers, "GET"))
+        if self.is_own_redirect(response):
+            return None
         # Proxies refuse TRACE themselves.
         if response is None or (request.method == "TRACE" and response.status == 405):
             return False
