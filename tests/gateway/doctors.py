@@ -5,7 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from proxies import free_port
+from cases import with_option
+from proxies import Nginx, free_port
 
 DOCTOR = Path(__file__).parents[2] / "scripts" / "doctor"
 URL = "https://app.example.org/private/page"
@@ -64,6 +65,14 @@ def doctor_fails_with_a_reason_if_it_cannot_test(lab, proxy):
     ):
         done = run(*arguments, key=key)
         assert done.returncode == 2 and reason in done.stderr, (arguments, done)
+
+
+def doctor_accepts_preflights_only_if_told_so(lab):
+    with Nginx(lab.folder, lab.app, lab.auth, with_option(Nginx, "preflight=allow")) as proxy:
+        verdicts, rows = doctor(proxy, "--echo-backend", "--allow-preflight", key=lab.keys["bound"])
+        assert verdicts["preflight"] == "safe", unexpected(rows)
+        verdicts, rows = doctor(proxy, "--echo-backend", key=lab.keys["bound"])
+        assert verdicts["preflight"] == "unsafe", rows
 
 
 CASES = [

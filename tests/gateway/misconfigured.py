@@ -74,6 +74,12 @@ MISTAKES = [
     ),
     nginx("a rule matches the raw URL", ".. in the path", skip_if("$request_uri ~ ^/public/")),
     nginx(
+        "a rule matches the raw URL of a path that is open on purpose",
+        ".. in the path",
+        skip_if("$request_uri ~ ^/blog/2026/"),
+        arguments=("--public", "/blog/2026/"),
+    ),
+    nginx(
         "a rule matches the raw URL after a wrong check for ..",
         "%2e in the path",
         (
