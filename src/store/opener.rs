@@ -1,0 +1,123 @@
+//! Opens connections and survives those that never respond.
+//!
+//! libpq's `connect_timeout` ends with the authentication. The first queries of a session have no timeout, and the pool
+//! opens connections with only a few threads. Therefore each connection to PostgreSQL is opened by a thread of its own,
+//! which is abandoned if it takes too long.
+
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use diesel::ConnectionError;
+use diesel::r2d2;
+
+use super::connection::{DbConnection, connect};
+use crate::settings::Database;
+
+/// How long opening a connection may take. Longer than libpq's `connect_timeout`, which is 2 s for each address of the
+/// server unless the URL says otherwise.
+const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
+/// The maximum number of threads that open connections, with the abandoned ones.
+const MAX_THREADS: usize = 20;
+
+pub(super) struct Opener {
+    database: Arc<Database>,
+    /// Each thread has a reference.
+    threads: Arc<()>,
+    max_time: Duration,
+}
+
+impl Opener {
+    pub fn new(database: Database) -> Self {
+        Self {
+            database: Arc::new(database),
+            threads: Arc::default(),
+            max_time: MAX_OPENING_TIME,
+        }
+    }
+
+    pub fn open(&self) -> Result<DbConnection, r2d2::Error> {
+        match &*self.database {
+            Database::Sqlite(_) => connect(&self.database),
+            Database::Postgres(_) => self.open_in_thread(),
+        }
+    }
+
+    fn open_in_thread(&self) -> Result<DbConnection, r2d2::Error> {
+        if Arc::strong_count(&self.threads) > MAX_THREADS {
+            return Err(failure(
+                "too many connections are being opened, and the server does not respond",
+            ));
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let (database, thread) = (self.database.clone(), self.threads.clone());
+        thread::Builder::new()
+            .name("database-opener".to_owned())
+            .spawn(move || {
+                let opened = connect(&database);
+                drop(thread);
+                // If nothing waits for the connection any more, it is closed.
+                drop(sender.send(opened));
+            })
+            .map_err(|error| failure(&error.to_string()))?;
+        receiver
+            .recv_timeout(self.max_time)
+            .map_err(|_| failure("the server has accepted the connection, but does not respond"))?
+    }
+}
+
+fn failure(message: &str) -> r2d2::Error {
+    r2d2::Error::ConnectionError(ConnectionError::BadConnection(message.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What PostgreSQL sends after a startup packet: `AuthenticationOk` and `ReadyForQuery`.
+    const READY: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+
+    /// Starts a server that completes the authentication and then never responds.
+    fn silent_server() -> (u16, thread::JoinHandle<Vec<TcpStream>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serve = move || {
+            let mut streams = Vec::new();
+            for _ in 0..MAX_THREADS {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _length = stream.read(&mut [0; 1024]).unwrap();
+                stream.write_all(READY).unwrap();
+                streams.push(stream);
+            }
+            streams
+        };
+        (port, thread::spawn(serve))
+    }
+
+    #[test]
+    fn a_server_that_is_silent_after_the_authentication_fails_the_attempt() {
+        let (port, server) = silent_server();
+        let url = format!("postgres://me@127.0.0.1:{port}/x?sslmode=disable&gssencmode=disable");
+        let opener = Opener {
+            max_time: Duration::from_millis(50),
+            ..Opener::new(url.parse().unwrap())
+        };
+        let message = |opener: &Opener| opener.open().err().unwrap().to_string();
+        for _ in 0..MAX_THREADS {
+            let message = message(&opener);
+            assert!(message.contains("does not respond"), "{message}");
+        }
+        assert!(message(&opener).contains("too many connections"));
+        drop(server.join().unwrap());
+        while Arc::strong_count(&opener.threads) > 1 {
+            thread::yield_now();
+        }
+        assert!(
+            !message(&opener).contains("too many connections"),
+            "closed connections free their threads"
+        );
+    }
+}
