@@ -11,6 +11,7 @@ use diesel::sql_types::Text;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
 
+use super::opener::Opener;
 use super::{Reader, Transaction};
 use crate::settings::{Database, PostgresUrl};
 
@@ -161,12 +162,13 @@ impl DerefMut for Pooled {
 /// Opens connections for the pool. Replaces the manager that diesel derives, which tries each kind of database in turn
 /// and hides the real error.
 pub(super) struct Manager {
-    database: Database,
+    opener: Opener,
 }
 
 impl Manager {
     pub fn new(database: Database) -> Self {
-        Self { database }
+        let opener = Opener::new(database);
+        Self { opener }
     }
 }
 
@@ -176,7 +178,7 @@ impl ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Option<Pooled>, Self::Error> {
-        let connection = connect(&self.database)?;
+        let connection = self.opener.open()?;
         Ok(Some(Pooled {
             transaction: Transaction {
                 reader: Reader { connection },

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 
 use super::keys::{HolderRow, SESSION};
 use super::schema::{api_keys, users};
-use super::{Reader, Transaction};
+use super::{DbConnection, Reader, Transaction};
 use crate::error::Result;
 use crate::model::{KeyHolder, KeyKind};
 use crate::secret::key::KeyHash;
@@ -21,27 +21,45 @@ impl Reader {
         hashes: &[KeyHash],
         now: NaiveDateTime,
     ) -> Result<HashMap<KeyHash, Arc<KeyHolder>>> {
-        let mut found = HashMap::new();
-        for hash in hashes {
-            let row: Option<HolderRow> = api_keys::table
-                .inner_join(users::table)
-                .filter(api_keys::gateway_hash.eq(hash.as_slice()))
-                .filter(api_keys::kind.eq(SESSION))
-                .filter(api_keys::epoch.eq(users::key_epoch))
-                .filter(api_keys::expires_at.gt(now))
-                .filter(users::is_disabled.eq(false))
-                .select(HolderRow::as_select())
-                .first(self.connection())
-                .optional()?;
-            let kind = KeyKind::GatewayCookie;
-            let holder = row.map(|row| KeyHolder {
-                kind,
-                ..row.into_holder()
-            });
-            found.extend(holder.map(|holder| (*hash, Arc::new(holder))));
+        if hashes.is_empty() {
+            return Ok(HashMap::new());
         }
-        Ok(found)
+        let valid = api_keys::table
+            .inner_join(users::table)
+            .filter(api_keys::kind.eq(SESSION))
+            .filter(api_keys::epoch.eq(users::key_epoch))
+            .filter(api_keys::expires_at.gt(now))
+            .filter(users::is_disabled.eq(false));
+        let rows: Vec<(Option<Vec<u8>>, HolderRow)> = match self.connection() {
+            DbConnection::Postgres(c) => {
+                let hashes = hashes.iter().map(KeyHash::as_slice);
+                let valid = valid.filter(api_keys::gateway_hash.eq_any(hashes));
+                valid.select((api_keys::gateway_hash, HolderRow::as_select())).load(c)?
+            }
+            // As for keys, one prepared statement runs for each hash.
+            DbConnection::Sqlite(c) => {
+                let mut rows = Vec::new();
+                for hash in hashes {
+                    let valid = valid.filter(api_keys::gateway_hash.eq(hash.as_slice()));
+                    rows.extend(valid.select((api_keys::gateway_hash, HolderRow::as_select())).load(c)?);
+                }
+                rows
+            }
+        };
+        Ok(rows.into_iter().filter_map(into_pair).collect())
     }
+}
+
+fn into_pair((hash, row): (Option<Vec<u8>>, HolderRow)) -> Option<(KeyHash, Arc<KeyHolder>)> {
+    let hash = hash?.as_slice().try_into().ok()?;
+    let kind = KeyKind::GatewayCookie;
+    Some((
+        hash,
+        Arc::new(KeyHolder {
+            kind,
+            ..row.into_holder()
+        }),
+    ))
 }
 
 impl Transaction {

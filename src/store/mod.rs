@@ -18,6 +18,7 @@ mod issue;
 mod keys;
 mod last_used;
 mod links;
+mod opener;
 mod pool;
 mod preferences;
 mod refusal;
