@@ -54,7 +54,7 @@ pub struct Restored {
     pub database: PathBuf,
     /// The files of the old database.
     pub kept: Vec<PathBuf>,
-    /// How many keys were revoked since the backup and work again. `None` if the old database could not tell.
+    /// How many keys were revoked since the backup and work again. `None` if the old database cannot be read.
     pub revived_keys: Option<usize>,
 }
 
