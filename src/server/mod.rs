@@ -93,7 +93,7 @@ pub fn run(
 ) -> io::Result<Server> {
     let workers = std::thread::available_parallelism()?.get().min(MAX_WORKERS);
     let prefix = settings.base_path.as_str().to_ascii_lowercase();
-    let process = Data::new(Process::start(prefix.clone()));
+    let process = Data::new(Process::start(prefix.clone(), auth.metrics().is_some()));
     let proxies = Data::new(TrustedProxies::new(settings.trusted_proxies.clone()));
     let files_each = if settings.web_ui.is_some() { 2 } else { 1 };
     let limits = ConnectionLimits::new(files_each);

@@ -63,14 +63,17 @@ pub async fn request_middleware(
         log_request(&response, start, trace_id(response.request()));
     }
     // The CORS middleware responds to preflights with 200. Its response has no body, so the right status is 204.
-    let is_preflight = response.headers().contains_key(ACCESS_CONTROL_ALLOW_METHODS);
-    if is_preflight && response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK {
+    let is_options = response.request().method() == Method::OPTIONS && response.status() == StatusCode::OK;
+    if is_options && response.headers().contains_key(ACCESS_CONTROL_ALLOW_METHODS) {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
-    record_request(&response, start);
-    add_security_headers(response.response_mut());
     let process = response.request().app_data::<Data<Process>>();
-    if process.is_some_and(|process| process.is_stopping()) {
+    let is_stopping = process.is_some_and(|process| process.is_stopping());
+    if process.is_some_and(|process| process.has_metrics()) {
+        record_request(&response, start);
+    }
+    add_security_headers(response.response_mut());
+    if is_stopping {
         response
             .response_mut()
             .head_mut()

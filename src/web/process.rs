@@ -9,15 +9,17 @@ pub struct Process {
     stopping: AtomicBool,
     /// The path below which everything is served: empty, or without a trailing slash. In lower case.
     prefix: String,
+    has_metrics: bool,
 }
 
 impl Process {
     #[must_use]
-    pub fn start(prefix: String) -> Self {
+    pub fn start(prefix: String, has_metrics: bool) -> Self {
         Self {
             started_at: Utc::now(),
             stopping: AtomicBool::new(false),
             prefix,
+            has_metrics,
         }
     }
 
@@ -25,6 +27,12 @@ impl Process {
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// Returns whether requests are counted.
+    #[must_use]
+    pub fn has_metrics(&self) -> bool {
+        self.has_metrics
     }
 
     #[must_use]
