@@ -40,7 +40,7 @@ fn verify_password_with_1000_rounds(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| passwords.check(black_box("the right one"), Some(&stored)));
 }
 
-/// Measures what a verification costs more if there are metrics. Threads must not slow each other down.
+/// Measures the additional cost of a verification with metrics. Threads must not slow each other down.
 #[divan::bench(threads = [1, 2, 4])]
 fn count_verification(bencher: Bencher<'_, '_>) {
     let metrics = Metrics::new().expect("the names of the metrics are valid");

@@ -8,7 +8,7 @@
 //! | how requests are read and errors are sent | [`web`]: `middleware`, `path`, `address`, `body`, `query`, `caller`, `problem` |
 //! | what a login, a verification or a password change does | [`auth`]: one file for each subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are hashed and sealed; the rules for new passwords | [`secret`] |
-//! | what the metrics count | [`metrics`]; the listener is in [`server`] |
+//! | the metrics | [`metrics`]; the listener is in [`server`] |
 //! | the current time | [`clock`] |
 //! | a database query | [`store`]: one file for each table |
 //! | a setting, a command | [`cli`]; the values of the settings are in [`settings`] |

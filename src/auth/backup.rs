@@ -18,7 +18,7 @@ use crate::store::{
 /// The reason why a backup or a restore failed. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// PostgreSQL's own programs do it better.
+    /// The database is PostgreSQL, which has its own programs for backups.
     #[error("this command works only for the embedded SQLite database")]
     NotEmbedded,
     #[error("{0}: the file exists already. Choose another name")]
@@ -42,13 +42,13 @@ pub enum BackupError {
     Service(#[from] ServiceError),
 }
 
-/// How to restore a backup.
+/// The options of a restore.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RestoreOptions {
     pub revoke_all_keys: bool,
 }
 
-/// What a restore has done.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Restored {
     pub database: PathBuf,
@@ -65,7 +65,7 @@ pub fn back_up(settings: &CoreSettings, file: &Path) -> Result<(), BackupError> 
     if fs::symlink_metadata(file).is_ok() {
         return Err(BackupError::Exists(file.to_owned()));
     }
-    // Before the lock, whose file would otherwise be created next to a database that does not exist.
+    // Checked before the lock is taken, because that creates the file of the lock even without a database.
     fs::metadata(database).map_err(|source| failed(database, source))?;
     let _lock = DatabaseLock::share(database)?;
     let draft = draft_next_to(file)?;
@@ -98,7 +98,7 @@ pub fn restore(settings: &CoreSettings, file: &Path, options: RestoreOptions) ->
     prepare_restored(draft.path(), readable, options.revoke_all_keys)?;
     draft.as_file().sync_all().map_err(|source| failed(&database, source))?;
     let kept = keep_old_files(&database, &settings.clock.now().format("%Y%m%dT%H%M%S").to_string())?;
-    // Takes the place of the old file in one step.
+    // Replaces the old file atomically.
     draft
         .persist(&database)
         .map_err(|error| failed(&database, error.error))?;
@@ -227,7 +227,7 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// Makes the name of a new file durable.
+/// Syncs the folder of a new file, so that its name survives a power failure.
 fn sync_folder_of(file: &Path) -> Result<(), BackupError> {
     let folder = folder_of(file);
     let synced = File::open(folder).and_then(|folder| folder.sync_all());

@@ -1,4 +1,4 @@
-//! A lock on the embedded database. Servers and commands share it, and a restore needs it alone.
+//! A lock on the embedded database. Servers and commands share it, and a restore holds it exclusively.
 //!
 //! It is an advisory lock of the operating system on a file of its own. The lock of a process that dies is released. The
 //! database file itself must not be locked: closing it would also release SQLite's locks.

@@ -21,7 +21,8 @@ pub enum FileSystemError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unsafe {
     Network(&'static str),
-    /// One that a virtual machine shares with its host, as desktop container products do, or one that a program serves.
+    /// A file system that a virtual machine shares with its host, as in desktop container products, or that a program
+    /// serves.
     Shared(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! Collects what the metrics show.
+//! Collects the values of the metrics.
 
 use super::{Auth, FeedState, SecretState, SecretUse};
 use crate::error::{LoginError, Result, ServiceError};

@@ -11,7 +11,7 @@ use crate::store::{Reader, Transaction};
 /// The pause between two batches. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
-/// What this process knows about a sealing secret.
+/// The state of a sealing secret in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretState {
     /// It seals new keys.
@@ -36,7 +36,7 @@ pub struct SecretUse {
 /// A part of a rotation.
 struct Batch {
     resealed: usize,
-    /// The last key that was looked at. `None` if there are no more keys.
+    /// The last key that was read. `None` if there are no more keys.
     last: Option<i64>,
 }
 
@@ -73,8 +73,8 @@ impl Auth {
         Ok(own.iter().cloned().chain(foreign).collect())
     }
 
-    /// Seals all keys with the active secret that this process can open, in small batches, and returns how many. Nodes
-    /// can run meanwhile. Keys that cannot be opened stay as they are.
+    /// Seals the keys of other secrets with the active one, in small batches, and returns their number. Nodes can run
+    /// meanwhile. Keys that cannot be opened stay as they are.
     pub fn rotate_sealing_secret(&self) -> Result<usize> {
         let mut resealed = 0;
         loop {

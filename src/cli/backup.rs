@@ -57,7 +57,7 @@ fn revived_keys(restored: &Restored, options: RestoreOptions) -> String {
     const REVOKE: &str =
         "To revoke all keys, run the restore again with --revoke-all-keys before you start the server.\n";
     match (options.revoke_all_keys, restored.revived_keys) {
-        (true, _) => "All keys are revoked: everybody has to log in again.\n".to_owned(),
+        (true, _) => "All keys are revoked: all users have to log in again.\n".to_owned(),
         (false, Some(0)) => "No key that was revoked since the backup works again.\n".to_owned(),
         (false, Some(keys)) => {
             format!("Keys that were revoked since the backup and work again: {keys}. {REVOKE}")
@@ -78,7 +78,7 @@ fn quoted(file: &Path) -> String {
 pub struct RestoreArguments {
     /// The backup.
     pub file: PathBuf,
-    /// Also revoke all keys, so that everybody has to log in again.
+    /// Also revoke all keys, so that all users have to log in again.
     #[arg(long)]
     pub revoke_all_keys: bool,
 }

@@ -20,7 +20,7 @@ use crate::web::responses::{BadRequest, Forbidden};
     params(
         ("require" = Option<String>, Query, description = "`admin`: only administrators pass."),
         ("preflight" = Option<String>, Query, description = "`allow`: preflights pass without a key."),
-        ("challenge" = Option<String>, Query, description = "`basic`: a 401 asks for HTTP Basic."),
+        ("challenge" = Option<String>, Query, description = "`basic`: the challenge in a 401 is for HTTP Basic."),
         ("X-Original-URL" = String, Header, description = "The absolute URL of the original request."),
         ("X-Original-Method" = String, Header, description = "The method of the original request."),
     ),

@@ -22,7 +22,7 @@ use crate::web::problem::Problem;
 use crate::web::return_url::ReturnUrl;
 
 const ACCESS_CONTROL_REQUEST_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
-/// The challenge for clients that send a key only after they were asked for HTTP Basic (RFC 7617).
+/// The challenge for clients that send a key only after a challenge for HTTP Basic (RFC 7617).
 const BASIC_CHALLENGE: &str = r#"Basic realm="shoko-auth", charset="UTF-8""#;
 
 impl From<OriginalError> for Problem {
@@ -37,7 +37,7 @@ impl From<OptionsError> for Problem {
     }
 }
 
-/// Checks that the request comes from a trusted proxy. Anyone else could describe any request.
+/// Checks that the request comes from a trusted proxy. Any other peer could describe an invented request.
 pub fn check_proxy(request: &HttpRequest) -> Result<(), Problem> {
     if is_proxied(request) {
         return Ok(());
@@ -51,7 +51,7 @@ pub fn check_proxy(request: &HttpRequest) -> Result<(), Problem> {
     ))
 }
 
-/// The result of identifying a request by what it presents.
+/// The result of identifying the caller of the original request by its key or its cookie.
 enum Identity {
     User(Caller),
     /// The request presents nothing.
@@ -81,8 +81,8 @@ pub async fn guard(request: &HttpRequest, original: &Original, options: Options)
     }
 }
 
-/// Returns whether a browser asks for permission to send a request of another origin (Fetch Standard, section 4.8).
-/// Such a request never contains a key or a cookie.
+/// Returns whether the request is a CORS preflight (Fetch Standard, section 4.8). A preflight never contains a key or a
+/// cookie.
 fn is_preflight(method: &str, headers: &HeaderMap) -> bool {
     method == "OPTIONS" && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -121,8 +121,9 @@ async fn identify_key(
     Ok(found.map_or(Identity::Rejected, Identity::User))
 }
 
-/// A cookie that is no longer valid counts as absent, so that the browser can sign in again. If there are several
-/// cookies, signing in would not help: another host of the domain has set one of them.
+/// Identifies a browser by its gateway cookie. A cookie that is no longer valid counts as absent, so that the browser
+/// can sign in again. If there are several cookies, signing in would not help: another host of the domain has set one
+/// of them.
 async fn identify_cookie(request: &HttpRequest, domain: &GatewayDomain) -> Result<Identity, ServiceError> {
     let secret = match GatewayCookie::of(request.headers(), domain) {
         GatewayCookie::Present(secret) => secret,
@@ -169,7 +170,7 @@ fn not_signed_in(
             Ok(response)
         }
         SignIn::Redirect => {
-            // After 303, the browser requests the page with GET. After 302, it would do so as well, but only by custom.
+            // A browser follows a 303 with GET. After a 302, it may repeat the method (RFC 9110, section 15.4.3).
             let is_safe = ["GET", "HEAD"].contains(&original.method.as_str());
             let status = if is_safe {
                 StatusCode::FOUND

@@ -49,16 +49,16 @@ async fn caller_of(request: &HttpRequest, presented: PresentedKey) -> Result<Opt
     Ok(found.filter(|caller| presented.is_of(&caller.holder)))
 }
 
-/// What a service learns about a key.
+/// The description of a key that a service receives.
 #[derive(Serialize, ToSchema)]
 pub struct Introspection {
-    /// Whether the key works. If it does not, there are no other members.
+    /// Whether the key is valid. If it is not, there are no other members.
     active: bool,
     #[serde(flatten)]
     key: Option<ActiveKey>,
 }
 
-/// A key that works.
+/// A valid key.
 #[derive(Serialize, ToSchema)]
 pub struct ActiveKey {
     /// `full`, or `gateway` for a key that only forward-auth and this route accept.
@@ -98,16 +98,16 @@ impl Introspection {
     }
 }
 
-/// Find out whether a key works, and whose it is (RFC 7662).
+/// Check whether a key is valid, and get its owner (RFC 7662).
 ///
 /// The caller presents a key of an administrator, full or for the gateway: in the header `apikey`, or in
-/// `Authorization` (Bearer, or Basic with the key as password). The response to a key that does not work has only the
-/// member `active`. A key that is limited to hosts does not work here, because the server cannot know for which host
-/// the service asks.
+/// `Authorization` (Bearer, or Basic with the key as password). The response for an invalid key has only the member
+/// `active`. A key that is limited to hosts counts as invalid, because the server does not know the host of the
+/// service.
 #[utoipa::path(post, path = "/api/auth/introspect", tag = "Gateway",
     security(("ApiKey" = []), ("Bearer" = [])),
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "The key as `token`. Other members are ignored.", example = "token=00000000-0000-4000-8000-000000000000"),
-    responses((status = 200, description = "Whether the key works.", body = Introspection, example = json!({
+    responses((status = 200, description = "Whether the key is valid.", body = Introspection, example = json!({
             "active": true, "scope": "full", "client_id": "kodi", "username": "bob", "token_type": "Bearer", "iat": 1_764_408_000, "sub": "2"
         })), (status = 403, response = Forbidden)))]
 pub async fn introspect(_caller: Introspector, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {

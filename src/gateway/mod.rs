@@ -10,9 +10,9 @@
 //! | [`introspect`] | services (RFC 7662) |
 //!
 //! The three routes of forward-auth differ only in how the proxy describes the original request ([`original`]). Each
-//! believes one family of headers, and only those of a trusted proxy. [`guard`] then decides, from the key that the
-//! request presents ([`credentials`]) and from the options in the proxy's configuration ([`options`]). No rule depends on
-//! the path of the original request.
+//! reads one family of headers, and only from a trusted proxy. [`guard`] then decides, from the key that the request
+//! presents ([`credentials`]) and from the options in the proxy's configuration ([`options`]). No rule depends on the
+//! path of the original request.
 
 pub mod auth_request;
 pub mod credentials;

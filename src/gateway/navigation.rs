@@ -1,4 +1,4 @@
-//! Tells the navigations of browsers, which can be redirected to the sign-in, from all other requests.
+//! Distinguishes navigations of browsers, which can be redirected to the sign-in page, from all other requests.
 
 use actix_web::http::header::{ACCEPT, HeaderMap, HeaderName, UPGRADE};
 
@@ -8,8 +8,8 @@ const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key
 
 /// Returns whether a browser has requested a page, rather than a part of a page or data.
 ///
-/// Browsers say so in `Sec-Fetch-Mode`, but only to servers with encryption. Otherwise, a client that names `text/html`
-/// in `Accept` is taken for a browser.
+/// Browsers say so in `Sec-Fetch-Mode`, but only over https. Without this header, a client that names `text/html` in
+/// `Accept` counts as a browser.
 #[must_use]
 pub fn is_navigation(headers: &HeaderMap) -> bool {
     if [UPGRADE, SEC_WEBSOCKET_KEY]

@@ -3,14 +3,14 @@
 use super::original::Original;
 use crate::web::query::Query;
 
-/// What the operator requires of a request, and what they allow.
+/// The options with which the operator restricts or permits requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// `require=admin`: only administrators pass.
     pub requires_admin: bool,
     /// `preflight=allow`: preflights pass without a key.
     pub allows_preflight: bool,
-    /// `challenge=basic`: a 401 asks for HTTP Basic.
+    /// `challenge=basic`: the challenge in a 401 is for HTTP Basic.
     pub challenges_basic: bool,
 }
 

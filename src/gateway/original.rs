@@ -123,7 +123,7 @@ fn web_scheme(text: &str) -> Option<&'static str> {
 /// Returns the URL of a path with its query.
 fn join(origin: &Url, target: &str) -> Option<Url> {
     let is_path = target.starts_with('/') && !target.contains('#') && !has_hidden_characters(target);
-    // Joining would take `//host` for another host, so the parts are set.
+    // Joining would read `//host` as another host, so the parts are set.
     let (path, query) = target
         .split_once('?')
         .map_or((target, None), |(path, query)| (path, Some(query)));

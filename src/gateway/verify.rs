@@ -1,5 +1,5 @@
-//! `/api/auth/verify`: forward-auth for keys alone. It ignores what a proxy says about the original request, except for
-//! the host.
+//! `/api/auth/verify`: forward-auth for keys alone. It ignores the headers in which a proxy describes the original
+//! request, except for the host.
 
 use actix_web::{HttpRequest, HttpResponse, Responder};
 

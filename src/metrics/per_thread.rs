@@ -1,5 +1,5 @@
-//! The metrics that every request changes. Each thread counts for itself, and a scrape adds up what has been counted
-//! since the scrape before.
+//! The metrics that every request changes. Each thread counts for itself, and a scrape adds up the counts since the
+//! previous scrape.
 //!
 //! A thread locks only its own counters, so it waits only if a scrape is reading them. After the first request of a
 //! route, counting allocates nothing.
@@ -128,7 +128,7 @@ impl PerThread {
         }
     }
 
-    /// Adds what the threads have counted to the metrics.
+    /// Adds the counts of all threads to the metrics.
     pub fn flush(&self) {
         for counters in &self.threads {
             let counters = lock(counters);

@@ -46,7 +46,7 @@ pub struct Settings {
     /// The domains whose guarded services share a sign-in.
     pub gateway_domains: GatewayDomains,
     pub dialects: Dialects,
-    /// Where the metrics are served. If `None`, nothing is counted.
+    /// The address and port of the listener for metrics. If `None`, nothing is counted.
     pub metrics_listen: Option<SocketAddr>,
     /// How long the server keeps serving after it has received the signal to stop. During this time it reports that it
     /// is not ready.
@@ -156,8 +156,8 @@ pub struct CoreSettings {
     pub database: Database,
     /// The folder of the embedded database and its sealing secret.
     pub data_dir: PathBuf,
-    /// The sealing secret, 32 bytes in base64, or several secrets, separated by commas. If `None`, it is read from the file `secret.key` in the data folder,
-    /// which is created if it is missing. PostgreSQL requires a secret here.
+    /// The sealing secret, 32 bytes in base64, or several secrets, separated by commas. If `None`, it is read from the
+    /// file `secret.key` in the data folder, which is created if it is missing. PostgreSQL requires a secret here.
     pub secret_key: Option<SecretText>,
     /// The file from which `secret_key` was read, if any.
     pub secret_key_file: Option<PathBuf>,
@@ -174,7 +174,7 @@ pub struct CoreSettings {
     pub max_wait: Duration,
     /// Whether a new embedded database may be on a network file system.
     pub allows_network_file_system: bool,
-    /// Whether to count for the metrics.
+    /// Whether metrics are counted.
     pub has_metrics: bool,
 }
 

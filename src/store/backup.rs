@@ -1,5 +1,5 @@
-//! Copies of SQLite databases: makes one while the database is in use, checks one, and prepares one to take the place of
-//! the database.
+//! Copies of SQLite databases: creates a copy while the database is in use, checks a copy, and prepares a copy to
+//! replace the database.
 
 use std::path::Path;
 
@@ -57,8 +57,8 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns what is wrong with the database in a file, or nothing if it is intact. The file must be writable: reading a
-/// database that was in use can leave files beside it otherwise.
+/// Returns descriptions of the damage to the database in a file. The list is empty if the database is intact. The file
+/// must be writable: reading a database that was in use can leave files beside it otherwise.
 pub fn check_integrity(file: &Path) -> Result<Vec<String>> {
     let url = sqlite_url(&file.to_string_lossy(), "mode=rw");
     let mut connection = SqliteConnection::establish(&url).map_err(ServiceError::unavailable)?;

@@ -19,7 +19,7 @@ const OTHER_CONNECTIONS: u32 = 2;
 const COMMAND_CONNECTIONS: u32 = 2;
 /// The minimum number of connections: those outside the pool, and one in it.
 const MIN_CONNECTIONS: u32 = OTHER_CONNECTIONS + 1;
-/// The number of connections with which nothing has to wait for another.
+/// The number of connections with which no part of the program has to wait for another.
 const ENOUGH_CONNECTIONS: u32 = POOL_SIZE + OTHER_CONNECTIONS + COMMAND_CONNECTIONS;
 
 /// How many connections a PostgreSQL server allows. Other programs and nodes may use the same ones.
@@ -92,7 +92,8 @@ fn quote(name: &str) -> String {
 impl Reader {
     /// Returns how many connections PostgreSQL allows. `None` on SQLite.
     pub(super) fn connection_limits(&mut self) -> Result<Option<ConnectionLimits>> {
-        // The limits of roles and databases do not apply to superusers. `reserved_connections` exists since version 16.
+        // The limits of roles and databases do not apply to superusers. `reserved_connections` has existed since
+        // version 16.
         const LIMITS: &str = "
             SELECT session_user::text AS role_name, current_database()::text AS database_name,
                    CASE WHEN rolconnlimit >= 0 AND NOT rolsuper THEN rolconnlimit END AS of_role,

@@ -50,7 +50,7 @@ impl ConnectError {
     }
 }
 
-/// What a message of libpq says about another attempt. In the order of how likely that attempt is to succeed.
+/// The meaning of libpq's message for another attempt, in descending order of the chance that it succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
     Temporary,
@@ -88,7 +88,7 @@ pub enum Refusal {
     Parameter,
 }
 
-/// The parts of libpq's and PostgreSQL's messages that stand for a permanent failure, the more specific first. libpq does not report the
+/// The parts of libpq's and PostgreSQL's messages that stand for a permanent failure, the more specific first.
 const REFUSALS: &[(&[&str], Refusal)] = &[
     (&["not compiled in"], Refusal::NoTls),
     (&["pg_hba.conf"], Refusal::NotAdmitted),
@@ -126,15 +126,15 @@ const QUOTATION_MARKS: &[char] = &[
 ];
 
 impl Failure {
-    /// Classifies a message of libpq. If libpq has tried several hosts, the most hopeful of them counts: one that is only
-    /// unreachable may come back.
+    /// Classifies a message of libpq. If libpq has tried several hosts, the one that is most likely to accept another
+    /// attempt counts: an unreachable host may come back.
     fn of(message: &str) -> Self {
         let attempts = message.split("connection to server ");
         attempts
             .filter(|text| !text.trim().is_empty())
             .map(Self::of_attempt)
             .reduce(|one, another| {
-                if one.is_more_hopeful_than(another) {
+                if one.is_less_permanent_than(another) {
                     one
                 } else {
                     another
@@ -156,7 +156,7 @@ impl Failure {
         }
     }
 
-    fn is_more_hopeful_than(self, other: Self) -> bool {
+    fn is_less_permanent_than(self, other: Self) -> bool {
         match (self, other) {
             (Self::Temporary, _) | (Self::ProbablyRefused, Self::Refused(_)) => true,
             (Self::ProbablyRefused | Self::Refused(_), _) => false,

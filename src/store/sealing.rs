@@ -11,7 +11,7 @@ use crate::secret::seal::{SealedKey, SecretId};
 /// The maximum number of keys that one transaction seals again. On SQLite, other writers wait until it ends.
 const MAX_BATCH: u8 = 100;
 
-/// A sealed key with what its seal is bound to.
+/// A sealed key, with the user and the device to which its seal is bound.
 #[derive(Debug)]
 pub struct SealedRow {
     pub key_id: i64,

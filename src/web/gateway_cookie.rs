@@ -29,7 +29,7 @@ fn name(domain: &GatewayDomain) -> &'static str {
     if domain.is_https() { SECURE_NAME } else { PLAIN_NAME }
 }
 
-/// What a request contains under the name of the cookie.
+/// The gateway cookie of a request.
 #[derive(Debug)]
 pub enum GatewayCookie {
     Absent,
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(
             found(https, &[&plain]),
             "Absent",
-            "anyone in the network could have set it"
+            "any machine on the network could have set it"
         );
         assert_eq!(found("http://login.example.org", &[&plain]), SECRET);
     }

@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 2000;
 pub struct ReturnUrl(Url);
 
 impl ReturnUrl {
-    /// Returns the URL if every browser takes it for one of a host of `domain`, and `None` otherwise.
+    /// Returns the URL if every browser reads it as the URL of a host of `domain`, and `None` otherwise.
     ///
     /// Browsers ignore tabs and line breaks, take a backslash for a slash, and accept URLs without `//`. Only the form
     /// into which a parser of the URL Standard puts a URL is therefore accepted: nothing in it can be read in another

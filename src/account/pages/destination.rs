@@ -1,4 +1,4 @@
-//! Where a browser goes on after it has signed in: to a page of this server, or to a guarded service.
+//! The destination of a browser after it has signed in: a page of this server, or a guarded service.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -27,7 +27,7 @@ const SERVICE: &str = "rd";
 /// Marks that the browser has just received the cookie for guarded services.
 const STORED: &str = "stored";
 
-/// Where a browser goes on after it has signed in.
+/// The destination of a browser after it has signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A page of this server, or the list of devices.
@@ -86,10 +86,10 @@ impl Destination {
 
 /// Redirects a browser that is signed in to its destination.
 ///
-/// A browser that comes for a guarded service may lack the cookie for it, because it signed in before the domain was
-/// configured. It then receives the cookie and comes back here once, with a mark in the address. If it comes back in any
-/// other way, the guarded service has rejected the cookie, or the browser has not stored it: another redirect would lead
-/// to a loop, so a page explains this.
+/// A browser that is to return to a guarded service may lack the cookie for it, because it signed in before the domain
+/// was configured. It then receives the cookie and comes back here once, with a mark in the address. If it comes back
+/// in any other way, the guarded service has rejected the cookie, or the browser has not stored it: another redirect
+/// would lead to a loop, so a page explains this.
 pub async fn go_on(
     auth: &Data<Auth>,
     visit: SignedIn,

@@ -46,7 +46,7 @@ pub struct KeyCard {
     pub kind: &'static str,
     pub is_current: bool,
     pub hosts: Vec<String>,
-    /// How many hosts are not listed.
+    /// The number of hosts that are not listed.
     pub more_hosts: Option<String>,
     pub created: Moment,
     pub last_used: Option<Moment>,

@@ -1,4 +1,4 @@
-//! The frame around every page, and the responses that pages are.
+//! The layout of every page, and the responses that contain pages.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub struct WaitText {
     pub text: String,
 }
 
-/// What surrounds a page. Templates call it `p`.
+/// The layout of a page. Templates call it `p`.
 #[derive(Clone)]
 pub struct Layout {
     pub t: &'static Texts,
@@ -234,10 +234,10 @@ fn page_of(request: &HttpRequest, site: &Site) -> String {
     page.trim_start_matches('/').to_owned()
 }
 
-/// Returns whether others in the network can read what the browser sends.
+/// Returns whether other machines on the network can read the requests of the browser.
 ///
-/// If nothing says whether the connection is encrypted, the browser does: it sends `Sec-Fetch-Site` and cookies that
-/// begin with `__Host-` only over https or to its own machine.
+/// If neither a setting nor a trusted proxy says whether the connection is encrypted, the request shows it: browsers
+/// send `Sec-Fetch-Site`, and cookies whose names begin with `__Host-`, only over https or to their own machine.
 fn is_exposed(request: &HttpRequest) -> bool {
     let host = forwarded_host(request);
     let host = host.as_deref().and_then(|host| Host::parse(host).ok());

@@ -1,4 +1,4 @@
-//! Issue a key for a device.
+//! The form that issues a key for a device, and the page that shows the key.
 
 use actix_web::web::Data;
 use askama::Template;
@@ -15,7 +15,7 @@ use crate::web::call;
 
 /// The lifetimes to choose from, in days.
 const LIFETIMES: [u16; 5] = [1, 7, 30, 90, 365];
-/// The lifetime that is chosen at first, in days.
+/// The preselected lifetime in days.
 const DEFAULT_LIFETIME: u16 = 30;
 const SCOPE: &str = "scope";
 const GATEWAY: &str = "gateway";

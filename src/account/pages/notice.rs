@@ -1,4 +1,4 @@
-//! What a page reports after a redirect. The query contains a code and never a text.
+//! The notices that a page shows after a redirect. The query contains a code and never a text.
 
 /// A change that has just been made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

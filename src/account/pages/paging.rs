@@ -33,7 +33,7 @@ pub fn query(page: Page) -> String {
 pub struct Pager {
     /// The query that selects this page.
     pub query: String,
-    /// Which page this is.
+    /// The number of this page and of all pages, as a text.
     pub text: String,
     number: u32,
     last: u32,

@@ -1,4 +1,4 @@
-//! Change one's own password.
+//! The form in which users change their own password.
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;

@@ -1,4 +1,4 @@
-//! The reasons why a request of a page failed. Each error of the service that a page can meet is one.
+//! The reasons why a request of a page failed. Each error that the service can return to a page is one of them.
 
 use actix_web::http::StatusCode;
 
@@ -99,8 +99,8 @@ impl Reason {
         }
     }
 
-    /// Returns the status of the response. A wrong password is 403 and not 401, because a 401 must contain a challenge,
-    /// and a form is none.
+    /// Returns the status of the response. A wrong password is 403 and not 401, because a 401 must contain a challenge
+    /// (RFC 9110, section 15.5.2), and a form is none.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         if let Some(error) = service_error(self) {

@@ -10,7 +10,7 @@ const MAX_BYTES: usize = 1000;
 pub struct ReturnPath(String);
 
 impl ReturnPath {
-    /// Returns the path if it is one of this server, and `None` if a browser or a proxy could take it for anything else.
+    /// Returns the path if it is one of this server, and `None` if a browser or a proxy could read it as anything else.
     ///
     /// Browsers read `//host` and `/\host` as another host, and ignore tabs and line breaks. Proxies may decode a path
     /// once more. The paths of this server need none of these characters, so only plain ones are accepted. The query

@@ -1,4 +1,4 @@
-//! Sign in and sign out.
+//! The form for signing in, and signing out.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -78,7 +78,7 @@ fn sign_in_of(fields: &Fields, request: &HttpRequest) -> Result<SignIn, Reason> 
         user: fields.name(field::USER)?,
         password: fields.secret("password"),
         user_agent: user_agent(request),
-        // A cookie that cannot be a session has none to end.
+        // An invalid cookie belongs to no session, so there is nothing to revoke.
         replaced: cookie::session_secret(request).unwrap_or_default(),
         gateway: sign_in_domain(request).map(|domain| domain.domain().clone()),
     })

@@ -1,4 +1,4 @@
-//! What all pages have in common: the settings that they show, and their files.
+//! The settings and files that all pages share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

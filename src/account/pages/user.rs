@@ -25,7 +25,7 @@ use crate::web::query::Query;
 struct UserPage<'a> {
     p: &'a Layout,
     user: UserCard,
-    /// What the form shows: what the administrator has typed, or the user's current values.
+    /// The values in the form: those that the administrator has typed, or the user's current ones.
     name: String,
     email: String,
     is_admin: bool,
@@ -55,7 +55,7 @@ pub async fn show(auth: Data<Auth>, visit: AdminVisit, id: Path<String>, query: 
     .await
 }
 
-/// Changes the user. Only what the form has changed is written, so that nobody else's change is undone.
+/// Changes the user. Writes only the values that the form has changed, so a concurrent change is not undone.
 pub async fn update(auth: Data<Auth>, form: AdminForm, id: Path<String>) -> PageResult {
     let user_id = user_id(&id, &form.0.layout)?;
     let update = match changes(&form.0.fields) {
@@ -122,7 +122,7 @@ pub async fn redirect_to_user(visitor: Visitor, request: HttpRequest) -> PageRes
     Ok(redirect(visitor.0.path(&format!("users/{user_id}"))))
 }
 
-/// Asks whether the user is to be deleted.
+/// Shows the page that confirms the deletion of the user.
 pub async fn show_delete(auth: Data<Auth>, visit: AdminVisit, id: Path<String>) -> PageResult {
     let user_id = user_id(&id, &visit.0.layout)?;
     delete_page(&auth, visit.0.layout, user_id).await
@@ -222,7 +222,7 @@ fn user_id(id: &str, p: &Layout) -> Result<i32, PageError> {
     id.parse().map_err(|_| p.clone().fail(Reason::UnknownPage))
 }
 
-/// Returns what the form has changed. It contains each value twice: as it was, and as it is now.
+/// Returns the changes in the form. It contains each value twice: as it was, and as it is now.
 fn changes(fields: &Fields) -> Result<UserUpdate, Reason> {
     let is_changed = |name: &str| fields.text(name) != fields.text(&format!("was-{name}"));
     let email = match (is_changed(field::EMAIL), fields.is_filled(field::EMAIL)) {

@@ -1,7 +1,7 @@
 //! Extractors of the pages. Each stands for a right, so the signature of a handler shows what its page requires.
 //!
-//! A form extractor has checked where the form comes from and whose it is: that the request comes from a page of this
-//! server, and that it contains the form token of the session.
+//! A form extractor has checked that the request comes from a page of this server and contains the form token of the
+//! session.
 
 use actix_web::dev::Payload;
 use actix_web::http::uri::PathAndQuery;
@@ -40,8 +40,8 @@ impl FromRequest for Visitor {
 
 /// A form that needs no session.
 ///
-/// There is no session to which a form token could belong. That the request comes from a page of this server is enough:
-/// the form does nothing that its sender could not do elsewhere, once they know the password or the link.
+/// There is no session to which a form token could belong. It is enough to check that the request comes from a page of
+/// this server: a client that knows the password or the link needs no session.
 pub struct VisitorForm {
     pub context: RequestContext,
     pub layout: Layout,

@@ -52,7 +52,7 @@ struct Running {
     handle: JoinHandle<()>,
 }
 
-/// What a feed needs to open its connection.
+/// The settings with which a feed opens its connection.
 struct Source {
     database: Database,
     echo_sender: EchoSender,

@@ -114,8 +114,8 @@ impl Lookups {
             .map_or(0, |thread| thread.waiting.load(Ordering::Relaxed))
     }
 
-    /// Returns the queue of a thread that responds, and the counter of its length. The lookups of a thread that does not respond are not moved to the
-    /// next thread: the requests behind the oldest of them have timed out.
+    /// Returns the queue of a thread that responds, and the counter of its length. The lookups of a thread that does
+    /// not respond are not moved to the next thread: the requests behind the oldest of them have timed out.
     fn queue(&self) -> (SyncSender<Lookup>, Arc<AtomicUsize>) {
         let mut thread = lock(&self.thread);
         if thread

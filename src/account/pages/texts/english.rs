@@ -20,8 +20,8 @@ pub static ENGLISH: Texts = Texts {
         sign_out: "Sign out",
         signed_in_as: |user| format!("Signed in as {user}"),
         api: "API documentation",
-        not_encrypted: "This connection is not encrypted. Everyone in the network can read your password and your keys. \
-                        Open this page with https if you can.",
+        not_encrypted: "This connection is not encrypted. Other people on the network can read your password and your keys. \
+                        Open this page over https if you can.",
         back: "Back",
         copy: "Copy",
         copied: "Copied",
@@ -36,14 +36,14 @@ pub static ENGLISH: Texts = Texts {
         user: "User name or e-mail address",
         password: "Password",
         submit: "Sign in",
-        forgotten: "Forgotten your password? Ask an administrator for a link with which you can set a new one.",
+        forgotten: "Forgotten your password? Ask an administrator for a link to set a new one.",
     },
     onward: Onward {
         title: "You are signed in",
         explanation: |service| {
             format!(
                 "{service} has sent you here although you are signed in. If this happens again, allow cookies for this \
-                 domain in your browser, or tell the operator that the proxy in front of {service} loses the cookie."
+                 domain in your browser, or tell the operator that the proxy in front of {service} drops the cookie."
             )
         },
         submit: |service| format!("Continue to {service}"),
@@ -115,7 +115,7 @@ pub static ENGLISH: Texts = Texts {
         find: "Search",
         none: "No user has this name or e-mail address.",
         new: "Add a user",
-        new_intro: "The user chooses a password with a link, which you get next and send to them yourself.",
+        new_intro: "The next page shows a link. Send it to the user, who chooses a password with it.",
         invite: "Add the user",
         name: "Name",
         email: "E-mail address (optional)",
@@ -142,7 +142,7 @@ pub static ENGLISH: Texts = Texts {
     throttled: Throttled {
         title: "Throttled",
         intro: "These users and networks have to wait after too many failed attempts to sign in.",
-        none: "Nobody has to wait.",
+        none: "No user or network has to wait.",
         unknown_names: |number| match number {
             1 => "One name that no user has is throttled as well.".to_owned(),
             _ => format!("{number} names that no user has are throttled as well."),
@@ -224,11 +224,11 @@ fn reason(reason: &Reason) -> String {
             "The user name or the password is wrong. Check both and try again."
         }
         Reason::Login(LoginError::Throttled(_)) => {
-            "There were too many failed attempts. Even the right password is rejected for a while."
+            "There were too many failed attempts. Even the correct password is rejected for a while."
         }
         Reason::Confirm(ConfirmError::WrongPassword) => "Your current password is wrong.",
         Reason::Confirm(ConfirmError::Throttled(_)) => {
-            "There were too many failed attempts. Even your right password is rejected for a while."
+            "There were too many failed attempts. Even the correct password is rejected for a while."
         }
         Reason::Manage(ManageError::Forbidden | ManageError::AdminOnly(_)) => "Only an administrator may do this.",
         Reason::Manage(ManageError::PasswordRequired) => "Enter your current password.",
@@ -242,7 +242,7 @@ fn reason(reason: &Reason) -> String {
         }
         Reason::Key(KeyError::Required | KeyError::Invalid) => "You are not signed in.",
         Reason::WrongFormToken => {
-            "This form belongs to another session. Nothing was changed. Open the page again and repeat it."
+            "This form belongs to another session. Nothing was changed. Open the page again and repeat the change."
         }
         Reason::PasswordsDiffer => "The two new passwords differ. Type the same password twice.",
         Reason::BadValue => "The form contains something that this page does not offer. Nothing was changed.",
@@ -272,7 +272,7 @@ fn of_service(error: &ServiceError) -> &'static str {
         ServiceError::Unavailable(_) => {
             "The database cannot be reached at the moment, so this is not possible now. Try again later."
         }
-        ServiceError::Internal(_) => "Something went wrong in the server. The cause is in its log.",
+        ServiceError::Internal(_) => "The server could not process the request. The cause is in its log.",
     }
 }
 

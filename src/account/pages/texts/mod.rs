@@ -25,7 +25,7 @@ pub struct Texts {
     pub throttled: Throttled,
     pub link: Link,
     pub notice: fn(Notice) -> &'static str,
-    /// Explains why a request failed, and what to do.
+    /// Explains why a request failed, and how to solve the problem.
     pub reason: fn(&Reason) -> String,
     /// The heading of a page that only shows a reason.
     pub failed: &'static str,
@@ -36,7 +36,7 @@ pub struct Texts {
     pub wait: Wait,
 }
 
-/// What surrounds every page.
+/// The texts of the layout.
 pub struct Frame {
     pub product: &'static str,
     pub skip: &'static str,
