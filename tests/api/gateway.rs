@@ -156,7 +156,7 @@ fn names_and_addresses_reach_the_service_in_ascii(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn a_key_that_does_not_work_is_401_for_everyone(backend: Backend) {
+fn an_invalid_key_is_401_for_every_client(backend: Backend) {
     let app = app(backend);
     let (unknown, user) = (
         "00000000-0000-4000-8000-000000000000",
@@ -204,7 +204,7 @@ fn a_client_can_wait_for_a_basic_challenge(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn a_proxy_can_ask_for_an_administrator(backend: Backend) {
+fn a_proxy_can_require_an_administrator(backend: Backend) {
     let app = app(backend);
     let (admin, user) = (app.admin_key(), app.key(USER, USER_PASSWORD, "tv"));
     for proxy in PROXIES {

@@ -4,7 +4,7 @@ use crate::account::{USER, USER_PASSWORD};
 use crate::gateway::{HTML, PROXIES, Proxy, app, trust_this_machine};
 use crate::support::{ADMIN, TestApp};
 
-/// Headers with which a client might claim to have sent another request, or to be somebody.
+/// Headers with which a client might claim to have sent another request, or to be another user.
 const SPOOFED: &[(&str, &str)] = &[
     ("X-Original-URL", "https://public.example/health"),
     ("X-Original-URI", "/health"),

@@ -151,7 +151,7 @@ fn the_scheme_of_a_websocket_needs_no_page(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn a_key_that_does_not_work_never_falls_back_to_the_cookie(backend: Backend) {
+fn an_invalid_key_never_falls_back_to_the_cookie(backend: Backend) {
     let app = app(backend);
     let (browser, _) = Browser::sign_in(&app, SERVICE);
     let unknown = "00000000-0000-4000-8000-000000000000";
@@ -245,7 +245,7 @@ fn a_cookie_that_occurs_twice_is_rejected_without_a_redirect(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn whatever_ends_the_session_ends_the_cookie(backend: Backend) {
+fn the_cookie_becomes_invalid_together_with_its_session(backend: Backend) {
     let app = app(backend);
     let key = app.key(USER, USER_PASSWORD, "pc");
     let ends: [(&str, End<'_>); 5] = [

@@ -38,7 +38,7 @@ fn gateway_key(app: &Client, key: &str, hosts: &Value) -> String {
 }
 
 #[apply(both_databases!)]
-fn a_service_learns_whose_key_it_is(backend: Backend) {
+fn a_service_learns_the_owner_of_a_key(backend: Backend) {
     let app = app(backend);
     let (admin, key) = (app.admin_key(), app.key(USER, USER_PASSWORD, "kodi"));
     let response = introspect(&app, &admin, &key);
@@ -61,7 +61,7 @@ fn a_service_learns_whose_key_it_is(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn whatever_does_not_work_is_inactive_and_nothing_else(backend: Backend) {
+fn the_response_for_an_invalid_token_has_only_the_member_active(backend: Backend) {
     let app = app(backend);
     let (admin, own) = (app.admin_key(), app.key(USER, USER_PASSWORD, "pc"));
     let session = Browser::sign_in(&app, USER, USER_PASSWORD);
@@ -79,7 +79,7 @@ fn whatever_does_not_work_is_inactive_and_nothing_else(backend: Backend) {
 }
 
 #[apply(both_databases!)]
-fn only_a_key_of_an_administrator_may_ask(backend: Backend) {
+fn only_a_key_of_an_administrator_may_introspect(backend: Backend) {
     let app = app(backend);
     let (admin, user) = (app.admin_key(), app.key(USER, USER_PASSWORD, "tv"));
     let send = |name: &str, value: &str| app.post(PATH).header(name, value).form(&format!("token={user}")).send();

@@ -95,13 +95,13 @@ mod offline_database;
 mod operations;
 /// More logins than the hashing pool can check.
 mod overload;
-/// The pages of the account: sign in, and what is the same on every page.
+/// The pages of the account: signing in, and the properties that all pages share.
 mod pages;
 /// The pages for administrators, and the page of a one-time link.
 mod pages_admin;
 /// Attacks on the pages: forms of other sites, stolen tokens, markup in names.
 mod pages_attacks;
-/// The pages on which people see and change what is their own: devices, keys, password.
+/// The pages on which people see and change their own devices, keys and password.
 mod pages_own;
 /// Which visitors each page admits, as the table "Who may open which page" in `docs/security.md` says.
 mod pages_rights;

@@ -276,7 +276,11 @@ fn users_are_searched_and_listed_in_pages(backend: Backend) {
 fn throttled_users_and_networks_are_unlocked(backend: Backend) {
     let (app, _) = app_with_clock(backend, |settings| settings.core.login_throttle = true);
     let admin = Browser::with_form(&app, ADMIN, ADMIN_PASSWORD);
-    assert!(admin.page(&app, "/account/throttled").contains("Nobody has to wait."));
+    assert!(
+        admin
+            .page(&app, "/account/throttled")
+            .contains("No user or network has to wait.")
+    );
     for user in [USER, "unknown"] {
         for _ in 0..5 {
             app.log_in(user, "wrong", "d").problem(401);

@@ -145,7 +145,7 @@ fn a_restore_can_revoke_all_keys() {
     success(&site.back_up("one.db"));
     stop(server);
     let text = success(&site.restore("one.db", &["--revoke-all-keys"]));
-    assert!(text.contains("everybody has to log in again"), "{text}");
+    assert!(text.contains("all users have to log in again"), "{text}");
     let server = site.start();
     assert!(!server.accepts(&key));
     assert_ne!(server.key(ADMIN, ADMIN_PASSWORD, "kodi"), key);

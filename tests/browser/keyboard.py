@@ -1,4 +1,4 @@
-"""Uses the pages with nothing but the keyboard."""
+"""Uses the pages with only the keyboard."""
 
 from playwright.sync_api import expect
 

@@ -1,4 +1,4 @@
-"""Visits every page once and checks its looks and its manners: axe-core, narrow screens, keyboard, size.
+"""Visits every page once and checks its appearance and behavior: axe-core, narrow screens, keyboard, size.
 
 axe-core has to run in the page, which the Content-Security-Policy forbids. The browser of this tour therefore ignores
 the policy. All other journeys obey it.

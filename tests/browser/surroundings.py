@@ -1,4 +1,4 @@
-"""The pages where something around them is different: an unencrypted network, a database that is down, a proxy."""
+"""The pages in unusual surroundings: on an unencrypted network, without the database, and behind a proxy."""
 
 from playwright.sync_api import expect
 

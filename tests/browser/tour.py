@@ -115,7 +115,7 @@ def admin_pages(visitor: Visitor) -> Iterator[str]:
     yield "throttled"
     visitor.fill({CURRENT_PASSWORD: visitor.site.admin_password})
     visitor.press(f"Unlock {GUESSING_ADDRESS}")
-    expect(visitor.page.get_by_text("Nobody has to wait.")).to_be_visible()
+    expect(visitor.page.get_by_text("No user or network has to wait.")).to_be_visible()
     yield "throttled-nobody"
     visitor.open("no-such-page")
     yield "no-such-page"

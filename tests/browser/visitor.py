@@ -1,4 +1,4 @@
-"""A person with a browser, and the pictures of what they see."""
+"""A person with a browser, and pictures of the pages that they visit."""
 
 import re
 from copy import copy

@@ -20,7 +20,7 @@ def seconds_left(shown: Locator) -> int:
 
 
 def see_countdown(visitor: Visitor) -> None:
-    """Sees how long to wait. The clock of the page is moved, so nobody has to wait for ten minutes."""
+    """Sees how long to wait. The test moves the clock of the page forward instead of waiting for ten minutes."""
     visitor.site.throttle_network(GUESSING_ADDRESS)
     visitor.context.set_extra_http_headers({"X-Forwarded-For": GUESSING_ADDRESS})
     page = visitor.page
@@ -46,7 +46,7 @@ def see_countdown(visitor: Visitor) -> None:
 
 
 def wait_for_account(visitor: Visitor) -> None:
-    """Waits as the page says after too many wrong passwords, and can then sign in. Nothing is faked here."""
+    """Waits as the page says after too many wrong passwords, and can then sign in. This test waits for real."""
     admin, password = visitor.site.admin, visitor.site.admin_password
     visitor.context.set_extra_http_headers({"X-Forwarded-For": USER_ADDRESS})
     # Long enough for a slow machine.
