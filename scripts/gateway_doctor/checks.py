@@ -1,4 +1,4 @@
-"""What is known to go wrong with guarded services: for each check in `table` a function that returns its findings."""
+"""Known mistakes in the protection of services: for each check in `table`, a function that returns its findings."""
 
 import base64
 import uuid
@@ -49,7 +49,7 @@ class NotTestable(Exception):
 
 @dataclass
 class Subject:
-    """The service, and what the operator has said about it."""
+    """The service, and the operator's options."""
 
     service: Service
     key: str | None = None
@@ -136,7 +136,7 @@ def is_identity(name, value):
 
 
 def believed_in_redirect(subject, name, value):
-    """Returns what is wrong if a header of the client appears in the address of the sign-in page."""
+    """Returns a finding if a header of the client appears in the address of the sign-in page."""
     request = Request(subject.path, (*BROWSER, (name, value)))
     response = subject.service.send(request)
     if response is not None and MARK in response.header("location"):

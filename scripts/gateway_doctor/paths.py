@@ -109,7 +109,7 @@ PATHS = [
     (
         "usual open paths",
         open_paths,
-        "A path that is open for apps or for assets is open for everybody.",
+        "A path that is open for apps or for assets is open for every client.",
         "Guard these paths too: apps can send a key. Name paths that are open on purpose with --public.",
     ),
     ("# in the path", fragments, MEANING.format("#"), FIX),

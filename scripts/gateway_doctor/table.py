@@ -1,4 +1,4 @@
-"""The checks of `scripts/doctor` in the order of the report, and what each of them means."""
+"""The checks of `scripts/doctor` in the order of the report, with the meaning and the fix of each."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ CHECKS = [
     Check(
         "identity headers without a key",
         checks.identity_without_key,
-        "A client must not be able to name itself to the service.",
+        "A client must not be able to choose the user name that the service receives.",
         "Verify the request with shoko-auth only, never by a header that the client can send.",
     ),
     Check(

@@ -1,5 +1,4 @@
-"""Sends requests exactly as they are written, which HTTP libraries do not: they would drop `#`, resolve `..` and reject
-repeated headers."""
+"""Sends requests exactly as they are written. HTTP libraries would drop `#`, resolve `..` and reject repeated headers."""
 
 import http.client
 import json
@@ -85,7 +84,7 @@ class Service:
             f"{request.method} {request.target} {request.version}",
             *(f"{name}: {value}" for name, value in headers),
         ]
-        # An address that is wrong, or a certificate, is not the response to a request.
+        # Errors of a wrong address or certificate are reported instead of counting as a missing response.
         connection = self.connection()
         try:
             with connection:

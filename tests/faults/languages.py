@@ -14,7 +14,7 @@ from lab import USER
 from model import Broken, Unseen
 from server import PASSWORD, Server
 
-# What PostgreSQL says about a division by zero.
+# PostgreSQL's messages about a division by zero.
 GERMAN = "Division durch Null"
 # In seconds. A start that may retry does so for 30 seconds.
 MAX_REFUSAL = 15

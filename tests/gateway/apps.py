@@ -111,7 +111,7 @@ def radicale_serves_calendars_to_apps(lab):
         assert made.status == 201, made
         found = guarded.get(f"/{ADMIN}/tests/", app, method="PROPFIND")
         assert found.status == 207 and b"tests" in found.body, found
-        # The calendars of others stay closed, whoever the client claims to be.
+        # The calendars of other users stay closed, even if the client claims to be one of them.
         other = guarded.get(f"/{ADMIN}/tests/", ("apikey", lab.keys["user"]), ("Remote-User", ADMIN), method="PROPFIND")
         assert other.status in (403, 404), other
         nothing_is_unsafe(lab, guarded)
@@ -138,7 +138,7 @@ def calibre_web_knows_the_user(lab):
     )
     header = re.search(r"Header Name[^`]*`([^`]*)`", section("Calibre-Web"))[1]
     with sqlite3.connect(folder / "app.db") as settings:
-        # What the documented steps on its page of settings do.
+        # These changes are those of the documented steps on its page of settings.
         settings.execute(
             "UPDATE settings SET config_calibre_dir = ?, config_port = ?, config_allow_reverse_proxy_header_login = 1,"
             " config_reverse_proxy_login_header_name = ?, config_reverse_proxy_trusted_ips = '127.0.0.1'",
@@ -158,7 +158,7 @@ def calibre_web_knows_the_user(lab):
         assert feed.status == 200 and b"<feed" in feed.body, feed
         page = guarded.get("/me", ("apikey", lab.keys["admin"]))
         assert page.status == 200 and f'name="name" id="name" value="{ADMIN}"'.encode() in page.body, page
-        # A user without an account there gets its own sign-in page, not the account of another.
+        # A user who does not exist there gets its own sign-in page, not the library as another user.
         other = guarded.get("/me", ("apikey", lab.keys["user"]), ("Remote-User", ADMIN), ("Remote_User", ADMIN))
         assert other.status in (302, 303) and "/login" in other.header("location"), other
         nothing_is_unsafe(lab, guarded)

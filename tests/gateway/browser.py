@@ -38,7 +38,7 @@ def a_browser_signs_in_and_returns(guarded):
         assert cookies[COOKIE]["httpOnly"] and cookies[COOKIE]["value"] not in str(headers), headers
         assert "__Host-shoko-auth" not in cookies, "the session itself must stay on the sign-in host"
 
-        # A key that does not work is never replaced by the cookie.
+        # The cookie never replaces an invalid key.
         status = page.evaluate(
             "fetch('/x', {headers: {apikey: crypto.randomUUID()}}).then(response => response.status)"
         )

@@ -1,4 +1,4 @@
-"""What must hold behind each proxy with its documented configuration. The name of a function says what it tests."""
+"""Tests that must pass behind each proxy with its documented configuration. Each function is named after its test."""
 
 import os
 import time
@@ -246,7 +246,7 @@ def a_server_that_is_down_lets_nothing_pass(lab, kind):
 
 
 def the_query_of_the_client_allows_nothing_even_if_the_proxy_adds_it(lab, kind):
-    """What existing configurations for other gateways do with Caddy."""
+    """Tests configurations for other gateways with Caddy."""
     with kind(lab.folder, lab.app, lab.auth, lambda text: replace(text, *ADDED_QUERY[kind.name])) as proxy:
         guarded = Guarded(proxy, lab)
         assert guarded.get("/page?preflight=allow", *PREFLIGHT, method="OPTIONS").status == 401

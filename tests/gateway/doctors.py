@@ -1,4 +1,4 @@
-"""What `scripts/doctor` says about the documented configurations, and how it fails."""
+"""Tests the reports of `scripts/doctor` about the documented configurations, and its errors."""
 
 import json
 import os

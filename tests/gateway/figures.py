@@ -15,7 +15,7 @@ UNITS = {"us": 0.001, "ms": 1, "s": 1000}
 
 
 class Service(Nginx):
-    """A service that costs as little as possible: nginx that returns a constant."""
+    """A service with the lowest possible cost: nginx that returns a constant."""
 
     def __init__(self, folder):
         super().__init__(folder, 0, 0)

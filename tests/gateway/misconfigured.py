@@ -59,7 +59,7 @@ def skip_if(condition):
 
 MISTAKES = [
     nginx("the guard is missing", "no credentials", (VERIFY, "")),
-    nginx("the service is guarded, but not its API", "usual open paths", open_location("/api/")),
+    nginx("the API of the service is not guarded", "usual open paths", open_location("/api/")),
     nginx("assets are open by their ending", "endings of the path", open_location(r"~* \.(css|js|png|ico)$")),
     nginx(
         "only one spelling of a path is guarded",
@@ -138,7 +138,7 @@ MISTAKES = [
         ),
     ),
     nginx(
-        "verifications are cached for everybody",
+        "verifications are cached for all clients",
         "remembered verifications",
         ("map $http_upgrade", CACHE + "map $http_upgrade"),
         (

@@ -1,7 +1,7 @@
-"""Traefik's requests for verification, replayed. Traefik itself is in none of the registries that the tests use.
+"""Replays Traefik's requests for verification. Traefik itself does not run.
 
-`forward_auth_request` does what pkg/middlewares/auth/forward.go of Traefik 3 does (commit fd5a576df2, July 2026) with
-`trustForwardHeader: false`, `upstream_headers` what it does with a 200, and `blocks` are read from docs/gateway.md.
+`forward_auth_request` follows pkg/middlewares/auth/forward.go of Traefik 3 (commit fd5a576df2, July 2026) with
+`trustForwardHeader: false`, and `upstream_headers` follows its handling of a 200. `blocks` are from docs/gateway.md.
 """
 
 import re
@@ -84,7 +84,7 @@ def a_navigation_is_redirected_and_every_other_request_is_401(lab):
         response
     )
     assert verify(lab, "/page", NAVIGATION, "POST").status == 303
-    # Traefik removes `Upgrade` before it asks.
+    # Traefik removes `Upgrade` before it sends the request for verification.
     for headers in ((), (*NAVIGATION, *WEBSOCKET), (("apikey", "x"),)):
         assert verify(lab, "/page", headers).status == 401, headers
 

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# What Grafana puts in the place of its variables.
+# The values that Grafana inserts for its variables.
 VARIABLES = {"$__rate_interval": "30s", "$instance": ".*"}
 
 
