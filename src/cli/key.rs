@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::CliError;
 use super::list::{self, Listed};
-use super::settings::parse_name;
+use super::parsers::parse_name;
 use super::user::explain;
 use crate::auth::{Auth, KeyFilter, KeySelection};
 use crate::error::ManageError;

@@ -5,6 +5,7 @@
 mod backup;
 mod environment;
 mod escape;
+mod greeting;
 mod healthcheck;
 mod import;
 mod key;
@@ -12,6 +13,7 @@ mod list;
 mod log;
 mod log_filter;
 mod log_limit;
+mod parsers;
 mod password;
 mod secret;
 mod serve;

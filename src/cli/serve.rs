@@ -2,7 +2,6 @@
 //! this order. The port therefore opens only if the database is usable. A start that cannot open the port creates no
 //! administrator.
 
-use std::env;
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::escape::shell_quote;
+use super::greeting::greeting;
 use super::settings::local_url;
 use super::{CliError, print};
 use crate::auth::{Auth, ConnectError, CreatedAdmin, OpenError};
@@ -287,47 +286,6 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
         ManageError::BadPassword(error) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),
         other => other.into(),
     })
-}
-
-/// Returns the text that the first start prints. A frame makes it stand out between log lines.
-fn greeting(created: &CreatedAdmin, url: &str, swagger_ui: bool) -> String {
-    let name = &created.user.name;
-    let (shown, password) = match &created.generated_password {
-        Some(password) => (
-            format!("{}   (shown only this once)", password.expose()),
-            password.expose(),
-        ),
-        None => ("as configured".to_owned(), "PASSWORD"),
-    };
-    let json = |text: &str| serde_json::Value::from(text).to_string();
-    let body = format!(
-        r#"{{"user":{},"pass":{},"device":"my device"}}"#,
-        json(name),
-        json(password)
-    );
-    let program = env::args().next().unwrap_or_else(|| "shoko-auth".to_owned());
-    let swagger = if swagger_ui {
-        format!("Try all requests in a browser: {url}/swagger/\n\n")
-    } else {
-        String::new()
-    };
-    let line = "=".repeat(78);
-    format!(
-        "\n{line}\n\
-         This is a new installation. Its administrator is:\n\n    \
-             user      {name}\n    \
-             password  {shown}\n\n\
-         Sign in with a browser: {url}/account/\n\n\
-         Log in with a program:\n\n    \
-             curl {url}/api/auth -H 'Content-Type: application/json' \\\n         \
-                  -d {}\n\n\
-         {swagger}\
-         Set another password:\n\n    \
-             {program} user set-password {}\n\
-         {line}\n\n",
-        shell_quote(&body),
-        shell_quote(name),
-    )
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use url::Host;
 use super::CliError;
 use super::environment::{database_url, secret, variable};
 use super::log::LogFormat;
+use super::parsers::{parse_host, parse_network, parse_new_name};
 use crate::account::AccountUrls;
 use crate::clock::Clock;
-use crate::model::{self, HostError, Name, NameError, NewName, NewNameError};
+use crate::model::NewName;
 use crate::secret::password::Passwords;
 use crate::settings::{
     BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, GatewayDomain, GatewayDomains, KeyLimits,
@@ -360,46 +361,4 @@ pub fn local_url(mut address: SocketAddr, base_path: &BasePath) -> String {
         _ => {}
     }
     format!("http://{address}{}", base_path.as_str())
-}
-
-/// Parses a name for clap.
-pub fn parse_name(text: &str) -> Result<Name, NameError> {
-    Name::parse(text)
-}
-
-/// Parses the name of a new user for clap.
-pub fn parse_new_name(text: &str) -> Result<NewName, NewNameError> {
-    NewName::parse(text)
-}
-
-/// Parses the e-mail address of a new user for clap.
-pub fn parse_email(text: &str) -> Result<NewName, String> {
-    NewName::parse(text).map_err(|error| match error {
-        NewNameError::Name(NameError::Blank) => "An e-mail address must not be empty.".to_owned(),
-        NewNameError::Name(NameError::TooLong) => "An e-mail address may have at most 255 characters.".to_owned(),
-        NewNameError::Name(NameError::ControlCharacter) => {
-            "An e-mail address must not contain control characters.".to_owned()
-        }
-        NewNameError::Invisible(c) => format!(
-            "An e-mail address must not contain invisible characters. Remove the character U+{:04X}.",
-            u32::from(c)
-        ),
-    })
-}
-
-/// Parses a network for clap. A single address counts as a network.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    if text.to_ascii_lowercase().starts_with("::ffff:") {
-        return Err("write an IPv4-mapped IPv6 address as an IPv4 address".to_owned());
-    }
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    let network = text.parse::<IpNet>().or_else(|_| address());
-    network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
-}
-
-/// Parses a host name or an address for clap. Removes the dot that may end a name, because browsers rarely send it.
-fn parse_host(text: &str) -> Result<Host, HostError> {
-    let text = text.trim();
-    model::parse_host(text.strip_suffix('.').unwrap_or(text))
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::list::{self, Listed};
-use super::settings::{parse_email, parse_name, parse_new_name};
+use super::parsers::{parse_email, parse_name, parse_new_name};
 use super::{CliError, password};
 use crate::account::AccountUrls;
 use crate::auth::{Auth, KeysAfterChange, NewLink};
