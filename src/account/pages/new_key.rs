@@ -1,5 +1,6 @@
 //! The form that issues a key for a device, and the page that shows the key.
 
+use actix_web::HttpResponse;
 use actix_web::web::Data;
 use askama::Template;
 use chrono::{NaiveDateTime, TimeDelta};
@@ -10,7 +11,8 @@ use super::reason::{Reason, field};
 use super::times::Moment;
 use super::visit::{SignedForm, SignedIn};
 use crate::auth::{Auth, NewKey};
-use crate::model::{Hosts, RequestedExpiry, Scope, escape_invisible};
+use crate::model::{Hosts, KeyInfo, RequestedExpiry, Scope, escape_invisible};
+use crate::secret::key::Key;
 use crate::web::call;
 
 /// The lifetimes to choose from, in days.
@@ -52,27 +54,8 @@ pub async fn show(visit: SignedIn) -> PageResult {
 
 /// Issues the key. The response is the only one that contains it, so it is no redirect.
 pub async fn issue(auth: Data<Auth>, form: SignedForm) -> PageResult {
-    let issued = match new_key(&form.fields, form.layout.now) {
-        Ok(new) => match form.confirmed(&auth).await {
-            Ok(caller) => call(&auth, move |auth| auth.issue_new_key(&caller, &new))
-                .await
-                .map_err(Reason::from),
-            Err(reason) => Err(reason),
-        },
-        Err(reason) => Err(reason),
-    };
-    match issued {
-        Ok((key, info)) => {
-            let p = &form.layout;
-            let expires = info.expires_at.map(|time| p.moment(time));
-            let (device, key) = (escape_invisible(&info.device).into_owned(), key.expose());
-            Ok(p.show(&IssuedKeyPage {
-                p,
-                device,
-                key,
-                expires,
-            }))
-        }
+    match issued(&auth, &form).await {
+        Ok((key, info)) => Ok(issued_page(&form.layout, &key, &info)),
         Err(reason) => {
             let (p, fields) = form.again(reason)?;
             Ok(form_page(&p, &fields))
@@ -80,7 +63,22 @@ pub async fn issue(auth: Data<Auth>, form: SignedForm) -> PageResult {
     }
 }
 
-fn form_page(p: &Layout, fields: &Fields) -> actix_web::HttpResponse {
+async fn issued(auth: &Data<Auth>, form: &SignedForm) -> Result<(Key, KeyInfo), Reason> {
+    let new = new_key(&form.fields, form.layout.now)?;
+    let caller = form.confirmed(auth).await?;
+    Ok(call(auth, move |auth| auth.issue_new_key(&caller, &new)).await?)
+}
+
+fn issued_page(p: &Layout, key: &Key, info: &KeyInfo) -> HttpResponse {
+    p.show(&IssuedKeyPage {
+        p,
+        device: escape_invisible(&info.device).into_owned(),
+        key: key.expose(),
+        expires: info.expires_at.map(|time| p.moment(time)),
+    })
+}
+
+fn form_page(p: &Layout, fields: &Fields) -> HttpResponse {
     let is_new = fields.text(SCOPE).is_empty();
     let selected = if is_new {
         Some(DEFAULT_LIFETIME)

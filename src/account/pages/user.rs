@@ -102,15 +102,8 @@ pub async fn issue_link(
     id: Path<String>,
 ) -> PageResult {
     let user_id = user_id(&id, &form.0.layout)?;
-    let issued = match form.0.confirmed(&auth).await {
-        Ok(admin) => call(&auth, move |auth| {
-            auth.issue_link((&admin).into(), &UserRef::Id(user_id))
-        })
-        .await
-        .map_err(Reason::from),
-        Err(reason) => Err(reason),
-    };
-    match issued {
+    let issue = move |auth: &Auth, admin: &Caller| auth.issue_link(admin.into(), &UserRef::Id(user_id));
+    match confirmed(&auth, &form, issue).await {
         Ok(link) => Ok(issued_link(&form.0.layout, &urls, &request, &link)),
         Err(reason) => again(&auth, form, user_id, reason).await,
     }
@@ -131,21 +124,24 @@ pub async fn show_delete(auth: Data<Auth>, visit: AdminVisit, id: Path<String>) 
 /// Deletes the user.
 pub async fn delete(auth: Data<Auth>, form: AdminForm, id: Path<String>) -> PageResult {
     let user_id = user_id(&id, &form.0.layout)?;
-    let deleted = match form.0.confirmed(&auth).await {
-        Ok(admin) => call(&auth, move |auth| {
-            auth.delete_user((&admin).into(), &UserRef::Id(user_id))
-        })
-        .await
-        .map_err(Reason::from),
-        Err(reason) => Err(reason),
-    };
-    match deleted {
+    let deletion = move |auth: &Auth, admin: &Caller| auth.delete_user(admin.into(), &UserRef::Id(user_id));
+    match confirmed(&auth, &form, deletion).await {
         Ok(()) => Ok(form.0.layout.redirect("users", Notice::UserDeleted)),
         Err(reason) => delete_page(&auth, form.0.again(reason)?.0, user_id).await,
     }
 }
 
-/// Checks the administrator's password, runs a change, and redirects to the user. If it fails, shows the form again.
+/// Checks the administrator's password and runs a change.
+async fn confirmed<T: Send + 'static>(
+    auth: &Data<Auth>,
+    form: &AdminForm,
+    change: impl FnOnce(&Auth, &Caller) -> Result<T, ManageError> + Send + 'static,
+) -> Result<T, Reason> {
+    let admin = form.0.confirmed(auth).await?;
+    Ok(call(auth, move |auth| change(auth, &admin)).await?)
+}
+
+/// Runs a change and redirects to the user. If the change fails, shows the form again.
 async fn run(
     auth: &Data<Auth>,
     form: AdminForm,
@@ -153,11 +149,7 @@ async fn run(
     notice: Notice,
     change: impl FnOnce(&Auth, &Caller) -> Result<(), ManageError> + Send + 'static,
 ) -> PageResult {
-    let result = match form.0.confirmed(auth).await {
-        Ok(admin) => call(auth, move |auth| change(auth, &admin)).await.map_err(Reason::from),
-        Err(reason) => Err(reason),
-    };
-    match result {
+    match confirmed(auth, &form, change).await {
         Ok(()) | Err(Reason::Manage(ManageError::UnknownKey)) => {
             Ok(form.0.layout.redirect(&format!("users/{user_id}"), notice))
         }
