@@ -265,18 +265,11 @@ fn names_and_addresses_are_shown_as_text(backend: Backend) {
     ));
     let fields = [("device", "<i>new</i>"), ("expiry", "1"), ("scope", "full")];
     pages.push(("key".to_owned(), admin.submit(&app, "/account/new-key", &fields).text()));
-    assert!(pages.iter().any(|(_, html)| html.contains("&#60;script&#62;alert(1)")));
+    for escaped in ["&#60;script&#62;alert(1)", "{{7*7}} &#38;lt;b&#38;gt;"] {
+        assert!(pages.iter().any(|(_, html)| html.contains(escaped)), "{escaped}");
+    }
     for (path, html) in pages {
-        for tag in [
-            "<script>",
-            "<img",
-            "<svg",
-            "<i>",
-            "<b>",
-            "</textarea>",
-            "7*7}}\n49",
-            "\"\"><",
-        ] {
+        for tag in ["<script>", "<img", "<svg", "<i>", "<b>", "</textarea>", "\"\"><"] {
             assert!(!html.contains(tag), "{tag} on {path}: {html}");
         }
         assert!(

@@ -64,7 +64,7 @@ fn check(node: &Client, keys: &mut Keys) {
     keys.insert(device, key);
 }
 
-/// Logs in on known devices, again and again, until it is told to stop. Each device must get its key.
+/// Logs in on known devices, again and again, until the test stops it. Each device must get its key.
 struct Load {
     is_over: Arc<AtomicBool>,
     logins: Arc<AtomicUsize>,
