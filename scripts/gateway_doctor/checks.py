@@ -4,7 +4,7 @@ import base64
 import uuid
 from dataclasses import dataclass, replace
 
-from .wire import Request, Service, parse_address
+from .wire import Request, Service
 
 IDENTITY = ("Remote-User", "Remote-User-Id", "Remote-Groups", "Remote-Name", "Remote-Email", "Remote-Device")
 MARK = "doctor-spoofed"
@@ -135,7 +135,7 @@ def is_identity(name, value):
     return name.lower().replace("_", "-").startswith("remote-") and MARK in value
 
 
-def believed_in_redirect(subject, name, value):
+def return_address_findings(subject, name, value):
     """Returns a finding if a header of the client appears in the address of the sign-in page."""
     request = Request(subject.path, (*BROWSER, (name, value)))
     response = subject.service.send(request)
@@ -149,7 +149,7 @@ def forwarded_uri(subject):
     found = []
     for name in URI_HEADERS:
         prefix = base if name == "X-Original-URL" else ""
-        found += believed_in_redirect(subject, name, f"{prefix}/{MARK}")
+        found += return_address_findings(subject, name, f"{prefix}/{MARK}")
         paths = [*subject.public, "/", "/public/", "/favicon.ico"]
         found += must_be_refused(subject, [Request(subject.path, ((name, prefix + path),)) for path in paths])
         if subject.key:
@@ -163,7 +163,7 @@ def forwarded_host(subject):
     spoofed = f"{MARK}.invalid"
     key_works = subject.key is not None and subject.service.reached(subject.with_key())
     for name, value in (("X-Forwarded-Host", spoofed), ("Forwarded", f"host={spoofed}"), ("X-Original-Host", spoofed)):
-        found += believed_in_redirect(subject, name, value)
+        found += return_address_findings(subject, name, value)
         found += must_be_refused(subject, [Request(subject.path, ((name, value),))])
         if key_works and subject.service.reached(subject.with_key(headers=((name, value),))) is False:
             found.append(f"{name} of the client decided whether the key is good for this host")
@@ -250,7 +250,7 @@ def key_forwarded(subject):
         "in Authorization: Basic": Request(subject.path, (("Authorization", f"Basic {basic}"),)),
         "in the query, as apikey": Request(f"{subject.path}?a=b&apikey={key}&c=d"),
         "in the query, as access_token": Request(f"{subject.path}?access_token={key}"),
-        "of the sign-in cookie": Request(subject.path, (("apikey", key), cookie)),
+        "of the gateway cookie": Request(subject.path, (("apikey", key), cookie)),
     }
     found = []
     for place, request in requests.items():
@@ -264,7 +264,6 @@ def direct(subject):
     if subject.direct is None:
         raise NotTestable("This check needs the address of the service behind the proxy: use --direct HOST:PORT.")
     service = Service(f"http://{subject.service.host}", connect=subject.direct, has_echo=subject.service.has_echo)
-    parse_address(subject.direct)
     try:
         reached = service.reached(Request(subject.path, (("Remote-User", "admin"),)))
     except OSError:

@@ -14,7 +14,7 @@ use crate::web::query::Query;
 
 const APIKEY: HeaderName = HeaderName::from_static("apikey");
 
-/// What a request presents, in headers and in the query of its original URL.
+/// The key that a request presents, in headers or in the query of its original URL.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Presented {
     Nothing,

@@ -289,7 +289,7 @@ fn log_failure(error: &(impl Error + 'static)) {
 /// diesel hides the SQLSTATE, so this works only if the server's messages are in English. It does not matter for requests,
 /// because none can contain such a value: the database is in UTF-8, its texts have no maximum length, every route rejects
 /// the NUL character, and numbers and times have the range of their columns. The experiment `languages-postgres` tests
-/// this on a server with German messages. What remains are bugs, and tables that an operator has changed.
+/// this on a server with German messages. The remaining causes are bugs, and tables that an operator has changed.
 fn is_data_error(message: &str) -> bool {
     [
         "has no equivalent in encoding",

@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    /// What PostgreSQL sends after a startup packet: `AuthenticationOk` and `ReadyForQuery`.
+    /// PostgreSQL's response to a startup packet: `AuthenticationOk` and `ReadyForQuery`.
     const READY: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
 
     /// Starts a server that completes the authentication and then never responds.

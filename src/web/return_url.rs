@@ -1,4 +1,4 @@
-//! The guarded service to which a sign-in returns.
+//! The guarded service to which a browser returns after signing in.
 
 use url::Url;
 
@@ -26,7 +26,7 @@ impl ReturnUrl {
         (is_plain && domain.reaches(&url)).then_some(Self(url))
     }
 
-    /// Returns the return address for a request to a guarded service. If its URL is too long, the sign-in returns to
+    /// Returns the return address for a request to a guarded service. If its URL is too long, the browser returns to
     /// the root of the service.
     #[must_use]
     pub fn of(url: &Url) -> Url {

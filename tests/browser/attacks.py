@@ -32,7 +32,8 @@ def check_forms(visitor: Visitor) -> None:
         visitor.page.goto(url)
         visitor.press("Win")
         if url == OTHER_SITE:
-            # The browser sends no cookie with the form, so it is led to the sign-in. It sends the cookie there.
+            # The browser sends no cookie with the form, so it is redirected to the sign-in page. It sends the cookie
+            # there.
             visitor.expect_page("Devices")
             expect(visitor.page.locator(".notice")).to_have_count(0)
         else:

@@ -119,7 +119,7 @@ def take_pictures(visitor: Visitor, name: str) -> None:
 
 def check_pages(visitor: Visitor, states: Iterator[str], axe: str) -> None:
     """Checks each page of a tour. The iterator opens a page and returns its name."""
-    visitor.watch.forget()
+    visitor.watch.begin_page()
     for name in states:
         visitor.page.wait_for_load_state()
         size = visitor.watch.transferred()
@@ -131,4 +131,4 @@ def check_pages(visitor: Visitor, states: Iterator[str], axe: str) -> None:
         take_pictures(visitor, name)
         visitor.watch.check()
         print(f"  {name}: {size} bytes", flush=True)
-        visitor.watch.forget()
+        visitor.watch.begin_page()

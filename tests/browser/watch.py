@@ -17,7 +17,7 @@ FAILED_PAGE = "Failed to load resource: the server responded with a status of"
 
 
 class Watch:
-    """Collects errors, and the requests since the last call of `forget`."""
+    """Collects errors, and the requests since the last call of `begin_page`."""
 
     def __init__(self, context: BrowserContext, url: str):
         self.host = urlsplit(url).netloc
@@ -51,14 +51,14 @@ class Watch:
     def _on_error(self, error: WebError) -> None:
         self.errors.append(f"a script failed: {error.error}")
 
-    def forget(self) -> None:
+    def begin_page(self) -> None:
         """Starts counting the requests of a new page. The sizes of files are kept."""
         self.transferred()
         self.finished.clear()
 
     def transferred(self) -> int:
-        """Returns the number of bytes that the server has sent since the last call of `forget`, and those of all files,
-        which the browser may have cached."""
+        """Returns the number of bytes that the server has sent since the last call of `begin_page`, and those of all
+        files, which the browser may have cached."""
         pages = 0
         for request in self.finished:
             sizes = request.sizes()

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import proxies
 from cases import CASES, variants
 from doctors import CASES as DOCTOR_CASES
-from doctors import doctor, doctor_accepts_preflights_only_if_told_so
+from doctors import doctor, doctor_accepts_preflights_only_with_the_option
 from lab import Guarded, Lab
 from misconfigured import MISTAKES
 from traefik import CASES as TRAEFIK_CASES
@@ -97,7 +97,7 @@ def main():
         if not options.proxy:
             for case in TRAEFIK_CASES:
                 results.run(f"Traefik: {sentence(case)}", case, lab)
-                case = doctor_accepts_preflights_only_if_told_so
+                case = doctor_accepts_preflights_only_with_the_option
             results.run(f"nginx: {sentence(case)}", case, lab)
         # Doctor does not depend on the proxy, so one is enough unless everything is tested.
         test_mistakes(results, lab, kinds if options.all or options.proxy else [proxies.Nginx])

@@ -1,4 +1,4 @@
-"""Tests that must pass behind each proxy with its documented configuration. Each function is named after its test."""
+"""Tests that must pass behind each proxy with its documented configuration. Their names say what they test."""
 
 import os
 import time
@@ -180,7 +180,7 @@ def the_host_of_an_absolute_target_decides(guarded):
 def published_holes_of_other_gateways_are_closed(guarded):
     """Each of these let requests without credentials, or with another identity, reach a service."""
     holes = {
-        "GHSA-7x63-xv5r-3p2x: the URL of the client was believed": Request(
+        "GHSA-7x63-xv5r-3p2x: a header of the client replaced the URL": Request(
             "/private", (("X-Forwarded-Uri", "/public"),)
         ),
         "GHSA-5hvv-m4w4-gf6v: health checks needed no credentials": Request(
@@ -246,7 +246,7 @@ def a_server_that_is_down_lets_nothing_pass(lab, kind):
 
 
 def the_query_of_the_client_allows_nothing_even_if_the_proxy_adds_it(lab, kind):
-    """Tests configurations for other gateways with Caddy."""
+    """Existing configurations for other gateways add the query of the client in this way."""
     with kind(lab.folder, lab.app, lab.auth, lambda text: replace(text, *ADDED_QUERY[kind.name])) as proxy:
         guarded = Guarded(proxy, lab)
         assert guarded.get("/page?preflight=allow", *PREFLIGHT, method="OPTIONS").status == 401

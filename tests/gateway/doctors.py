@@ -67,7 +67,7 @@ def doctor_fails_with_a_reason_if_it_cannot_test(lab, proxy):
         assert done.returncode == 2 and reason in done.stderr, (arguments, done)
 
 
-def doctor_accepts_preflights_only_if_told_so(lab):
+def doctor_accepts_preflights_only_with_the_option(lab):
     with Nginx(lab.folder, lab.app, lab.auth, with_option(Nginx, "preflight=allow")) as proxy:
         verdicts, rows = doctor(proxy, "--echo-backend", "--allow-preflight", key=lab.keys["bound"])
         assert verdicts["preflight"] == "safe", unexpected(rows)

@@ -167,7 +167,7 @@ MISTAKES = [
         ("Authorization $app_authorization", "Authorization $http_authorization"),
     ),
     nginx(
-        "the service receives the gateway's cookie",
+        "the service receives the gateway cookie",
         "key forwarded",
         ("Cookie        $app_cookie", "Cookie $http_cookie"),
     ),

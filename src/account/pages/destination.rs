@@ -20,9 +20,9 @@ use crate::web::query::Query;
 use crate::web::return_url::ReturnUrl;
 use crate::web::security_headers::PrivatePage;
 
-/// The name of the path of this server to which the sign-in returns, in the query and in the form.
+/// The name of the path of this server to which the browser returns, in the query and in the form.
 const RETURN: &str = "return";
-/// The name of the URL of a guarded service to which the sign-in returns, in the query and in the form.
+/// The name of the URL of a guarded service to which the browser returns, in the query and in the form.
 const SERVICE: &str = "rd";
 /// Marks that the browser has just received the cookie for guarded services.
 const STORED: &str = "stored";

@@ -165,7 +165,8 @@ impl Layout {
         self.document(page).response()
     }
 
-    /// Returns a page that only shows why the request failed. If there is no session, redirects to the sign-in instead.
+    /// Returns a page that only shows why the request failed. If there is no session, redirects to the sign-in page
+    /// instead.
     #[must_use]
     pub fn fail(self, reason: impl Into<Reason>) -> PageError {
         let reason = reason.into();
@@ -321,7 +322,7 @@ pub fn redirect(location: String) -> HttpResponse {
     redirect_document(location).response()
 }
 
-/// The response to a request that cannot be served: a page that explains why, or a redirect to the sign-in.
+/// The response to a request that cannot be served: a page that explains why, or a redirect to the sign-in page.
 #[derive(Debug)]
 pub struct PageError(Document);
 

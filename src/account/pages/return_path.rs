@@ -1,4 +1,4 @@
-//! The page to which a sign-in returns.
+//! The page to which a browser returns after signing in.
 
 use crate::settings::BasePath;
 

@@ -90,7 +90,7 @@ pub fn with_session(mut response: HttpResponse, request: &HttpRequest, session: 
     response
 }
 
-/// Returns a redirect to the sign-in that deletes the cookies.
+/// Returns a redirect to the sign-in page that deletes the cookies.
 pub fn signed_out(layout: &Layout, request: &HttpRequest) -> HttpResponse {
     let mut response = layout.redirect("sign-in", Notice::SignedOut);
     cookie::delete(&mut response, request);

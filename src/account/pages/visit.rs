@@ -82,7 +82,7 @@ impl FromRequest for VisitorForm {
     }
 }
 
-/// A request with a session. Without one, the browser is redirected to the sign-in and returns afterwards.
+/// A request with a session. Without one, the browser is redirected to the sign-in page and returns afterwards.
 pub struct SignedIn {
     pub caller: Caller,
     pub layout: Layout,
@@ -115,7 +115,7 @@ async fn signed_in(request: &HttpRequest) -> Result<(SignedIn, SessionSecret), P
     }
 }
 
-/// Returns a redirect to the sign-in, which returns to the requested page.
+/// Returns a redirect to the sign-in page, from which the browser returns to the requested page.
 fn to_sign_in(request: &HttpRequest, layout: &Layout, notice: Option<Notice>) -> PageError {
     let requested = request.uri().path_and_query().map(PathAndQuery::as_str);
     let requested = requested.filter(|_| request.method().is_safe());
@@ -198,7 +198,7 @@ impl SignedForm {
     }
 
     /// Returns the layout of a page that shows the form again with the reason why it failed. If the session has ended,
-    /// redirects to the sign-in instead.
+    /// redirects to the sign-in page instead.
     pub fn again(self, reason: Reason) -> Result<(Layout, Fields), PageError> {
         if reason.is_signed_out() {
             return Err(self.layout.fail(reason));
