@@ -23,6 +23,7 @@ pub enum Presented {
     Ambiguous,
 }
 
+/// A key that a request presents.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PresentedKey {
     pub key: Key,

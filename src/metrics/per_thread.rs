@@ -53,6 +53,7 @@ const VERIFICATIONS: [(VerificationSource, VerificationOutcome); 4] = [
     (VerificationSource::Lookup, VerificationOutcome::Failed),
 ];
 
+/// The metrics that each thread counts for itself.
 pub struct PerThread {
     requests: IntCounterVec,
     durations: HistogramVec,
@@ -82,6 +83,7 @@ struct StatusCounter {
 }
 
 impl PerThread {
+    /// Creates the metrics and registers them. Fails if the registry already contains one of their names.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(
             Opts::new("shoko_auth_requests_total", "Requests, by route, method and status."),
@@ -113,6 +115,7 @@ impl PerThread {
         })
     }
 
+    /// Counts a request and its duration on this thread.
     pub fn record_request(&self, request: &RequestRecord<'_>) {
         let mut counters = self.own_counters();
         let index = counters.index_of(request.route);
@@ -121,6 +124,7 @@ impl PerThread {
         self.status_counter(&mut counters.statuses, request).inc();
     }
 
+    /// Counts a verification on this thread. Ignores combinations that cannot occur.
     pub fn record_verification(&self, source: VerificationSource, outcome: VerificationOutcome) {
         let index = VERIFICATIONS.iter().position(|known| *known == (source, outcome));
         if let Some(index) = index {

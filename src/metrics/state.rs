@@ -43,6 +43,7 @@ pub struct RowCounts {
     pub counted_at: i64,
 }
 
+/// The gauges of the state and of the row counts.
 pub struct StateGauges {
     feed: IntGaugeVec,
     feed_age: Gauge,
@@ -58,6 +59,7 @@ pub struct StateGauges {
 }
 
 impl StateGauges {
+    /// Creates the gauges and registers them. Fails if the registry already contains one of their names.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
             let gauge = IntGauge::new(name, help)?;
@@ -107,6 +109,7 @@ impl StateGauges {
         })
     }
 
+    /// Sets the gauges to the state. The age of the change feed is NaN before its first poll.
     pub fn set(&self, state: &State) {
         for (label, feed) in [("up", Feed::Up), ("idle", Feed::Idle), ("down", Feed::Down)] {
             self.feed.with_label_values(&[label]).set((feed == state.feed).into());
@@ -119,6 +122,7 @@ impl StateGauges {
         self.connections_in_use.set(number(state.connections_in_use));
     }
 
+    /// Sets the gauges of the row counts.
     pub fn set_row_counts(&self, counts: &RowCounts) {
         self.users.set(number(counts.users));
         for (kind, keys) in [

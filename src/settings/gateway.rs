@@ -61,6 +61,7 @@ impl FromStr for GatewayDomain {
 }
 
 impl GatewayDomain {
+    /// Returns the domain of the cookie.
     #[must_use]
     pub fn domain(&self) -> &CookieDomain {
         &self.domain

@@ -54,8 +54,8 @@ struct Row {
 }
 
 impl Store {
-    /// Checks that there are enough connections and that they do not share sessions, the encoding of the database, and
-    /// whether a newer version of the program has changed the database so that this version cannot use it.
+    /// Checks that there are enough connections, that they do not share sessions, and that the database is in UTF-8.
+    /// Also checks that no newer version of the program has changed the database so that this version cannot use it.
     pub fn check_compatibility(&self) -> Result<(), UnsuitableDatabase> {
         if let Some(limits) = self.limits.as_ref().filter(|limits| limits.are_too_few()) {
             return Err(UnsuitableDatabase::TooFewConnections(limits.clone()));

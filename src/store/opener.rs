@@ -20,6 +20,7 @@ const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
 /// The maximum number of threads that open connections, with the abandoned ones.
 const MAX_THREADS: usize = 20;
 
+/// Opens connections to one database.
 pub(super) struct Opener {
     database: Arc<Database>,
     /// Each thread has a reference.
@@ -36,6 +37,7 @@ impl Opener {
         }
     }
 
+    /// Opens a connection. Fails after [`MAX_OPENING_TIME`] on PostgreSQL. SQLite needs no limit.
     pub fn open(&self) -> Result<DbConnection, r2d2::Error> {
         match &*self.database {
             Database::Sqlite(_) => connect(&self.database),

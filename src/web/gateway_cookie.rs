@@ -41,6 +41,7 @@ pub enum GatewayCookie {
 }
 
 impl GatewayCookie {
+    /// Reads the cookie of a domain from the headers of a request.
     #[must_use]
     pub fn of(headers: &HeaderMap, domain: &GatewayDomain) -> Self {
         let mut values = cookies(headers, name(domain));

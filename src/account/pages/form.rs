@@ -10,11 +10,13 @@ use crate::web::query::Query;
 pub struct Fields(Query);
 
 impl Fields {
+    /// Reads a body of the type `application/x-www-form-urlencoded`. Fails if it is not a valid form.
     pub async fn read(body: Body) -> Result<Self, Reason> {
         let text = body.form_text().await?.ok_or(Reason::BadValue)?;
         Query::parse_strictly(&text).map(Self).ok_or(Reason::BadValue)
     }
 
+    /// Returns the value of a field, or an empty text if the form does not contain the field.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
         let mut pairs = self.0.pairs();
@@ -27,15 +29,18 @@ impl Fields {
         !self.text(name).trim().is_empty()
     }
 
+    /// Returns the value of a field as a text that is overwritten in memory when dropped.
     #[must_use]
     pub fn secret(&self, name: &str) -> SecretText {
         SecretText::new(self.text(name).to_owned())
     }
 
+    /// Parses a field as a name. An error contains the field.
     pub fn name(&self, field: &'static str) -> Result<Name, Reason> {
         Name::parse(self.text(field)).map_err(|error| Reason::Name { field, error })
     }
 
+    /// Parses a field as a new name or e-mail address. An error contains the field.
     pub fn new_name(&self, field: &'static str) -> Result<NewName, Reason> {
         NewName::parse(self.text(field)).map_err(|error| Reason::NewName { field, error })
     }

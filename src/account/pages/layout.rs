@@ -62,6 +62,7 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Creates the layout for a request. `user` is `None` if the request has no valid session.
     #[must_use]
     pub fn of(request: &HttpRequest, user: Option<PageUser>) -> Self {
         let site = request
@@ -110,11 +111,13 @@ impl Layout {
         }
     }
 
+    /// Returns the name of the user who is signed in, or an empty text without a session.
     #[must_use]
     pub fn user_name(&self) -> &str {
         self.user.as_ref().map_or("", |user| user.name.as_str())
     }
 
+    /// Returns the text of the notice, if there is one.
     #[must_use]
     pub fn notice_text(&self) -> Option<&'static str> {
         self.notice.map(self.t.notice)
@@ -140,6 +143,7 @@ impl Layout {
         self.user.as_ref().map_or("", |user| user.form_token.as_str())
     }
 
+    /// Returns a time to show on the page, relative to the time of the request.
     #[must_use]
     pub fn moment(&self, time: NaiveDateTime) -> Moment {
         Moment::new(time, self.now, self.t)
@@ -349,4 +353,5 @@ impl ResponseError for PageError {
     }
 }
 
+/// The result of a handler: a page, or the response to a request that cannot be served.
 pub type PageResult = Result<HttpResponse, PageError>;

@@ -34,6 +34,7 @@ impl Notice {
         Self::Unlocked,
     ];
 
+    /// Returns the code of the notice in a query.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -51,6 +52,7 @@ impl Notice {
         }
     }
 
+    /// Returns the notice with this code. `None` for an unknown code.
     #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|notice| notice.code() == code)

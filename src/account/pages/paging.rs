@@ -59,17 +59,20 @@ impl Pager {
         }
     }
 
+    /// Returns whether there is a page before or after this one.
     #[must_use]
     pub fn has_several_pages(&self) -> bool {
         self.previous().is_some() || self.next().is_some()
     }
 
+    /// Returns the path and query of the previous page, if there is one.
     #[must_use]
     pub fn previous(&self) -> Option<String> {
         let number = (self.number - 1).min(self.last);
         (number > 0).then(|| format!("{}{number}", self.link))
     }
 
+    /// Returns the path and query of the next page, if there is one.
     #[must_use]
     pub fn next(&self) -> Option<String> {
         (self.number < self.last).then(|| format!("{}{}", self.link, self.number + 1))

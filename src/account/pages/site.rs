@@ -42,6 +42,7 @@ pub struct Site {
 }
 
 impl Site {
+    /// Reads the settings that pages show, and hashes the files.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let mut files = BTreeMap::new();
