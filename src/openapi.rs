@@ -212,7 +212,7 @@ const SWAGGER_UI_FILES: [&str; 10] = [
 
 /// The restrictions under which Swagger UI works. Its style sheet contains images as data URLs, and its logo contains
 /// the style with this hash.
-const PAGE: Page = Page(
+const PAGE: Page = Page::Public(
     "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );

@@ -1,7 +1,6 @@
 //! Headers that restrict what browsers and caches do with a response.
 //!
-//! The restrictions are the default. A handler lifts some of them by marking its response as a [`Page`] or a
-//! [`PrivatePage`].
+//! The restrictions are the default. A handler lifts some of them by marking its response as a [`Page`].
 
 use std::borrow::Cow;
 
@@ -12,23 +11,16 @@ use actix_web::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-/// Marks a response as a file for browsers that is the same for every client and needs no key, so caches may store it.
-/// The value is the `Content-Security-Policy` of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page(pub &'static str);
-
-impl Page {
-    pub fn mark<B>(self, response: &mut HttpResponse<B>) {
-        response.extensions_mut().insert(self);
-    }
+/// Marks a response as a page or a file for browsers. The value is its `Content-Security-Policy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// It is the same for every client and needs no key, so caches may store it.
+    Public(&'static str),
+    /// It depends on a session, so caches must not store it.
+    Private(Cow<'static, str>),
 }
 
-/// Marks a response as a page that depends on a session, so caches must not store it. The value is its
-/// `Content-Security-Policy`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PrivatePage(pub Cow<'static, str>);
-
-impl PrivatePage {
+impl Page {
     pub fn mark<B>(self, response: &mut HttpResponse<B>) {
         response.extensions_mut().insert(self);
     }
@@ -48,24 +40,25 @@ pub fn add_security_headers<B: MessageBody>(response: &mut HttpResponse<B>) {
     const ORIGIN_ONLY: HeaderValue = HeaderValue::from_static("strict-origin");
     const DENY: HeaderValue = HeaderValue::from_static("DENY");
 
-    let page = response.extensions().get::<Page>().copied();
-    let private_page = response.extensions().get::<PrivatePage>().cloned();
+    let page = response.extensions_mut().remove::<Page>();
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, SAME_ORIGIN);
-    if let Some(Page(policy)) = page {
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    } else if let Some(PrivatePage(policy)) = private_page {
-        headers.insert(
-            CONTENT_SECURITY_POLICY,
-            HeaderValue::try_from(&*policy).unwrap_or(DEFAULT_POLICY),
-        );
-        headers.insert(CACHE_CONTROL, NO_STORE);
-        headers.insert(REFERRER_POLICY, ORIGIN_ONLY);
-        headers.insert(X_FRAME_OPTIONS, DENY);
-    } else {
-        headers.insert(CONTENT_SECURITY_POLICY, DEFAULT_POLICY);
-        headers.insert(CACHE_CONTROL, NO_STORE);
+    match page {
+        Some(Page::Public(policy)) => {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        }
+        Some(Page::Private(policy)) => {
+            let policy = HeaderValue::try_from(&*policy).unwrap_or(DEFAULT_POLICY);
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+            headers.insert(CACHE_CONTROL, NO_STORE);
+            headers.insert(REFERRER_POLICY, ORIGIN_ONLY);
+            headers.insert(X_FRAME_OPTIONS, DENY);
+        }
+        None => {
+            headers.insert(CONTENT_SECURITY_POLICY, DEFAULT_POLICY);
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        }
     }
 }

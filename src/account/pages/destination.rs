@@ -18,7 +18,7 @@ use crate::web::call;
 use crate::web::gateway_cookie::{self, GatewayCookie, sign_in_domain};
 use crate::web::query::Query;
 use crate::web::return_url::ReturnUrl;
-use crate::web::security_headers::PrivatePage;
+use crate::web::security_headers::Page;
 
 /// The name of the path of this server to which the browser returns, in the query and in the form.
 const RETURN: &str = "return";
@@ -79,7 +79,7 @@ impl Destination {
     pub fn allow_redirect(&self, response: &mut HttpResponse, request: &HttpRequest) {
         if let (Self::Service(_), Some(domain)) = (self, sign_in_domain(request)) {
             let targets = format!("form-action 'self' {};", domain.form_targets());
-            PrivatePage(PAGE_POLICY.replace("form-action 'self';", &targets).into()).mark(response);
+            Page::Private(PAGE_POLICY.replace("form-action 'self';", &targets).into()).mark(response);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::web::caller::auth;
 use crate::web::middleware::InternalCause;
 use crate::web::origin::{forwarded_host, is_loopback};
 use crate::web::query::Query;
-use crate::web::security_headers::PrivatePage;
+use crate::web::security_headers;
 
 /// The pages run only the script and use only the styles of this server. Forms are sent only to this server.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; \
@@ -305,7 +305,7 @@ impl Document {
         if let Some(cause) = &self.cause {
             response.extensions_mut().insert(InternalCause(cause.clone()));
         }
-        PrivatePage(PAGE_POLICY.into()).mark(&mut response);
+        security_headers::Page::Private(PAGE_POLICY.into()).mark(&mut response);
         response
     }
 }

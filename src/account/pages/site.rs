@@ -20,7 +20,7 @@ use crate::web::security_headers::Page;
 use crate::web::static_file::StaticFile;
 
 /// The files contain nothing that a browser could run when it opens them directly.
-const FILE: Page = Page("default-src 'none'; frame-ancestors 'none'");
+const FILE: Page = Page::Public("default-src 'none'; frame-ancestors 'none'");
 /// A file never changes, because its name contains its hash.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 

@@ -16,7 +16,7 @@ use crate::web::security_headers::Page;
 
 /// The restrictions under which an unmodified web UI works. Its scripts insert styles, show avatars as data URLs and
 /// images to upload as blobs, and start workers from blobs. `connect-src 'self'` includes web sockets to this server.
-const PAGE: Page = Page(
+const PAGE: Page = Page::Public(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
      font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; \
      form-action 'self'; frame-ancestors 'none'",
