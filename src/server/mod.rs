@@ -69,7 +69,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// After the server has been told to stop, it keeps serving in two phases of this length. In the first, which a longer
 /// grace time extends, it still accepts connections. In the second, it serves its connections but accepts no new ones.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
+const DRAIN_TIME: Duration = Duration::from_millis(400);
 /// How long the server reads from a client whose connection it is closing. A client that is still sending would
 /// otherwise lose the response.
 const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
