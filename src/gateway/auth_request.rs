@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::guard::{check_proxy, guard};
+use super::guard::{check_request, guard};
 use super::options::Options;
 use super::original::Original;
 use crate::web::problem::Problem;
@@ -33,7 +33,7 @@ use crate::web::responses::{BadRequest, Forbidden};
         ("Remote-Device" = String, description = "The name of the device that has the key."),
     )), (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
 pub async fn auth_request(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    check_proxy(&request)?;
+    check_request(&request)?;
     let original = Original::of_original_url(request.headers())?;
     let options = Options::of(request.query_string(), &original)?;
     guard(&request, &original, options).await

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::GUARD_PATH;
-use super::guard::{check_proxy, guard};
+use super::guard::{check_request, guard};
 use super::options::Options;
 use super::original::{Original, OriginalError};
 use crate::web::path::sent_uri;
@@ -39,7 +39,7 @@ const NAME: &str = "/ext-authz";
         ("Remote-Device" = String, description = "The name of the device that has the key."),
     )), (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
 pub async fn ext_authz(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    check_proxy(&request)?;
+    check_request(&request)?;
     let sent = sent_uri(&request);
     let sent = sent.path_and_query().map_or("", |target| target.as_str());
     let (options, target) = split(sent).ok_or(OriginalError::InvalidPath)?;

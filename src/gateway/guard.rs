@@ -18,6 +18,7 @@ use crate::web::call;
 use crate::web::caller::{auth, find_accepted, find_gateway_cookie};
 use crate::web::gateway_cookie::GatewayCookie;
 use crate::web::origin::is_proxied;
+use crate::web::path::sent_uri;
 use crate::web::problem::Problem;
 use crate::web::return_url::ReturnUrl;
 
@@ -37,8 +38,15 @@ impl From<OptionsError> for Problem {
     }
 }
 
-/// Checks that the request comes from a trusted proxy. Any other peer could describe an invented request.
-pub fn check_proxy(request: &HttpRequest) -> Result<(), Problem> {
+/// Checks that the request is one that a proxy sends: that it comes from a trusted proxy, and that its path is spelled as
+/// in the documentation.
+///
+/// Proxies hide these routes from clients, and most of them compare the path as text. A client could otherwise get
+/// around that with capital letters or percent-encoding, which other routes accept.
+pub fn check_request(request: &HttpRequest) -> Result<(), Problem> {
+    if !has_documented_path(request) {
+        return Err(Problem::new(StatusCode::NOT_FOUND));
+    }
     if is_proxied(request) {
         return Ok(());
     }
@@ -49,6 +57,14 @@ pub fn check_proxy(request: &HttpRequest) -> Result<(), Problem> {
         StatusCode::FORBIDDEN,
         "Only a proxy that is listed in SHOKO_AUTH_TRUSTED_PROXIES may call this route.",
     ))
+}
+
+fn has_documented_path(request: &HttpRequest) -> bool {
+    let base = request.app_data::<Data<BasePath>>().map_or("", |base| base.as_str());
+    let sent = sent_uri(request);
+    let below_base = sent.path().strip_prefix(base);
+    let rest = below_base.and_then(|path| path.strip_prefix(super::GUARD_PATH));
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The result of identifying the caller of the original request by its key or its cookie.

@@ -61,7 +61,8 @@ pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item 
         .flat_map(|text| text.split(';'));
     pairs
         .filter_map(|pair| pair.split_once('='))
-        .filter(move |(found, _)| found.trim() == name)
+        // A space before `=` is part of the name: proxies that remove the cookie would keep such a one.
+        .filter(move |(found, _)| found.trim_start() == name)
         .map(|(_, value)| value.trim())
 }
 

@@ -67,6 +67,36 @@ fn no_header_of_another_family_changes_the_decision(backend: Backend) {
     }
 }
 
+/// Proxies hide the routes from clients, and most of them compare the path as text.
+#[apply(both_databases!)]
+fn a_route_has_only_the_documented_spelling(backend: Backend) {
+    let app = app(backend);
+    let key = app.admin_key();
+    let status = |path: &str| {
+        let request = app.get(path).headers(&[
+            ("apikey", &key),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Original-Method", "GET"),
+            ("X-Original-URL", "https://app.example.org/"),
+        ]);
+        request.send().status
+    };
+    assert_eq!(status("/api/authz/auth-request"), 200);
+    assert_eq!(status("/api/authz/ext-authz/"), 200);
+    for path in [
+        "/API/authz/auth-request",
+        "/api/auThz/ext-authz/x",
+        "/api/Authz/auth-request/",
+        "/%61pi/authz/auth-request",
+        "/api/%61uthz/ext-authz/x",
+        "//api/authz/auth-request",
+        "/api//authz/auth-request",
+        "/x/../api/authz/auth-request",
+    ] {
+        assert_eq!(status(path), 404, "{path}");
+    }
+}
+
 /// A proxy that adds a header instead of replacing it sends two. Neither may count.
 #[apply(both_databases!)]
 fn a_description_that_the_client_has_completed_is_rejected(backend: Backend) {
