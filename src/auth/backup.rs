@@ -1,13 +1,14 @@
 //! Backup and restore of the embedded database.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::database_lock::{DatabaseLock, LockError};
-use super::file_access::database_files;
+use super::file_access::{ReadFileError, database_files, give_to_owner_of, open_regular};
 use super::open::{OpenError, create_private_folder};
 use crate::error::ServiceError;
 use crate::settings::{CoreSettings, Database};
@@ -25,6 +26,8 @@ pub enum BackupError {
     Exists(PathBuf),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error("{path}: {source}")]
+    Unreadable { path: PathBuf, source: ReadFileError },
     #[error("{0}: this is not an intact database of shoko-auth: {1}")]
     Damaged(PathBuf, String),
     #[error(
@@ -67,8 +70,10 @@ pub fn back_up(settings: &CoreSettings, file: &Path) -> Result<(), BackupError> 
     }
     // Checked before the lock is taken, because that creates the file of the lock even without a database.
     fs::metadata(database).map_err(|source| failed(database, source))?;
+    let folder = folder_of(file);
+    fs::metadata(folder).map_err(|source| failed(folder, source))?;
     let _lock = DatabaseLock::share(database)?;
-    let draft = draft_next_to(file)?;
+    let draft = NamedTempFile::new_in(folder).map_err(|source| failed(file, source))?;
     copy_database(database, draft.path())?;
     require_intact(draft.path(), file)?;
     draft.as_file().sync_all().map_err(|source| failed(file, source))?;
@@ -117,8 +122,12 @@ fn draft_of_backup(settings: &CoreSettings, file: &Path, database: &Path) -> Res
     if log.exists() {
         return Err(BackupError::HasLog(file.to_owned()));
     }
-    let mut backup = File::open(file).map_err(|source| failed(file, source))?;
-    let mut draft = draft_next_to(database)?;
+    let backup = open_regular(OpenOptions::new().read(true), file);
+    let mut backup = backup.map_err(|source| BackupError::Unreadable {
+        path: file.to_owned(),
+        source,
+    })?;
+    let mut draft = create_draft(database)?;
     io::copy(&mut backup, draft.as_file_mut()).map_err(|source| failed(file, source))?;
     require_intact(draft.path(), file)?;
     migrate(settings, draft.path(), file)?;
@@ -177,13 +186,7 @@ fn keep_old_files(database: &Path, time: &str) -> Result<Vec<PathBuf>, BackupErr
         if !file.exists() {
             continue;
         }
-        let mut name = file.as_os_str().to_owned();
-        name.push(format!(".before-restore-{time}"));
-        let name = PathBuf::from(name);
-        // Not every file system has hard links.
-        fs::hard_link(&file, &name)
-            .or_else(|_| fs::copy(&file, &name).map(drop))
-            .map_err(|source| failed(&name, source))?;
+        let name = keep(&file, time)?;
         if file != database {
             fs::remove_file(&file).map_err(|source| failed(&file, source))?;
         }
@@ -191,6 +194,36 @@ fn keep_old_files(database: &Path, time: &str) -> Result<Vec<PathBuf>, BackupErr
     }
     sync_folder_of(database)?;
     Ok(kept)
+}
+
+/// Gives a file a second name that no file has yet, and returns the name.
+fn keep(file: &Path, time: &str) -> Result<PathBuf, BackupError> {
+    let mut number = 1;
+    loop {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".before-restore-{time}"));
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        let name = PathBuf::from(name);
+        match link_or_copy(file, &name) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            Err(source) => return Err(failed(&name, source)),
+        }
+    }
+}
+
+/// Gives a file a second name, or copies it if the file system has no hard links. Never replaces a file.
+fn link_or_copy(file: &Path, name: &Path) -> io::Result<()> {
+    match fs::hard_link(file, name) {
+        Err(error) if [ErrorKind::Unsupported, ErrorKind::PermissionDenied].contains(&error.kind()) => {
+            let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(name)?;
+            io::copy(&mut File::open(file)?, &mut copy)?;
+            copy.sync_all()
+        }
+        linked => linked,
+    }
 }
 
 fn embedded(settings: &CoreSettings) -> Result<&Path, BackupError> {
@@ -210,9 +243,23 @@ fn require_intact(draft: &Path, backup: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Creates a temporary file in the folder of `file`, which only its owner can read.
-fn draft_next_to(file: &Path) -> Result<NamedTempFile, BackupError> {
-    NamedTempFile::new_in(folder_of(file)).map_err(|source| failed(file, source))
+/// Creates the file that will take the place of the database, and deletes those that earlier restores have left because
+/// they were interrupted. The database must be locked.
+fn create_draft(database: &Path) -> Result<NamedTempFile, BackupError> {
+    let folder = folder_of(database);
+    let name = database.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!(".{name}.restore-");
+    let entries = fs::read_dir(folder).map_err(|source| failed(folder, source))?;
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(|source| failed(&path, source))?;
+        }
+    }
+    let draft = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder);
+    let draft = draft.map_err(|source| failed(folder, source))?;
+    give_to_owner_of(database, draft.as_file()).map_err(|source| failed(draft.path(), source))?;
+    Ok(draft)
 }
 
 fn database_file_list(file: &Path) -> [PathBuf; 4] {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::file_access::{ReadFileError, open_regular};
+use super::file_access::{ReadFileError, give_to_owner_of, open_own};
 
 /// The reason why the lock cannot be taken. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +59,16 @@ impl DatabaseLock {
         let path = lock_path(database);
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        let file = match open_regular(&mut options, &path) {
+        let file = match open_own(&mut options, &path) {
             Ok(file) => file,
             Err(source) => return Err(LockError::File { path, source }),
         };
+        if let Err(error) = give_to_owner_of(database, &file) {
+            log::warn!(
+                "{}: giving the file to the owner of the database failed: {error}",
+                path.display()
+            );
+        }
         match lock(&file) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(held),

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -121,11 +121,32 @@ pub fn read_file(path: &Path, pipes: Pipes) -> Result<String, ReadFileError> {
 
 /// Opens or creates a file. Fails without waiting if the file is not regular.
 pub fn open_regular(options: &mut OpenOptions, path: &Path) -> Result<File, ReadFileError> {
-    // Without this flag, opening a pipe waits for the program at its other end. Regular files ignore the flag.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    open_with(options, path, OFlags::empty())
+}
+
+/// Opens or creates a file of this program. Fails without waiting if the file is not regular, or if its name is a symbolic
+/// link: a command that root runs must not create a file elsewhere.
+pub fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File, ReadFileError> {
+    open_with(options, path, OFlags::NOFOLLOW)
+}
+
+fn open_with(options: &mut OpenOptions, path: &Path, flags: OFlags) -> Result<File, ReadFileError> {
+    // Without `NONBLOCK`, opening a pipe waits for the program at its other end. Regular files ignore the flag.
+    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
     let file = options.custom_flags(flags).open(path)?;
     check_kind(&file.metadata()?, Pipes::Rejected, geteuid().as_raw())?;
     Ok(file)
+}
+
+/// Gives a file that root has created to the owner of the database, or of its folder if there is no database. Otherwise, a
+/// server that runs as that user could not open the file. Does nothing if this process is not root.
+pub fn give_to_owner_of(database: &Path, file: &File) -> io::Result<()> {
+    if geteuid().as_raw() != ROOT {
+        return Ok(());
+    }
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let owner = fs::metadata(database).or_else(|_| fs::metadata(folder.unwrap_or(Path::new("."))))?;
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Returns the paths of a database and of the files that SQLite keeps next to it.

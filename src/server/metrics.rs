@@ -18,9 +18,16 @@ use crate::web::problem::Problem;
 /// The maximum number of connections. A scraper needs one.
 const MAX_CONNECTIONS: usize = 32;
 
+/// How long a connection may wait for a client that does not read, in milliseconds.
+#[cfg(target_os = "linux")]
+const MAX_WRITE_WAIT: u32 = 5_000;
+
 /// Serves the metrics at `/metrics` until the returned handle stops it.
 pub fn serve_metrics(listener: TcpListener, auth: Arc<Auth>) -> io::Result<ServerHandle> {
     let auth = Data::from(auth);
+    // Accepted connections inherit the option. Without it, clients that do not read could hold all connections.
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_user_timeout(&listener, MAX_WRITE_WAIT)?;
     let server = HttpServer::new(move || {
         App::new()
             .app_data(auth.clone())

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -204,6 +204,66 @@ fn a_damaged_database_can_be_replaced_and_a_damaged_backup_is_rejected() {
     let text = success(&site.restore("one.db", &[]));
     assert!(text.contains("their number is unknown"), "{text}");
     assert!(site.start().accepts(&key));
+}
+
+#[test]
+fn repeated_restores_keep_every_old_database() {
+    let site = Site::new();
+    stop(site.start());
+    success(&site.back_up("one.db"));
+    for _ in 0..3 {
+        success(&site.restore("one.db", &[]));
+    }
+    let names = file_names(site.database.folder.path());
+    let kept = names.iter().filter(|name| name.contains("test.db.before-restore-"));
+    assert_eq!(kept.count(), 3, "{names:?}");
+}
+
+#[test]
+fn a_restore_deletes_the_drafts_of_interrupted_ones() {
+    let site = Site::new();
+    stop(site.start());
+    success(&site.back_up("one.db"));
+    fs::write(site.database.folder.path().join(".test.db.restore-x"), "half").unwrap();
+    success(&site.restore("one.db", &[]));
+    let names = file_names(site.database.folder.path());
+    assert!(!names.iter().any(|name| name.contains(".restore-")), "{names:?}");
+}
+
+#[test]
+fn a_restore_rejects_a_pipe_and_a_lock_that_is_a_link() {
+    let site = Site::new();
+    stop(site.start());
+    success(&site.back_up("one.db"));
+    let pipe = site.backup("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    failure(&site.restore("pipe", &[]), "a pipe");
+    let lock = format!("{}.lock", site.file().display());
+    fs::remove_file(&lock).unwrap();
+    let elsewhere = site.backup("elsewhere");
+    symlink(&elsewhere, &lock).unwrap();
+    failure(&site.restore("one.db", &[]), "symbolic link");
+    assert!(!elsewhere.exists());
+}
+
+#[test]
+fn files_that_root_creates_belong_to_the_owner_of_the_database() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can create files for another user");
+        return;
+    }
+    let site = Site::new();
+    stop(site.start());
+    success(&site.back_up("one.db"));
+    let lock = PathBuf::from(format!("{}.lock", site.file().display()));
+    fs::remove_file(&lock).unwrap();
+    for path in [site.database.folder.path(), &site.file()] {
+        chown(path, Some(4321), Some(4321)).unwrap();
+    }
+    success(&site.restore("one.db", &[]));
+    for path in [site.file(), lock] {
+        assert_eq!(fs::metadata(&path).unwrap().uid(), 4321, "{}", path.display());
+    }
 }
 
 #[test]
