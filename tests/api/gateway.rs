@@ -361,7 +361,8 @@ fn the_routes_work_below_a_base_path(backend: Backend) {
             .headers(&[("Host", "app.example.org"), ("X-Forwarded-Proto", "https"), HTML]);
         request.send()
     };
-    assert_eq!(envoy(&format!("/auth/api/authz/ext-authz/A?apikey={key}")).status, 200);
+    assert_eq!(envoy(&format!("/Auth/api/authz/ext-authz/A?apikey={key}")).status, 200);
+    assert_eq!(envoy(&format!("/auth/api/authz/ext-authz/A?apikey={key}")).status, 404);
     assert_eq!(
         envoy("/Auth/api/authz/ext-authz/Path/?q=A")
             .header("location")

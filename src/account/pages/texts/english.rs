@@ -223,13 +223,10 @@ fn reason(reason: &Reason) -> String {
         Reason::Login(LoginError::WrongCredentials | LoginError::Disabled) => {
             "The user name or the password is wrong. Check both and try again."
         }
-        Reason::Login(LoginError::Throttled(_)) => {
+        Reason::Login(LoginError::Throttled(_)) | Reason::Confirm(ConfirmError::Throttled(_)) => {
             "There were too many failed attempts. Even the correct password is rejected for a while."
         }
         Reason::Confirm(ConfirmError::WrongPassword) => "Your current password is wrong.",
-        Reason::Confirm(ConfirmError::Throttled(_)) => {
-            "There were too many failed attempts. Even the correct password is rejected for a while."
-        }
         Reason::Manage(ManageError::Forbidden | ManageError::AdminOnly(_)) => "Only an administrator may do this.",
         Reason::Manage(ManageError::PasswordRequired) => "Enter your current password.",
         Reason::Manage(ManageError::UnknownUser) => "There is no such user. Someone else may have deleted it.",
