@@ -221,7 +221,15 @@ def host_names(subject):
     host = subject.service.name
     names = [host.upper(), f"{host}.", "localhost", "127.0.0.1", "doctor.invalid"]
     requests = [Request(subject.path, host=name) for name in names]
-    return must_be_refused(subject, [*requests, Request(subject.path, version="HTTP/1.0", host="")])
+    found = must_be_refused(subject, [*requests, Request(subject.path, version="HTTP/1.0", host="")])
+    # Keys can be limited to hosts, so a client must not choose the host that its request is verified for.
+    sibling = f"{MARK}.{host.partition('.')[2]}"
+    absolute = f"{subject.service.scheme}://{sibling}{subject.path}"
+    for request in (Request(subject.path, BROWSER, host=sibling), Request(absolute, BROWSER)):
+        response = subject.service.send(request)
+        if response is not None and MARK in response.header("location"):
+            found.append(f"{subject.hidden(request)} was verified for that host")
+    return found
 
 
 def large_headers(subject):

@@ -104,7 +104,7 @@ CHECKS = [
     Check(
         "other host names",
         checks.host_names,
-        "The service must be guarded under every name by which the proxy reaches it.",
+        "The service must be guarded, and reachable only under names that the proxy's configuration states.",
         "Let unknown host names end at the proxy, for example with a default server that returns 421.",
     ),
     Check(

@@ -5,7 +5,7 @@ import time
 import uuid
 
 from gateway_doctor.wire import Request
-from lab import ADMIN_HEADER, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
+from lab import ADMIN_HEADER, OTHER_APP, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
 from proxies import AUTH, free_port, replace
 
 BODY_BYTES = 10_000_000
@@ -33,6 +33,9 @@ ADDED_QUERY = {
     "nginx": ("authz/auth-request;", "authz/auth-request?$args;"),
     "Caddy": ("authz/forward-auth?", "authz/forward-auth"),
 }
+
+# The status for host names that the configuration does not state. Caddy sends an empty 200, and HAProxy 400 or 421.
+UNKNOWN_HOST = {"nginx": 421, "Envoy": 404}
 
 
 def with_option(kind, option):
@@ -175,6 +178,22 @@ def the_host_of_an_absolute_target_decides(guarded):
     request = Request(target, (("apikey", guarded.lab.keys["elsewhere"]),), host="other.example.org")
     response = guarded.service.send(request)
     assert response is None or (response.status >= 400 and response.echo is None), response
+
+
+def another_host_name_does_not_lead_to_the_service(guarded):
+    """The client chooses `Host` independently of the name in the TLS handshake. A key must not pass for another host."""
+    for key in ("elsewhere", "user"):
+        headers = (("apikey", guarded.lab.keys[key]),)
+        for request in (
+            Request("/page", headers, host=OTHER_APP),
+            Request("/page", headers, host=f"{OTHER_APP}:{guarded.proxy.port}"),
+            Request(f"https://{OTHER_APP}/page", headers),
+            Request(f"https://{OTHER_APP}/page", headers, host=OTHER_APP),
+        ):
+            response = guarded.service.send(request)
+            assert response is None or response.echo is None, (request, response)
+            expected = UNKNOWN_HOST.get(guarded.proxy.name)
+            assert expected is None or response.status == expected, (request, response)
 
 
 def published_holes_of_other_gateways_are_closed(guarded):
