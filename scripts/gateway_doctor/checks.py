@@ -135,6 +135,23 @@ def is_identity(name, value):
     return name.lower().replace("_", "-").startswith("remote-") and MARK in value
 
 
+def identity_removed_by_connection(subject):
+    """RFC 9110, section 7.6.1: proxies remove the headers that `Connection` names."""
+    kept = names_of_identity(subject.echoed(subject.with_key()))
+    request = subject.with_key(headers=(("Connection", ", ".join(("close", *IDENTITY))),))
+    received = subject.echoed(request)
+    found = [f"the service received no {name}" for name in sorted(kept - names_of_identity(received))]
+    return found + [
+        f"the service received Connection: {value}"
+        for name, value in received["headers"]
+        if name.lower() == "connection" and "remote-" in value.lower()
+    ]
+
+
+def names_of_identity(received):
+    return {name.lower() for name, value in received["headers"] if name.lower().startswith("remote-") and value}
+
+
 def return_address_findings(subject, name, value):
     """Returns a finding if a header of the client appears in the address of the sign-in page."""
     request = Request(subject.path, (*BROWSER, (name, value)))

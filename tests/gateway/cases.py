@@ -111,6 +111,21 @@ def headers_of_the_client_about_identity_are_removed(guarded):
     assert guarded.get("/page", *spoofed).status == 401
 
 
+def a_connection_header_of_the_client_does_not_remove_the_identity(guarded):
+    """Proxies remove the headers that `Connection` names (RFC 9110, section 7.6.1)."""
+    key = ("apikey", guarded.lab.keys["admin"])
+    names = "Remote-User, Remote-User-Id, Remote-Groups, Remote-Name, Remote-Device"
+    before, _ = guarded.received("/page", key)
+    for connection in ((f"close, {names}",), ("close", names), (f"close, TE, {names}",)):
+        received, _ = guarded.received("/page", key, *(("Connection", value) for value in connection))
+        for name in names.lower().split(", "):
+            assert received[name] == before[name], (connection, received)
+        assert "remote" not in received.get("connection", "").lower(), (connection, received)
+    websocket = guarded.get("/socket", key, ("Connection", f"Upgrade, {names}"), *WEBSOCKET[1:])
+    assert websocket.status == 101, websocket
+
+
+
 def gateway_keys_and_keys_for_this_host_work(guarded):
     keys = guarded.lab.keys
     for name in ("gateway", "bound"):

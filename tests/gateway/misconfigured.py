@@ -214,6 +214,18 @@ MISTAKES = [
         "identity headers with a key",
         (("request_header -Remote-*", ""), ("Remote-Groups ", "")),
     ),
+    Mistake(
+        "Caddy",
+        "Connection of the client removes the identity",
+        "identity headers in Connection",
+        (("request_header Connection .+ Upgrade", ""),),
+    ),
+    Mistake(
+        "HAProxy",
+        "the service receives Connection of the client",
+        "identity headers in Connection",
+        (("http-request del-header Connection\n", ""), ("http-request set-header Connection Upgrade if", "# ")),
+    ),
     Mistake("Envoy", "headers with underscores pass", "identity headers with a key", (("DROP_HEADER", "ALLOW"),)),
     Mistake(
         "HAProxy",
