@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from contextlib import contextmanager
 
 from gateway_doctor.wire import Request
 from lab import ADMIN_HEADER, OTHER_APP, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
@@ -33,6 +34,16 @@ ADDED_QUERY = {
     "nginx": ("authz/auth-request;", "authz/auth-request?$args;"),
     "Caddy": ("authz/forward-auth?", "authz/forward-auth"),
 }
+
+SPELLINGS_OF_AUTHZ = (
+    "/api/authz",
+    "/api/authz/auth-request",
+    "/API/authz/auth-request",
+    "/api/Authz/forward-auth",
+    "/%61pi/authz/auth-request",
+    "/api/%61uthz/ext-authz/",
+    "/api/%41UTHZ/ext-authz/",
+)
 
 # The status for host names that the configuration does not state. Caddy sends an empty 200, and HAProxy 400 or 421.
 UNKNOWN_HOST = {"nginx": 421, "Envoy": 404}
@@ -287,12 +298,28 @@ def the_query_of_the_client_allows_nothing_even_if_the_proxy_adds_it(lab, kind):
         assert guarded.received("/page?a=b", ("apikey", lab.keys["user"]))
 
 
+@contextmanager
+def sign_in_host_with_echo(lab, kind):
+    """Yields the sign-in host with the echo service in place of the server, so that everything that passes shows."""
+    with kind(lab.folder, lab.app, lab.app) as proxy:
+        yield Guarded(proxy, lab).at(AUTH)
+
+
+def the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies(lab, kind):
+    with sign_in_host_with_echo(lab, kind) as service:
+        for target in SPELLINGS_OF_AUTHZ:
+            response = service.send(Request(target))
+            assert response.status == 404 and response.echo is None, (target, response)
+        assert service.send(Request("/account/sign-in")).echo
+
+
 VARIANTS = [
     only_administrators_pass_with_require_admin,
     preflights_pass_with_preflight_allow,
     a_basic_challenge_is_sent_with_challenge_basic,
     an_overloaded_server_lets_nothing_pass,
     a_server_that_is_down_lets_nothing_pass,
+    the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies,
 ]
 
 
