@@ -4,10 +4,11 @@ import os
 import time
 import uuid
 from contextlib import contextmanager
+from itertools import product
 
 from gateway_doctor.wire import Request
 from lab import ADMIN_HEADER, OTHER_APP, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
-from proxies import AUTH, free_port, replace
+from proxies import AUTH, DOCUMENT, block, free_port, replace
 
 BODY_BYTES = 10_000_000
 # In seconds, from the response to the revocation.
@@ -44,6 +45,15 @@ SPELLINGS_OF_AUTHZ = (
     "/api/%61uthz/ext-authz/",
     "/api/%41UTHZ/ext-authz/",
 )
+
+SIGN_IN_LOCATION = "    location / {\n        proxy_pass http://shoko_auth;"
+ACCOUNT = DOCUMENT.with_name("account.md")
+# Changes that add the location for SHOKO_AUTH_BASE_PATH=/auth to the sign-in host.
+PAGES_BELOW_A_PATH = {
+    "nginx": lambda text: replace(
+        text, SIGN_IN_LOCATION, block("Behind a proxy", document=ACCOUNT) + SIGN_IN_LOCATION
+    ),
+}
 
 # The status for host names that the configuration does not state. Caddy sends an empty 200, and HAProxy 400 or 421.
 UNKNOWN_HOST = {"nginx": 421, "Envoy": 404}
@@ -301,8 +311,13 @@ def the_query_of_the_client_allows_nothing_even_if_the_proxy_adds_it(lab, kind):
 @contextmanager
 def sign_in_host_with_echo(lab, kind):
     """Yields the sign-in host with the echo service in place of the server, so that everything that passes shows."""
-    with kind(lab.folder, lab.app, lab.app) as proxy:
+    with kind(lab.folder, lab.app, lab.app, PAGES_BELOW_A_PATH.get(kind.name, lambda text: text)) as proxy:
         yield Guarded(proxy, lab).at(AUTH)
+
+
+def pages(kind):
+    """Returns an address below each location that leads to the server."""
+    return ("/", "/auth/") if kind.name in PAGES_BELOW_A_PATH else ("/",)
 
 
 def the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies(lab, kind):
@@ -313,6 +328,35 @@ def the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies(lab, kind):
         assert service.send(Request("/account/sign-in")).echo
 
 
+def the_sign_in_host_receives_no_address_or_host_of_the_client(lab, kind):
+    with sign_in_host_with_echo(lab, kind) as service:
+        spoofed = (
+            ("Forwarded", "for=192.0.2.1;host=spoofed.example"),
+            ("X-Forwarded-Host", "spoofed.example"),
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-Proto", "http"),
+        )
+        named = "close, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto"
+        for target, connection in product(pages(kind), ("close", named)):
+            response = service.send(Request(target, (*spoofed, ("Connection", connection))))
+            if connection == named and response.status == 400:
+                # Envoy refuses such a header.
+                continue
+            echo = response.echo
+            assert "spoofed" not in str(echo), echo
+            received = {name.lower(): value for name, value in echo["headers"]}
+            assert received["x-forwarded-proto"] == "https", echo
+            # Envoy appends the address of its peer, and the server reads the list from the end.
+            assert received["x-forwarded-for"].split(",")[-1].strip() not in ("", "192.0.2.1"), echo
+
+
+def the_sign_in_host_receives_the_port_of_the_browser(lab, kind):
+    with sign_in_host_with_echo(lab, kind) as service:
+        for target, host in product(pages(kind), (AUTH, f"{AUTH}:8443")):
+            echo = service.send(Request(target, host=host)).echo
+            assert [value for name, value in echo["headers"] if name.lower() == "host"] == [host], echo
+
+
 VARIANTS = [
     only_administrators_pass_with_require_admin,
     preflights_pass_with_preflight_allow,
@@ -320,6 +364,8 @@ VARIANTS = [
     an_overloaded_server_lets_nothing_pass,
     a_server_that_is_down_lets_nothing_pass,
     the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies,
+    the_sign_in_host_receives_no_address_or_host_of_the_client,
+    the_sign_in_host_receives_the_port_of_the_browser,
 ]
 
 
