@@ -44,6 +44,9 @@ SPELLINGS_OF_AUTHZ = (
     "/%61pi/authz/auth-request",
     "/api/%61uthz/ext-authz/",
     "/api/%41UTHZ/ext-authz/",
+    "/api/authz/ext-authz/%zz",
+    "/%61pi/authz/ext-authz/%zz",
+    f"https://{AUTH}/API/authz/auth-request",
 )
 
 SIGN_IN_LOCATION = "    location / {\n        proxy_pass http://shoko_auth;"
@@ -217,7 +220,7 @@ def the_host_of_an_absolute_target_decides(guarded):
 
 
 def another_host_name_does_not_lead_to_the_service(guarded):
-    """The client chooses `Host` independently of the name in the TLS handshake. A key must not pass for another host."""
+    """The client chooses `Host` whatever name is in the TLS handshake. A key must not pass for another host."""
     for key in ("elsewhere", "user"):
         headers = (("apikey", guarded.lab.keys[key]),)
         for request in (
@@ -324,7 +327,9 @@ def the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies(lab, kind):
     with sign_in_host_with_echo(lab, kind) as service:
         for target in SPELLINGS_OF_AUTHZ:
             response = service.send(Request(target))
-            assert response.status == 404 and response.echo is None, (target, response)
+            # Proxies refuse targets that cannot be decoded.
+            expected = {400, 404} if "%zz" in target else {404}
+            assert response.status in expected and response.echo is None, (target, response)
         assert service.send(Request("/account/sign-in")).echo
 
 
