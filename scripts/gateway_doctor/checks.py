@@ -135,6 +135,23 @@ def is_identity(name, value):
     return name.lower().replace("_", "-").startswith("remote-") and MARK in value
 
 
+def identity_removed_by_connection(subject):
+    """RFC 9110, section 7.6.1: proxies remove the headers that `Connection` names."""
+    kept = names_of_identity(subject.echoed(subject.with_key()))
+    request = subject.with_key(headers=(("Connection", ", ".join(("close", *IDENTITY))),))
+    received = subject.echoed(request)
+    found = [f"the service received no {name}" for name in sorted(kept - names_of_identity(received))]
+    return found + [
+        f"the service received Connection: {value}"
+        for name, value in received["headers"]
+        if name.lower() == "connection" and "remote-" in value.lower()
+    ]
+
+
+def names_of_identity(received):
+    return {name.lower() for name, value in received["headers"] if name.lower().startswith("remote-") and value}
+
+
 def return_address_findings(subject, name, value):
     """Returns a finding if a header of the client appears in the address of the sign-in page."""
     request = Request(subject.path, (*BROWSER, (name, value)))
@@ -221,7 +238,15 @@ def host_names(subject):
     host = subject.service.name
     names = [host.upper(), f"{host}.", "localhost", "127.0.0.1", "doctor.invalid"]
     requests = [Request(subject.path, host=name) for name in names]
-    return must_be_refused(subject, [*requests, Request(subject.path, version="HTTP/1.0", host="")])
+    found = must_be_refused(subject, [*requests, Request(subject.path, version="HTTP/1.0", host="")])
+    # Keys can be limited to hosts, so a client must not choose the host that its request is verified for.
+    sibling = f"{MARK}.{host.partition('.')[2]}"
+    absolute = f"{subject.service.scheme}://{sibling}{subject.path}"
+    for request in (Request(subject.path, BROWSER, host=sibling), Request(absolute, BROWSER)):
+        response = subject.service.send(request)
+        if response is not None and MARK in response.header("location"):
+            found.append(f"{subject.hidden(request)} was verified for that host")
+    return found
 
 
 def large_headers(subject):

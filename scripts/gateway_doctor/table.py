@@ -41,6 +41,12 @@ CHECKS = [
         "Remove or replace every Remote-* header of the client, with - and with _, before the service sees it.",
     ),
     Check(
+        "identity headers in Connection",
+        checks.identity_removed_by_connection,
+        "A client must not be able to remove identity headers by naming them in Connection.",
+        "Replace the header Connection of the client before the request is verified.",
+    ),
+    Check(
         "X-Forwarded-Uri, X-Original-URL",
         checks.forwarded_uri,
         "The proxy, not the client, must say which URL is verified.",
@@ -104,7 +110,7 @@ CHECKS = [
     Check(
         "other host names",
         checks.host_names,
-        "The service must be guarded under every name by which the proxy reaches it.",
+        "The service must be guarded, and reachable only under names that the proxy's configuration states.",
         "Let unknown host names end at the proxy, for example with a default server that returns 421.",
     ),
     Check(

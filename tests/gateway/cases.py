@@ -3,10 +3,12 @@
 import os
 import time
 import uuid
+from contextlib import contextmanager
+from itertools import product
 
 from gateway_doctor.wire import Request
-from lab import ADMIN_HEADER, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
-from proxies import AUTH, free_port, replace
+from lab import ADMIN_HEADER, OTHER_APP, USER, USER_HEADER, Guarded, basic, overloaded_server, sha256
+from proxies import AUTH, DOCUMENT, block, free_port, replace
 
 BODY_BYTES = 10_000_000
 # In seconds, from the response to the revocation.
@@ -33,6 +35,31 @@ ADDED_QUERY = {
     "nginx": ("authz/auth-request;", "authz/auth-request?$args;"),
     "Caddy": ("authz/forward-auth?", "authz/forward-auth"),
 }
+
+SPELLINGS_OF_AUTHZ = (
+    "/api/authz",
+    "/api/authz/auth-request",
+    "/API/authz/auth-request",
+    "/api/Authz/forward-auth",
+    "/%61pi/authz/auth-request",
+    "/api/%61uthz/ext-authz/",
+    "/api/%41UTHZ/ext-authz/",
+    "/api/authz/ext-authz/%zz",
+    "/%61pi/authz/ext-authz/%zz",
+    f"https://{AUTH}/API/authz/auth-request",
+)
+
+SIGN_IN_LOCATION = "    location / {\n        proxy_pass http://shoko_auth;"
+ACCOUNT = DOCUMENT.with_name("account.md")
+# Changes that add the location for SHOKO_AUTH_BASE_PATH=/auth to the sign-in host.
+PAGES_BELOW_A_PATH = {
+    "nginx": lambda text: replace(
+        text, SIGN_IN_LOCATION, block("Behind a proxy", document=ACCOUNT) + SIGN_IN_LOCATION
+    ),
+}
+
+# The status for host names that the configuration does not state. Caddy sends an empty 200, and HAProxy 400 or 421.
+UNKNOWN_HOST = {"nginx": 421, "Envoy": 404}
 
 
 def with_option(kind, option):
@@ -108,6 +135,21 @@ def headers_of_the_client_about_identity_are_removed(guarded):
     assert guarded.get("/page", *spoofed).status == 401
 
 
+def a_connection_header_of_the_client_does_not_remove_the_identity(guarded):
+    """Proxies remove the headers that `Connection` names (RFC 9110, section 7.6.1)."""
+    key = ("apikey", guarded.lab.keys["admin"])
+    names = "Remote-User, Remote-User-Id, Remote-Groups, Remote-Name, Remote-Device"
+    before, _ = guarded.received("/page", key)
+    for connection in ((f"close, {names}",), ("close", names), (f"close, TE, {names}",)):
+        received, _ = guarded.received("/page", key, *(("Connection", value) for value in connection))
+        for name in names.lower().split(", "):
+            assert received[name] == before[name], (connection, received)
+        assert "remote" not in received.get("connection", "").lower(), (connection, received)
+    websocket = guarded.get("/socket", key, ("Connection", f"Upgrade, {names}"), *WEBSOCKET[1:])
+    assert websocket.status == 101, websocket
+
+
+
 def gateway_keys_and_keys_for_this_host_work(guarded):
     keys = guarded.lab.keys
     for name in ("gateway", "bound"):
@@ -175,6 +217,22 @@ def the_host_of_an_absolute_target_decides(guarded):
     request = Request(target, (("apikey", guarded.lab.keys["elsewhere"]),), host="other.example.org")
     response = guarded.service.send(request)
     assert response is None or (response.status >= 400 and response.echo is None), response
+
+
+def another_host_name_does_not_lead_to_the_service(guarded):
+    """The client chooses `Host` whatever name is in the TLS handshake. A key must not pass for another host."""
+    for key in ("elsewhere", "user"):
+        headers = (("apikey", guarded.lab.keys[key]),)
+        for request in (
+            Request("/page", headers, host=OTHER_APP),
+            Request("/page", headers, host=f"{OTHER_APP}:{guarded.proxy.port}"),
+            Request(f"https://{OTHER_APP}/page", headers),
+            Request(f"https://{OTHER_APP}/page", headers, host=OTHER_APP),
+        ):
+            response = guarded.service.send(request)
+            assert response is None or response.echo is None, (request, response)
+            expected = UNKNOWN_HOST.get(guarded.proxy.name)
+            assert expected is None or response.status == expected, (request, response)
 
 
 def published_holes_of_other_gateways_are_closed(guarded):
@@ -253,12 +311,66 @@ def the_query_of_the_client_allows_nothing_even_if_the_proxy_adds_it(lab, kind):
         assert guarded.received("/page?a=b", ("apikey", lab.keys["user"]))
 
 
+@contextmanager
+def sign_in_host_with_echo(lab, kind):
+    """Yields the sign-in host with the echo service in place of the server, so that everything that passes shows."""
+    with kind(lab.folder, lab.app, lab.app, PAGES_BELOW_A_PATH.get(kind.name, lambda text: text)) as proxy:
+        yield Guarded(proxy, lab).at(AUTH)
+
+
+def pages(kind):
+    """Returns an address below each location that leads to the server."""
+    return ("/", "/auth/") if kind.name in PAGES_BELOW_A_PATH else ("/",)
+
+
+def the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies(lab, kind):
+    with sign_in_host_with_echo(lab, kind) as service:
+        for target in SPELLINGS_OF_AUTHZ:
+            response = service.send(Request(target))
+            # Proxies refuse targets that cannot be decoded.
+            expected = {400, 404} if "%zz" in target else {404}
+            assert response.status in expected and response.echo is None, (target, response)
+        assert service.send(Request("/account/sign-in")).echo
+
+
+def the_sign_in_host_receives_no_address_or_host_of_the_client(lab, kind):
+    with sign_in_host_with_echo(lab, kind) as service:
+        spoofed = (
+            ("Forwarded", "for=192.0.2.1;host=spoofed.example"),
+            ("X-Forwarded-Host", "spoofed.example"),
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-Proto", "http"),
+        )
+        named = "close, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto"
+        for target, connection in product(pages(kind), ("close", named)):
+            response = service.send(Request(target, (*spoofed, ("Connection", connection))))
+            if connection == named and response.status == 400:
+                # Envoy refuses such a header.
+                continue
+            echo = response.echo
+            assert "spoofed" not in str(echo), echo
+            received = {name.lower(): value for name, value in echo["headers"]}
+            assert received["x-forwarded-proto"] == "https", echo
+            # Envoy appends the address of its peer, and the server reads the list from the end.
+            assert received["x-forwarded-for"].split(",")[-1].strip() not in ("", "192.0.2.1"), echo
+
+
+def the_sign_in_host_receives_the_port_of_the_browser(lab, kind):
+    with sign_in_host_with_echo(lab, kind) as service:
+        for target, host in product(pages(kind), (AUTH, f"{AUTH}:8443")):
+            echo = service.send(Request(target, host=host)).echo
+            assert [value for name, value in echo["headers"] if name.lower() == "host"] == [host], echo
+
+
 VARIANTS = [
     only_administrators_pass_with_require_admin,
     preflights_pass_with_preflight_allow,
     a_basic_challenge_is_sent_with_challenge_basic,
     an_overloaded_server_lets_nothing_pass,
     a_server_that_is_down_lets_nothing_pass,
+    the_sign_in_host_hides_every_spelling_of_the_routes_of_proxies,
+    the_sign_in_host_receives_no_address_or_host_of_the_client,
+    the_sign_in_host_receives_the_port_of_the_browser,
 ]
 
 

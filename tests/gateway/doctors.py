@@ -13,6 +13,7 @@ URL = "https://app.example.org/private/page"
 # The checks that need a key, the echo service or an address.
 NEED_MORE = {
     "identity headers with a key",
+    "identity headers in Connection",
     "h2c",
     "key forwarded",
     "remembered verifications",

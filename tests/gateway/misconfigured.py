@@ -177,11 +177,18 @@ MISTAKES = [
         "another name leads to the service without the guard",
         "other host names",
         (
-            "server {\n    listen 443 ssl;\n    server_name app.example.org;",
-            "server {\n    listen 443 ssl default_server;\n"
+            "    ssl_reject_handshake on;\n    return 421;",
             "    ssl_certificate /etc/ssl/example.org.pem;\n    ssl_certificate_key /etc/ssl/example.org.key;\n"
-            "    location / { proxy_pass http://app; }\n}\n"
-            "server {\n    listen 443 ssl;\n    server_name app.example.org;",
+            "    location / { proxy_pass http://app; }",
+        ),
+    ),
+    nginx(
+        "the service is served under every name",
+        "other host names",
+        ("listen 443 ssl default_server;", "listen 443 ssl;"),
+        (
+            "listen 443 ssl;\n    server_name app.example.org;",
+            "listen 443 ssl default_server;\n    server_name app.example.org;",
         ),
     ),
     Mistake(
@@ -206,6 +213,18 @@ MISTAKES = [
         "the groups of the client are not replaced",
         "identity headers with a key",
         (("request_header -Remote-*", ""), ("Remote-Groups ", "")),
+    ),
+    Mistake(
+        "Caddy",
+        "Connection of the client removes the identity",
+        "identity headers in Connection",
+        (("request_header Connection .+ Upgrade", ""),),
+    ),
+    Mistake(
+        "HAProxy",
+        "the service receives Connection of the client",
+        "identity headers in Connection",
+        (("http-request del-header Connection\n", ""), ("http-request set-header Connection Upgrade if", "# ")),
     ),
     Mistake("Envoy", "headers with underscores pass", "identity headers with a key", (("DROP_HEADER", "ALLOW"),)),
     Mistake(

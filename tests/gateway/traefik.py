@@ -5,8 +5,9 @@
 """
 
 import re
+from urllib.parse import unquote
 
-from cases import NAVIGATION, PREFLIGHT, WEBSOCKET, places
+from cases import NAVIGATION, PREFLIGHT, SPELLINGS_OF_AUTHZ, WEBSOCKET, places
 from gateway_doctor.wire import Request, Service
 from lab import USER_HEADER
 from proxies import APP, AUTH, block
@@ -68,6 +69,14 @@ def the_documented_settings_are_safe(lab):
     assert not pattern.search("Cookie") and not pattern.search("X-Remote-Port")
 
 
+def the_documented_rule_hides_every_spelling_of_the_routes_of_proxies(lab):
+    """Traefik compares the decoded path with the pattern."""
+    pattern = re.compile(re.search(r"auth\.example\.org`\) && !PathRegexp\(`(.*)`\)$", block("Traefik"), re.M)[1])
+    for target in SPELLINGS_OF_AUTHZ:
+        assert pattern.search(unquote(target.removeprefix(f"https://{AUTH}"))), target
+    assert not pattern.search("/account/sign-in") and not pattern.search("/api/auth")
+
+
 def a_key_works_in_each_place(lab):
     for place, (headers, target) in places(lab.keys["user"]).items():
         response = verify(lab, target, headers)
@@ -103,6 +112,7 @@ def preflights_and_other_methods_are_refused(lab):
 
 CASES = [
     the_documented_settings_are_safe,
+    the_documented_rule_hides_every_spelling_of_the_routes_of_proxies,
     a_key_works_in_each_place,
     a_navigation_is_redirected_and_every_other_request_is_401,
     keys_are_limited_to_hosts,
