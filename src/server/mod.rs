@@ -28,6 +28,7 @@ use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::guard::fn_guard;
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
@@ -275,6 +276,7 @@ impl Routes {
             InitError = (),
         > + use<>,
     > {
+        let guard_path = format!("{}{}/", self.prefix, gateway::GUARD_PATH);
         App::new()
             .app_data(self.auth.clone())
             .app_data(self.process.clone())
@@ -288,9 +290,12 @@ impl Routes {
             .app_data(self.large_responses.clone())
             .app_data(self.swagger.clone())
             .wrap(from_fn(request_middleware))
-            .service(web::scope(&format!("{}{}", self.prefix, gateway::GUARD_PATH)).configure(gateway::guard_routes))
             .service(
                 web::scope(&self.prefix)
+                    // Not a scope that is tried first: that would cost every request more.
+                    .guard(fn_guard(move |request| {
+                        !request.head().uri.path().starts_with(&*guard_path)
+                    }))
                     .wrap(cors(&self.cors_origins))
                     // Registered first, because routes are tried in order and this one serves the most requests.
                     .configure(gateway::routes)
@@ -317,6 +322,7 @@ impl Routes {
                     .configure(health::routes)
                     .configure(|config| openapi::routes(config, self.swagger_ui)),
             )
+            .service(web::scope(&format!("{}{}", self.prefix, gateway::GUARD_PATH)).configure(gateway::guard_routes))
             .default_service(web::to(no_such_route))
     }
 }
