@@ -50,51 +50,58 @@ async fn caller_of(request: &HttpRequest, presented: PresentedKey) -> Result<Opt
 }
 
 /// The description of a key that a service receives.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub struct Introspection {
     /// Whether the key is valid. If it is not, there are no other members.
     active: bool,
-    #[serde(flatten)]
-    key: Option<ActiveKey>,
-}
-
-/// A valid key.
-#[derive(Serialize, ToSchema)]
-pub struct ActiveKey {
     /// `full`, or `gateway` for a key that only forward-auth and this route accept.
-    scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    scope: Option<&'static str>,
     /// The name of the device.
-    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    client_id: Option<String>,
     /// The user's name.
-    username: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    username: Option<String>,
     /// `Bearer`.
-    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token_type: Option<&'static str>,
     /// When the key expires, in seconds since 1970. Absent if the key never expires.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     exp: Option<i64>,
     /// When the key was issued, in seconds since 1970.
-    iat: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    iat: Option<i64>,
     /// The user's id.
-    sub: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sub: Option<String>,
 }
 
 impl Introspection {
     /// Describes the key of this holder. A session is not a key.
     fn of(holder: Option<&KeyHolder>) -> Self {
-        let key = holder.and_then(|holder| match &holder.kind {
-            KeyKind::Device(scope @ (Scope::Full | Scope::Gateway(_))) => Some(ActiveKey {
-                scope: scope.name(),
-                client_id: holder.device.clone(),
-                username: holder.user.clone(),
-                token_type: "Bearer",
-                exp: holder.expiration.map(|expiration| expiration.at.and_utc().timestamp()),
-                iat: holder.created_at.and_utc().timestamp(),
-                sub: holder.user_id.to_string(),
-            }),
-            KeyKind::Session | KeyKind::GatewayCookie => None,
-        });
-        let active = key.is_some();
-        Self { active, key }
+        let Some(holder) = holder else { return Self::default() };
+        let scope = match &holder.kind {
+            KeyKind::Device(scope @ (Scope::Full | Scope::Gateway(_))) => scope.name(),
+            KeyKind::Session | KeyKind::GatewayCookie => return Self::default(),
+        };
+        Self {
+            active: true,
+            scope: Some(scope),
+            client_id: Some(holder.device.clone()),
+            username: Some(holder.user.clone()),
+            token_type: Some("Bearer"),
+            exp: holder.expiration.map(|expiration| expiration.at.and_utc().timestamp()),
+            iat: Some(holder.created_at.and_utc().timestamp()),
+            sub: Some(holder.user_id.to_string()),
+        }
     }
 }
 
