@@ -264,7 +264,7 @@ fn users_are_searched_and_listed_in_pages(backend: Backend) {
     assert!(found.contains(r#"value="R &#38; 1""#));
     assert!(
         admin
-            .page(&app, "/account/users?search=nobody")
+            .page(&app, "/account/users?search=nothing")
             .contains("No user has this name")
     );
     for page in ["page=2", "page=0", "page=x", "page=99", "page=4294967296"] {

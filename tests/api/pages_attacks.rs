@@ -15,7 +15,7 @@ const MARKUP: [&str; 4] = [
     "{{7*7}} &lt;b&gt; ${x} <b>",
 ];
 
-/// Starts a server with the user [`USER`], who has a device.
+/// Starts a server with the user [`USER`] and a device of that user.
 fn app(backend: Backend) -> TestApp {
     let app = TestApp::on(backend);
     app.add_user(USER, USER_PASSWORD);

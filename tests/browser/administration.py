@@ -42,7 +42,7 @@ def invite(admin: Visitor) -> str:
 def find_user(admin: Visitor) -> None:
     """Searches for the user and opens their page."""
     admin.follow("Users")
-    admin.fill({"Name or e-mail address": "nobody"})
+    admin.fill({"Name or e-mail address": "no such user"})
     admin.press("Search")
     expect(admin.page.get_by_text("No user has this name or e-mail address.")).to_be_visible()
     admin.take("users-none-found")

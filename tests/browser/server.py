@@ -66,5 +66,5 @@ class Site:
     def throttle_network(self, address: str) -> None:
         """Fails so often from an address that its network has to wait. No user has to."""
         for number in range(20):
-            assert self.fail_to_log_in(f"nobody-{number}", address) == 0
-        assert self.fail_to_log_in("nobody", address) > 0
+            assert self.fail_to_log_in(f"unknown-{number}", address) == 0
+        assert self.fail_to_log_in("unknown", address) > 0

@@ -91,7 +91,7 @@ def admin_pages(visitor: Visitor) -> Iterator[str]:
     visitor.follow("Users")
     visitor.expect_page("Users")
     yield "users"
-    visitor.open("users?search=nobody-has-this-name")
+    visitor.open("users?search=no-such-user")
     yield "users-none"
     visitor.open("new-user")
     yield "new-user"
@@ -116,7 +116,7 @@ def admin_pages(visitor: Visitor) -> Iterator[str]:
     visitor.fill({CURRENT_PASSWORD: visitor.site.admin_password})
     visitor.press(f"Unlock {GUESSING_ADDRESS}")
     expect(visitor.page.get_by_text("No user or network has to wait.")).to_be_visible()
-    yield "throttled-nobody"
+    yield "throttled-none"
     visitor.open("no-such-page")
     yield "no-such-page"
     visitor.page.goto(link)

@@ -103,7 +103,7 @@ def a_bad_key_is_401_and_never_a_redirect(guarded):
     for place, (headers, target) in places(str(uuid.uuid4())).items():
         response = guarded.get(target, *headers, *NAVIGATION)
         assert response.status == 401, (place, response)
-    response = guarded.get("/page", basic("nobody", guarded.lab.keys["user"]))
+    response = guarded.get("/page", basic("someone-else", guarded.lab.keys["user"]))
     assert response.status == 401, response
 
 
