@@ -71,7 +71,7 @@ fn has_documented_path(request: &HttpRequest) -> bool {
 enum Identity {
     User(Caller),
     /// The request presents nothing.
-    Nobody,
+    Anonymous,
     /// The request presents something that is not valid.
     Rejected,
 }
@@ -89,7 +89,7 @@ pub async fn guard(request: &HttpRequest, original: &Original, options: Options)
             }
             Ok(remote::allowed(Some(&caller.holder)))
         }
-        Identity::Nobody => not_signed_in(request, original, domain, options),
+        Identity::Anonymous => not_signed_in(request, original, domain, options),
         Identity::Rejected => {
             auth(request).log_rejected_key(&request_context(request));
             Err(challenge(options, KeyError::Invalid))
@@ -120,7 +120,7 @@ async fn identify(
         (Presented::Key(presented), _) => identify_key(request, original, presented).await,
         (Presented::Ambiguous, _) => Ok(Identity::Rejected),
         (Presented::Nothing, Some(domain)) => identify_cookie(request, domain).await,
-        (Presented::Nothing, None) => Ok(Identity::Nobody),
+        (Presented::Nothing, None) => Ok(Identity::Anonymous),
     }
 }
 
@@ -143,11 +143,11 @@ async fn identify_key(
 async fn identify_cookie(request: &HttpRequest, domain: &GatewayDomain) -> Result<Identity, ServiceError> {
     let secret = match GatewayCookie::of(request.headers(), domain) {
         GatewayCookie::Present(secret) => secret,
-        GatewayCookie::Absent | GatewayCookie::Invalid => return Ok(Identity::Nobody),
+        GatewayCookie::Absent | GatewayCookie::Invalid => return Ok(Identity::Anonymous),
         GatewayCookie::Repeated => return Ok(Identity::Rejected),
     };
     let Some(caller) = find_gateway_cookie(request, &secret, domain.domain()).await? else {
-        return Ok(Identity::Nobody);
+        return Ok(Identity::Anonymous);
     };
     extend_session(request, &caller).await;
     Ok(Identity::User(caller))

@@ -229,10 +229,12 @@ fn reason(reason: &Reason) -> String {
         Reason::Confirm(ConfirmError::WrongPassword) => "Your current password is wrong.",
         Reason::Manage(ManageError::Forbidden | ManageError::AdminOnly(_)) => "Only an administrator may do this.",
         Reason::Manage(ManageError::PasswordRequired) => "Enter your current password.",
-        Reason::Manage(ManageError::UnknownUser) => "There is no such user. Someone else may have deleted it.",
+        Reason::Manage(ManageError::UnknownUser) => {
+            "There is no such user. Another administrator may have deleted the user."
+        }
         Reason::Manage(ManageError::NameTaken) => "Another user has this name or e-mail address. Choose another one.",
         Reason::Manage(ManageError::LastAdmin) => {
-            "This is the last administrator who can sign in. Make someone else an administrator first."
+            "This is the last administrator who can sign in. Make another user an administrator first."
         }
         Reason::Link(LinkError::Unknown) => {
             "This link has been used or replaced, or it has expired. Ask an administrator for a new one."
