@@ -6,6 +6,7 @@ use super::GUARD_PATH;
 use super::guard::{check_request, guard};
 use super::options::Options;
 use super::original::{Original, OriginalError};
+use super::remote::Allowed;
 use crate::web::path::sent_uri;
 use crate::web::problem::Problem;
 use crate::web::responses::{BadRequest, Forbidden};
@@ -30,14 +31,7 @@ const NAME: &str = "/ext-authz";
         ("path" = String, Path, description = "The path of the original request, with its query."),
         ("X-Forwarded-Proto" = String, Header, description = "`http`, `https`, `ws` or `wss`."),
     ),
-    responses((status = 200, description = "The request may pass. Headers without a value are empty.", headers(
-        ("Remote-User" = String, description = "The user's name."),
-        ("Remote-Groups" = String, description = "`admin,user` or `user`."),
-        ("Remote-Name" = String, description = "The user's name."),
-        ("Remote-Email" = String, description = "The user's e-mail address."),
-        ("Remote-User-Id" = String, description = "The user's id."),
-        ("Remote-Device" = String, description = "The name of the device that has the key."),
-    )), (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
 pub async fn ext_authz(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let sent = sent_uri(&request);

@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::guard::{check_request, guard};
-use super::options::Options;
+use super::options::{OptionParameters, Options};
 use super::original::Original;
+use super::remote::Allowed;
 use crate::web::problem::Problem;
 use crate::web::responses::{BadRequest, Forbidden};
 
@@ -18,22 +19,13 @@ use crate::web::responses::{BadRequest, Forbidden};
 /// percent-encoded. Every method is served.
 #[utoipa::path(get, path = "/api/authz/forward-auth", tag = "Gateway", security(("ApiKey" = []), ("Bearer" = [])),
     params(
-        ("require" = Option<String>, Query, description = "`admin`: only administrators pass."),
-        ("preflight" = Option<String>, Query, description = "`allow`: preflights pass without a key."),
-        ("challenge" = Option<String>, Query, description = "`basic`: the challenge in a 401 is for HTTP Basic."),
+        OptionParameters,
         ("X-Forwarded-Method" = String, Header, description = "The method of the original request."),
         ("X-Forwarded-Proto" = String, Header, description = "`http`, `https`, `ws` or `wss`."),
         ("X-Forwarded-Host" = String, Header, description = "The host of the original request, with an optional port."),
         ("X-Forwarded-Uri" = String, Header, description = "The path of the original request with its query."),
     ),
-    responses((status = 200, description = "The request may pass. Headers without a value are empty.", headers(
-        ("Remote-User" = String, description = "The user's name."),
-        ("Remote-Groups" = String, description = "`admin,user` or `user`."),
-        ("Remote-Name" = String, description = "The user's name."),
-        ("Remote-Email" = String, description = "The user's e-mail address."),
-        ("Remote-User-Id" = String, description = "The user's id."),
-        ("Remote-Device" = String, description = "The name of the device that has the key."),
-    )), (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
 pub async fn forward_auth(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let original = Original::of_forwarded(request.headers())?;

@@ -1,5 +1,7 @@
 //! The options that the operator adds to the address of a route in the proxy's configuration.
 
+use utoipa::IntoParams;
+
 use super::original::Original;
 use crate::web::query::Query;
 
@@ -12,6 +14,18 @@ pub struct Options {
     pub allows_preflight: bool,
     /// `challenge=basic`: the challenge in a 401 is for HTTP Basic.
     pub challenges_basic: bool,
+}
+
+/// The options in the document. [`Options::of`] reads them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OptionParameters {
+    /// `admin`: only administrators pass.
+    pub require: Option<String>,
+    /// `allow`: preflights pass without a key.
+    pub preflight: Option<String>,
+    /// `basic`: the challenge in a 401 is for HTTP Basic.
+    pub challenge: Option<String>,
 }
 
 /// An option that does not exist.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use utoipa::IntoResponses;
 
 use crate::model::KeyHolder;
 
@@ -31,6 +32,18 @@ pub fn encoded(text: &str) -> Cow<'_, str> {
 pub fn groups(holder: &KeyHolder) -> &'static str {
     if holder.is_admin { "admin,user" } else { "user" }
 }
+
+/// The response that lets a request pass, in the document.
+#[derive(IntoResponses)]
+#[response(status = 200, description = "The request may pass. Headers without a value are empty.", headers(
+    ("Remote-User" = String, description = "The user's name."),
+    ("Remote-Groups" = String, description = "`admin,user` or `user`."),
+    ("Remote-Name" = String, description = "The user's name."),
+    ("Remote-Email" = String, description = "The user's e-mail address."),
+    ("Remote-User-Id" = String, description = "The user's id."),
+    ("Remote-Device" = String, description = "The name of the device that has the key."),
+))]
+pub struct Allowed;
 
 /// Returns the response that lets a request pass, with all headers about the user. A header without a value is empty
 /// instead of absent, because some proxies otherwise keep the header that the client has sent. A preflight has no
