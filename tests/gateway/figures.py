@@ -69,8 +69,9 @@ def measure(lab: Lab):
     rows = {"guarded": [], "unguarded": []}
     with Service(lab.folder) as service:
         app = service.port
-        with Nginx(lab.folder, app, lab.auth, guarded) as with_guard, Nginx(lab.folder, app, lab.auth, unguarded) as without:
-            ports = {"guarded": with_guard.port, "unguarded": without.port}
+        first, second = (Nginx(lab.folder, app, lab.auth, change) for change in (guarded, unguarded))
+        with first, second:
+            ports = {"guarded": first.port, "unguarded": second.port}
             for number in range(ROUNDS):
                 for name, port in ports.items():
                     rows[name].append(load(port, lab.keys["bound"]))
