@@ -1,13 +1,15 @@
 //! Reads the settings. Flags override the environment, which overrides the defaults. Secrets have no flag, because
 //! every local user can see a process's arguments.
 
+mod credentials;
+mod dialects;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use url::Host;
 
@@ -18,12 +20,12 @@ use super::parsers::{parse_host, parse_network, parse_new_name};
 use crate::account::AccountUrls;
 use crate::clock::Clock;
 use crate::model::NewName;
-use crate::secret::password::Passwords;
 use crate::settings::{
-    BasePath, CoreSettings, CorsOrigins, Database, Dialects, FirstAdmin, GatewayDomain, GatewayDomains, KeyLimits,
-    MAX_WAIT, PublicUrl, RESPONSE_DEADLINE, SessionLimits, Settings, ZettelstoreAuth, ZettelstoreSettings,
-    ZulipSettings, parse_lifetime,
+    BasePath, CoreSettings, CorsOrigins, Database, FirstAdmin, GatewayDomain, GatewayDomains, MAX_WAIT, PublicUrl,
+    RESPONSE_DEADLINE, Settings,
 };
+use credentials::CredentialFlags;
+use dialects::DialectFlags;
 
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -140,45 +142,8 @@ pub struct Flags {
         value_name = "DOMAIN=URL"
     )]
     gateway_domains: Vec<GatewayDomain>,
-    /// Wire protocols to speak, separated by commas
-    #[arg(
-        long,
-        global = true,
-        env = "SHOKO_AUTH_DIALECTS",
-        default_value = "shoko",
-        value_delimiter = ',',
-        value_name = "DIALECTS"
-    )]
-    dialects: Vec<DialectName>,
-    /// Zulip: issue any user's key without a password. For development; requires a loopback listen address
-    #[arg(
-        long,
-        global = true,
-        env = "SHOKO_AUTH_ZULIP_DEV_LOGIN",
-        default_value = "off",
-        action = ArgAction::Set,
-        value_name = "ON|OFF",
-        value_parser = BoolishValueParser::new()
-    )]
-    zulip_dev_login: bool,
-    /// Zettelstore: delay of the response to a login
-    #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_LOGIN_DELAY", default_value = "500ms",
-          value_name = "DURATION", value_parser = ZettelstoreSettings::parse_login_delay)]
-    zettelstore_login_delay: Duration,
-    /// Zettelstore: lifetime of a token
-    #[arg(long, global = true, env = "SHOKO_AUTH_ZETTELSTORE_TOKEN_LIFETIME", default_value = "10m",
-          value_name = "DURATION", value_parser = ZettelstoreSettings::parse_token_lifetime)]
-    zettelstore_token_lifetime: TimeDelta,
-    /// Zettelstore authentication: `on`, `off` (every client gets a placeholder token) or `refuse` (all logins are
-    /// rejected)
-    #[arg(
-        long,
-        global = true,
-        env = "SHOKO_AUTH_ZETTELSTORE_AUTH",
-        default_value = "on",
-        value_name = "MODE"
-    )]
-    zettelstore_auth: AuthMode,
+    #[command(flatten)]
+    dialects: DialectFlags,
     /// Create the embedded database even on a network file system (NFS or SMB), where it can be damaged
     #[arg(
         long,
@@ -208,80 +173,15 @@ pub struct Flags {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
-    /// PBKDF2-HMAC-SHA256 rounds of new password hashes. Hashes with fewer rounds are replaced at the next login
-    #[arg(long, global = true, env = "SHOKO_AUTH_PBKDF2_ROUNDS", default_value_t = 600_000, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(i64::from(Passwords::MIN_ROUNDS)..))]
-    pbkdf2_rounds: u32,
-    /// Minimum length of new passwords in characters
-    #[arg(long, global = true, env = "SHOKO_AUTH_PASSWORD_MIN_LENGTH", default_value_t = 8, value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    password_min_length: u16,
-    /// Maximum number of unexpired keys of a user. At the maximum, a new expiring key replaces the one that expires
-    /// first, and a new device cannot log in
-    #[arg(long, global = true, env = "SHOKO_AUTH_MAX_KEYS_PER_USER", default_value_t = 1000, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    max_keys_per_user: u32,
-    /// Longest lifetime that a client can request for a key
-    #[arg(long, global = true, env = "SHOKO_AUTH_MAX_KEY_LIFETIME", default_value = "366days",
-          value_name = "DURATION", value_parser = KeyLimits::parse_max_lifetime)]
-    max_key_lifetime: Duration,
-    /// How long a browser stays signed in without being used
-    #[arg(long, global = true, env = "SHOKO_AUTH_SESSION_IDLE", default_value = "7days",
-          value_name = "DURATION", value_parser = parse_lifetime)]
-    session_idle: TimeDelta,
-    /// How long a browser stays signed in at most
-    #[arg(long, global = true, env = "SHOKO_AUTH_SESSION_LIFETIME", default_value = "30days",
-          value_name = "DURATION", value_parser = parse_lifetime)]
-    session_lifetime: TimeDelta,
-    /// How long a one-time link for choosing a password is valid
-    #[arg(long, global = true, env = "SHOKO_AUTH_LINK_LIFETIME", default_value = "24h",
-          value_name = "DURATION", value_parser = parse_lifetime)]
-    link_lifetime: TimeDelta,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DialectName {
-    Shoko,
-    Zulip,
-    Zettelstore,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum AuthMode {
-    On,
-    Off,
-    Refuse,
+    #[command(flatten)]
+    credentials: CredentialFlags,
 }
 
 impl Flags {
-    fn dialects(&self) -> Result<Dialects, CliError> {
-        let speaks = |dialect| self.dialects.contains(&dialect);
-        let dev_login = self.zulip_dev_login;
-        if dev_login && !(self.listen.ip().is_loopback() && self.trusted_proxies.is_empty()) {
-            return Err(CliError::Usage(
-                "SHOKO_AUTH_ZULIP_DEV_LOGIN issues keys without a password: set SHOKO_AUTH_LISTEN to a loopback address \
-                 and remove SHOKO_AUTH_TRUSTED_PROXIES, or switch it off"
-                    .to_owned(),
-            ));
-        }
-        Ok(Dialects {
-            shoko: speaks(DialectName::Shoko),
-            zulip: speaks(DialectName::Zulip).then_some(ZulipSettings { dev_login }),
-            zettelstore: speaks(DialectName::Zettelstore).then_some(ZettelstoreSettings {
-                login_delay: self.zettelstore_login_delay,
-                token_lifetime: self.zettelstore_token_lifetime,
-                auth: match self.zettelstore_auth {
-                    AuthMode::On => ZettelstoreAuth::On,
-                    AuthMode::Off => ZettelstoreAuth::Off,
-                    AuthMode::Refuse => ZettelstoreAuth::Refuse,
-                },
-            }),
-        })
-    }
-
     /// Returns the settings, with the secrets from the environment.
     pub fn settings(self) -> Result<Settings, CliError> {
-        let dialects = self.dialects()?;
+        let is_exposed = !self.listen.ip().is_loopback() || !self.trusted_proxies.is_empty();
+        let dialects = self.dialects.dialects(is_exposed)?;
         let public_url = self.parsed_public_url()?;
         let gateway_domains = GatewayDomains::new(self.gateway_domains)
             .map_err(|error| CliError::Usage(format!("SHOKO_AUTH_GATEWAY_DOMAINS: {error}")))?;
@@ -313,18 +213,12 @@ impl Flags {
                 data_dir: self.data_dir,
                 secret_key: secret("SHOKO_AUTH_SECRET_KEY")?,
                 secret_key_file: variable("SHOKO_AUTH_SECRET_KEY_FILE")?.map(PathBuf::from),
-                pbkdf2_rounds: self.pbkdf2_rounds,
-                password_min_length: usize::from(self.password_min_length),
+                pbkdf2_rounds: self.credentials.pbkdf2_rounds,
+                password_min_length: usize::from(self.credentials.password_min_length),
                 login_throttle: self.login_throttle,
-                key_limits: KeyLimits {
-                    max_per_user: usize::try_from(self.max_keys_per_user).unwrap_or(usize::MAX),
-                    max_lifetime: self.max_key_lifetime,
-                },
-                sessions: SessionLimits {
-                    idle: self.session_idle,
-                    lifetime: self.session_lifetime,
-                },
-                link_lifetime: self.link_lifetime,
+                key_limits: self.credentials.key_limits(),
+                sessions: self.credentials.session_limits(),
+                link_lifetime: self.credentials.link_lifetime,
                 max_wait: MAX_WAIT,
                 allows_network_file_system: self.network_file_system,
                 has_metrics: self.metrics_listen.is_some(),
