@@ -4,19 +4,30 @@
 //! for the first connection and dropped with the last, so that a server without connections does not wake up.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
-use actix_http::Protocol;
 use actix_http::error::DispatchError;
+use actix_http::{Protocol, Request, Response};
+use actix_server::GracefulShutdownSignal;
 use actix_service::boxed::{self, BoxService};
-use actix_service::{Service, ServiceFactory, always_ready};
+use actix_service::{Service, ServiceFactory, always_ready, fn_factory};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 
+use super::MAX_DISCONNECT_TIME;
 use super::deadline::Deadline;
 use super::wire::Wire;
+use crate::web::address::ClientDisconnected;
+
+/// The time in which the head of a connection's first request must arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may stay open between requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 pub type Connection = (Wire<Deadline<TcpStream>>, Protocol, Option<SocketAddr>);
 
@@ -75,14 +86,51 @@ where
     }
 }
 
+/// Returns the HTTP service for connections, which passes requests to `app`. It closes idle connections once `shutdown`
+/// resolves. `address` is that of the listener.
+pub fn http_service<A, B>(
+    app: Rc<A>,
+    shutdown: GracefulShutdownSignal,
+    address: SocketAddr,
+) -> impl ServiceFactory<
+    Connection,
+    Config = (),
+    Response = (),
+    Error = DispatchError,
+    Future: 'static,
+    Service: Service<Connection, Future: 'static> + 'static,
+>
+where
+    A: Service<Request, Response = ServiceResponse<B>> + 'static,
+    A::Error: Into<Response<BoxBody>> + 'static,
+    A::Future: 'static,
+    B: MessageBody + 'static,
+{
+    actix_http::HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let shutdown = shutdown.clone();
+            async move { shutdown.notified().await }
+        })
+        .on_connect_ext(|stream: &Wire<Deadline<TcpStream>>, data: &mut Extensions| {
+            let stream = stream.get_ref();
+            data.insert(ClientDisconnected(stream.client_disconnected()));
+            data.insert(stream.progress());
+        })
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(MAX_DISCONNECT_TIME)
+        .keep_alive(KEEP_ALIVE)
+        .local_addr(address)
+        .finish(fn_factory(move || ready(Ok::<_, ()>(app.clone()))))
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::net::TcpListener;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
-    use actix_service::{fn_factory, fn_service};
+    use actix_service::fn_service;
     use actix_web::rt::System;
     use actix_web::rt::task::yield_now;
     use tokio::sync::Notify;

@@ -8,20 +8,23 @@ const SAFE_ROUNDS: u32 = 100_000;
 /// A shorter minimum length of passwords causes a warning. In characters (NIST SP 800-63B-4, section 3.1.1.2).
 const SAFE_PASSWORD_LENGTH: usize = 8;
 
+/// A warning, and whether it applies.
+type Possible = (bool, String);
+
 impl Settings {
     /// Returns warnings to log at every start.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let core = &self.core;
-        let zulip = self.dialects.zulip;
-        let is_local = self.listen.ip().to_canonical().is_loopback();
-        let trusts_everyone = self.trusted_proxies.iter().any(|network| network.prefix_len() == 0);
-        let (rounds, length) = (core.pbkdf2_rounds, core.password_min_length);
-        let has_domains = self.gateway_domains != GatewayDomains::default();
-        let unencrypted: Vec<&str> = self.gateway_domains.unencrypted().map(CookieDomain::as_str).collect();
-        let possible = [
+        let possible = [self.password_warnings(), self.dialect_warnings(), self.proxy_warnings()];
+        let applying = possible.into_iter().flatten().filter(|(applies, _)| *applies);
+        applying.map(|(_, text)| text).collect()
+    }
+
+    fn password_warnings(&self) -> [Possible; 3] {
+        let (rounds, length) = (self.core.pbkdf2_rounds, self.core.password_min_length);
+        [
             (
-                !core.login_throttle,
+                !self.core.login_throttle,
                 "SHOKO_AUTH_LOGIN_THROTTLE is off: passwords can be guessed as fast as they can be checked".to_owned(),
             ),
             (
@@ -38,6 +41,13 @@ impl Settings {
                      characters are easy to guess"
                 ),
             ),
+        ]
+    }
+
+    fn dialect_warnings(&self) -> [Possible; 3] {
+        let zulip = self.dialects.zulip;
+        let is_local = self.listen.ip().to_canonical().is_loopback();
+        [
             (
                 self.v1_login,
                 "SHOKO_AUTH_V1_LOGIN is on: every client can read the names of all users".to_owned(),
@@ -54,6 +64,13 @@ impl Settings {
                  own request"
                     .to_owned(),
             ),
+        ]
+    }
+
+    fn proxy_warnings(&self) -> [Possible; 3] {
+        let unencrypted: Vec<&str> = self.gateway_domains.unencrypted().map(CookieDomain::as_str).collect();
+        let has_domains = self.gateway_domains != GatewayDomains::default();
+        [
             (
                 !unencrypted.is_empty(),
                 format!(
@@ -69,15 +86,10 @@ impl Settings {
                     .to_owned(),
             ),
             (
-                trusts_everyone,
+                self.trusted_proxies.iter().any(|network| network.prefix_len() == 0),
                 "SHOKO_AUTH_TRUSTED_PROXIES contains every address: any client can claim any address".to_owned(),
             ),
-        ];
-        possible
-            .into_iter()
-            .filter(|(applies, _)| *applies)
-            .map(|(_, text)| text)
-            .collect()
+        ]
     }
 }
 
