@@ -119,6 +119,9 @@ enum CliError {
     LogFilter(#[from] log_filter::LogFilterError),
     #[error("{0}")]
     Other(String),
+    /// The command has done only a part of its work. `output` is printed before the reason.
+    #[error("{reason}")]
+    Incomplete { output: String, reason: String },
     /// A mistake in the settings that clap does not detect, such as two settings that conflict.
     #[error("{0}")]
     Usage(String),
@@ -161,6 +164,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// Prints the error and returns the exit code for it.
 fn failure(error: &CliError) -> ExitCode {
+    if let CliError::Incomplete { output, .. } = error
+        && let Err(error) = print(&escape_invisible(output))
+    {
+        eprintln!("error: {}", escape_message(&error.to_string()));
+    }
     eprintln!("error: {}", escape_message(&error.to_string()));
     match error {
         CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),

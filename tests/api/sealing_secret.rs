@@ -1,6 +1,7 @@
 //! Several sealing secrets, and the replacement of the active one.
 
 use std::collections::BTreeMap;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -27,13 +28,23 @@ fn start(database: &TestDatabase, secrets: &[&str]) -> ServerProcess {
 
 /// Runs a command with these secrets, and returns its standard output.
 fn run(database: &TestDatabase, secrets: &[&str], arguments: &[&str]) -> String {
-    let mut command = database.program(arguments);
-    let output = command
-        .env("SHOKO_AUTH_SECRET_KEY", secrets.join(","))
-        .output()
-        .unwrap();
+    let output = output(database, secrets, arguments);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+fn output(database: &TestDatabase, secrets: &[&str], arguments: &[&str]) -> Output {
+    let mut command = database.program(arguments);
+    let command = command.env("SHOKO_AUTH_SECRET_KEY", secrets.join(","));
+    command.output().unwrap()
+}
+
+/// Runs `secret rotate` with these secrets, which must fail with exit code 1. Returns its standard output and error.
+fn failed_rotation(database: &TestDatabase, secrets: &[&str]) -> (String, String) {
+    let output = output(database, secrets, &["secret", "rotate"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
 }
 
 /// Returns the state and the number of keys of each secret that `secret list` shows.
@@ -145,11 +156,8 @@ fn a_secret_is_replaced_on_two_nodes_under_load_and_every_device_keeps_its_key(b
     }
     // Without the recorded ids, each secret is tried on each key.
     database.execute("UPDATE api_keys SET sealed_with = NULL");
-    assert_eq!(
-        resealed(&run(&database, &[OLD], &["secret", "rotate"])),
-        0,
-        "the old secret opens nothing"
-    );
+    let (stdout, _) = failed_rotation(&database, &[OLD]);
+    assert_eq!(resealed(&stdout), 0, "the old secret opens nothing");
     assert_eq!(resealed(&run(&database, &[NEW], &["secret", "rotate"])), keys.len());
 }
 
@@ -178,6 +186,48 @@ fn a_node_without_the_secret_of_a_key_warns_with_its_id_and_the_old_key_stays_va
     );
     assert!(log.contains("sealing secrets, the active one first: "), "{log}");
     assert!(!log.contains(NEW) && !log.contains(OLD), "{log}");
+}
+
+#[apply(both_databases!)]
+fn a_rotation_fails_while_another_secret_seals_keys_and_says_what_to_do(backend: Backend) {
+    let database = TestDatabase::create(backend);
+    let server = start(&database, &[OLD]);
+    let key = server.key(ADMIN, ADMIN_PASSWORD, "kodi");
+    let id = database.texts("SELECT sealed_with AS text FROM api_keys").remove(0);
+    let (stdout, stderr) = failed_rotation(&database, &[NEW]);
+    assert_eq!(resealed(&stdout), 0);
+    assert!(
+        stdout.contains("unknown"),
+        "the table is printed all the same: {stdout}"
+    );
+    let reason = format!("error: some keys are sealed with secrets that are not configured here (1 by {id})");
+    assert!(stderr.starts_with(&reason), "{stderr}");
+    assert!(stderr.contains("run `shoko-auth secret rotate` again"), "{stderr}");
+
+    database.execute("UPDATE api_keys SET sealed_with = NULL");
+    let (_, stderr) = failed_rotation(&database, &[NEW]);
+    assert!(stderr.contains("(1 without a recorded id)"), "{stderr}");
+
+    let output = run(&database, &[NEW, OLD], &["secret", "rotate"]);
+    assert_eq!(resealed(&output), 1, "the command succeeds once it has the secret");
+    assert!(server.accepts(&key));
+
+    // A sealed copy that its recorded secret does not open, as after damage, also keeps the secret in use.
+    database.execute(&format!(
+        "UPDATE api_keys SET sealed_with = '{id}', sealed = {}",
+        blob(backend)
+    ));
+    let (_, stderr) = failed_rotation(&database, &[NEW, OLD]);
+    let reason = format!("error: some keys are still sealed with another secret (1 by {id})");
+    assert!(stderr.starts_with(&reason), "{stderr}");
+}
+
+/// Returns bytes that no secret opens, as an SQL literal.
+fn blob(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Sqlite => "X'00'",
+        Backend::Postgres => "'\\x00'",
+    }
 }
 
 #[apply(both_databases!)]
