@@ -7,7 +7,8 @@ use diesel::sqlite::Sqlite;
 use semver::Version;
 
 use super::changes::check_sessions;
-use super::{ConnectionLimits, DbConnection, Reader, SQLITE_MIGRATIONS, Store};
+use super::migrations::SQLITE_MIGRATIONS;
+use super::{ConnectionLimits, DbConnection, Reader, Store};
 use crate::error::{Result, ServiceError};
 
 /// The reason why a database cannot be used. Its message is for the operator.

@@ -18,6 +18,7 @@ mod issue;
 mod keys;
 mod last_used;
 mod links;
+mod migrations;
 mod opener;
 mod pool;
 mod preferences;
@@ -33,10 +34,6 @@ use std::error::Error;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
-
-use diesel::RunQueryDsl;
-use diesel::connection::SimpleConnection;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 pub use account::Page;
 pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
@@ -56,12 +53,6 @@ pub use users::Credential;
 
 use crate::error::{Result, ServiceError, service_error};
 use crate::settings::{CoreSettings, Database};
-
-const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-
-/// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
-const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
 /// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
 pub struct Reader {
@@ -206,7 +197,7 @@ impl Store {
     ) -> Result<T, E> {
         self.write(|tx| {
             check_writable(tx)?;
-            migrate(tx)?;
+            migrations::run(tx)?;
             queries(tx)
         })
     }
@@ -256,21 +247,6 @@ fn check_writable(db: &mut Reader) -> Result<()> {
             "the database accepts no changes: it is a standby, or its default_transaction_read_only is on",
         ))
     }
-}
-
-fn migrate(tx: &mut Transaction) -> Result<()> {
-    match tx.connection() {
-        DbConnection::Postgres(c) => {
-            // Another node may be running the migrations, which can take a long time: wait for it without a limit.
-            c.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
-            diesel::sql_query(MIGRATION_LOCK).execute(c)?;
-            // A change of a table waits for running transactions, and all later queries of other nodes wait behind it.
-            c.batch_execute("SET LOCAL lock_timeout = '4s'")?;
-            c.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
-        }
-        DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
-    }
-    .map_err(|e| ServiceError::internal(format!("migrating the database: {e}")))
 }
 
 fn is_unavailable(error: &(impl Error + 'static)) -> bool {

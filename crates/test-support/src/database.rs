@@ -170,6 +170,12 @@ impl TestDatabase {
         }
     }
 
+    /// Opens a connection to PostgreSQL. Returns a function that runs SQL statements on this connection.
+    pub fn session(&self) -> impl FnMut(&str) + use<> {
+        let mut connection = connect_to_postgres(&self.postgres().url);
+        move |sql| connection.batch_execute(sql).expect(sql)
+    }
+
     /// Runs a query and returns the values of its column `text`.
     pub fn texts(&self, sql: &str) -> Vec<String> {
         match &self.location {

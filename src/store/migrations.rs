@@ -1,0 +1,71 @@
+//! Runs the migrations while other nodes may serve requests from the same database.
+
+use std::fmt::Display;
+
+use diesel::connection::SimpleConnection;
+use diesel::{PgConnection, RunQueryDsl};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::Transaction;
+use super::connection::DbConnection;
+use crate::error::{Result, ServiceError};
+
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+pub const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
+
+/// The statement that locks all tables at once that nodes use together. Nodes use them in different orders. A migration
+/// that locked one after the other would meet them in a deadlock, and PostgreSQL could abort their queries.
+const LOCK_TABLES: &str = "
+    DO $$
+    DECLARE
+        tables text;
+    BEGIN
+        SELECT string_agg(name, ', ') INTO tables
+        FROM unnest(ARRAY[
+            'users', 'api_keys', 'login_failures', 'known_networks', 'revoked_keys', 'one_time_links', 'preferences'
+        ]) AS name
+        WHERE to_regclass(name) IS NOT NULL;
+        IF tables IS NOT NULL THEN
+            EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
+        END IF;
+    END $$";
+
+/// Sets how long [`LOCK_TABLES`] may wait for running transactions, behind which all later queries of other nodes wait.
+/// It is less than PostgreSQL's `deadlock_timeout`, one second by default. In a deadlock, this statement is therefore
+/// aborted, and not a query of another node. The start then tries again.
+const LIMIT_WAIT: &str = "SET LOCAL statement_timeout = '800ms'";
+
+/// Runs the migrations that the database lacks.
+pub fn run(tx: &mut Transaction) -> Result<()> {
+    match tx.connection() {
+        DbConnection::Postgres(c) => run_on_postgres(c),
+        DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop).map_err(failed),
+    }
+}
+
+fn run_on_postgres(connection: &mut PgConnection) -> Result<()> {
+    // Another node may be running the migrations, which can take a long time: wait for it without a limit.
+    connection.batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
+    diesel::sql_query(MIGRATION_LOCK).execute(connection)?;
+    if !connection.has_pending_migration(POSTGRES_MIGRATIONS).map_err(failed)? {
+        return Ok(());
+    }
+    connection.batch_execute(LIMIT_WAIT)?;
+    connection.batch_execute(LOCK_TABLES).map_err(|error| {
+        ServiceError::unavailable(format!(
+            "the tables cannot be locked for the migration, because other transactions use them: {error}"
+        ))
+    })?;
+    connection.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '4s'")?;
+    connection
+        .run_pending_migrations(POSTGRES_MIGRATIONS)
+        .map(drop)
+        .map_err(failed)
+}
+
+fn failed(error: impl Display) -> ServiceError {
+    ServiceError::internal(format!("migrating the database: {error}"))
+}
