@@ -1,5 +1,7 @@
 //! Collects the values of the metrics.
 
+use std::sync::Arc;
+
 use super::{Auth, FeedState, SecretState, SecretUse};
 use crate::error::{LoginError, Result, ServiceError};
 use crate::metrics::{Feed, LoginOutcome, Metrics, State};
@@ -7,13 +9,13 @@ use crate::metrics::{Feed, LoginOutcome, Metrics, State};
 impl Auth {
     /// Returns the metrics. `None` if nothing is counted.
     #[must_use]
-    pub fn metrics(&self) -> Option<&Metrics> {
-        self.metrics.as_deref()
+    pub fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.as_ref()
     }
 
     /// Returns all metrics as text. Queries nothing. `None` if nothing is counted.
     pub fn metrics_text(&self) -> Result<Option<String>> {
-        let text = |metrics: &Metrics| metrics.render(&self.state());
+        let text = |metrics: &Arc<Metrics>| metrics.render(&self.state());
         self.metrics().map(text).transpose()
     }
 

@@ -67,7 +67,16 @@ struct Counters {
     verifications: [LocalIntCounter; VERIFICATIONS.len()],
     /// The index in `routes` of each route.
     indexes: HashMap<String, usize>,
-    routes: Vec<Vec<MethodCounters>>,
+    routes: Vec<RouteCounters>,
+    /// The index of the previous request's route. Most requests are verifications, so the next one usually has the same
+    /// route, and finding it needs no hash.
+    last: usize,
+}
+
+/// The counters of one route.
+struct RouteCounters {
+    route: String,
+    methods: Vec<MethodCounters>,
 }
 
 /// The counters of one method of a route.
@@ -118,8 +127,7 @@ impl PerThread {
     /// Counts a request and its duration on this thread.
     pub fn record_request(&self, request: &RequestRecord<'_>) {
         let mut counters = self.own_counters();
-        let index = counters.index_of(request.route);
-        let counters = self.method_counters(&mut counters.routes[index], request);
+        let counters = self.method_counters(counters.methods_of(request.route), request);
         counters.duration.observe(request.time.as_secs_f64());
         self.status_counter(&mut counters.statuses, request).inc();
     }
@@ -137,7 +145,7 @@ impl PerThread {
         for counters in &self.threads {
             let counters = lock(counters);
             counters.verifications.iter().for_each(LocalIntCounter::flush);
-            for methods in counters.routes.iter().flatten() {
+            for methods in counters.routes.iter().flat_map(|route| &route.methods) {
                 methods.duration.flush();
                 methods.statuses.iter().for_each(|status| status.requests.flush());
             }
@@ -157,6 +165,7 @@ impl PerThread {
             verifications,
             indexes: HashMap::new(),
             routes: Vec::new(),
+            last: 0,
         }
     }
 
@@ -198,13 +207,25 @@ impl PerThread {
 }
 
 impl Counters {
+    /// Returns the counters of a route's methods.
+    fn methods_of(&mut self, route: &str) -> &mut Vec<MethodCounters> {
+        let is_last = self.routes.get(self.last).is_some_and(|last| last.route == route);
+        if !is_last {
+            self.last = self.index_of(route);
+        }
+        &mut self.routes[self.last].methods
+    }
+
     /// Returns the index of a route's counters, which are created if there are none.
     fn index_of(&mut self, route: &str) -> usize {
         if let Some(index) = self.indexes.get(route) {
             return *index;
         }
         let index = self.routes.len();
-        self.routes.push(Vec::new());
+        self.routes.push(RouteCounters {
+            route: route.to_owned(),
+            methods: Vec::new(),
+        });
         self.indexes.insert(route.to_owned(), index);
         index
     }
@@ -239,6 +260,22 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn requests_of_different_routes_are_counted_apart_in_any_order() {
+        let per_thread = PerThread::new(&Registry::new()).unwrap();
+        for route in ["/a", "/b", "/b", "/a", "/b"] {
+            per_thread.record_request(&RequestRecord {
+                route,
+                method: "GET",
+                status: 200,
+                time: Duration::from_micros(50),
+            });
+        }
+        per_thread.flush();
+        let requests = |route| per_thread.requests.with_label_values(&[route, "GET", "200"]).get();
+        assert_eq!((requests("/a"), requests("/b")), (2, 3));
+    }
 
     #[test]
     fn a_scrape_adds_up_what_all_threads_have_counted_even_after_they_have_ended() {

@@ -69,7 +69,7 @@ pub fn run(
 ) -> io::Result<Server> {
     let workers = std::thread::available_parallelism()?.get().min(MAX_WORKERS);
     let prefix = settings.base_path.as_str().to_ascii_lowercase();
-    let process = Data::new(Process::start(prefix, auth.metrics().is_some()));
+    let process = Data::new(Process::start(prefix, auth.metrics().cloned()));
     let proxies = Data::new(TrustedProxies::new(settings.trusted_proxies.clone()));
     let limits = ConnectionLimits::new(if settings.web_ui.is_some() { 2 } else { 1 });
     let acceptor = Acceptor {

@@ -6,21 +6,17 @@ use std::time::Instant;
 use actix_web::HttpRequest;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
-use actix_web::web::Data;
 
-use super::caller::auth;
-use super::process::Process;
-use crate::metrics::RequestRecord;
+use crate::metrics::{Metrics, RequestRecord};
 
 /// The route of requests that no route matches.
 const NO_ROUTE: &str = "none";
 
-/// Counts a request that began at `start`, if there are metrics.
-pub fn record_request(response: &ServiceResponse, start: Instant) {
+/// Counts a request that began at `start`. `prefix` is the base path.
+pub fn record_request(metrics: &Metrics, response: &ServiceResponse, prefix: &str, start: Instant) {
     let request = response.request();
-    let Some(metrics) = auth(request).metrics() else { return };
     metrics.record_request(&RequestRecord {
-        route: &route(request),
+        route: &route(request, prefix),
         method: method_label(request.method()),
         status: response.status().as_u16(),
         time: start.elapsed(),
@@ -29,13 +25,12 @@ pub fn record_request(response: &ServiceResponse, start: Instant) {
 
 /// Returns the pattern of the route, without the base path. Allocates no memory for a resource with a name, such as that
 /// of forward-auth.
-fn route(request: &HttpRequest) -> Cow<'_, str> {
+fn route<'a>(request: &'a HttpRequest, prefix: &str) -> Cow<'a, str> {
     if let Some(name) = request.match_name() {
         return Cow::Borrowed(name);
     }
     let pattern = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
-    let process = request.app_data::<Data<Process>>();
-    let route = process.and_then(|process| pattern.strip_prefix(process.prefix()));
+    let route = pattern.strip_prefix(prefix);
     Cow::Owned(route.unwrap_or(&pattern).to_owned())
 }
 

@@ -69,8 +69,10 @@ pub async fn request_middleware(
     }
     let process = response.request().app_data::<Data<Process>>();
     let is_stopping = process.is_some_and(|process| process.is_stopping());
-    if process.is_some_and(|process| process.has_metrics()) {
-        record_request(&response, start);
+    if let Some(process) = process
+        && let Some(metrics) = process.metrics()
+    {
+        record_request(metrics, &response, process.prefix(), start);
     }
     add_security_headers(response.response_mut());
     if is_stopping {

@@ -1,25 +1,28 @@
 //! The state of the process, for handlers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
+
+use crate::metrics::Metrics;
 
 pub struct Process {
     started_at: DateTime<Utc>,
     stopping: AtomicBool,
     /// The path below which everything is served: empty, or without a trailing slash. In lower case.
     prefix: String,
-    has_metrics: bool,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Process {
     #[must_use]
-    pub fn start(prefix: String, has_metrics: bool) -> Self {
+    pub fn start(prefix: String, metrics: Option<Arc<Metrics>>) -> Self {
         Self {
             started_at: Utc::now(),
             stopping: AtomicBool::new(false),
             prefix,
-            has_metrics,
+            metrics,
         }
     }
 
@@ -29,10 +32,10 @@ impl Process {
         &self.prefix
     }
 
-    /// Returns whether requests are counted.
+    /// Returns the metrics in which requests are counted, if there are any.
     #[must_use]
-    pub fn has_metrics(&self) -> bool {
-        self.has_metrics
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.as_deref()
     }
 
     #[must_use]
