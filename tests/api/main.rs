@@ -45,6 +45,8 @@ mod dialect_cases;
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
+/// The documents in OpenAPI 3.1 and 3.0.
+mod document_versions;
 /// Keys that expire and must not give lasting access, and the audit events of keys.
 mod expiring_keys;
 /// A PostgreSQL database that is reached without TLS.

@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::cli::CliError;
+use crate::openapi::Protocol;
 use crate::settings::{Dialects, ZettelstoreAuth, ZettelstoreSettings, ZulipSettings};
 
 #[derive(Args)]
@@ -53,10 +54,20 @@ pub struct DialectFlags {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DialectName {
+pub enum DialectName {
     Shoko,
     Zulip,
     Zettelstore,
+}
+
+impl From<DialectName> for Protocol {
+    fn from(name: DialectName) -> Self {
+        match name {
+            DialectName::Shoko => Self::Shoko,
+            DialectName::Zulip => Self::Zulip,
+            DialectName::Zettelstore => Self::Zettelstore,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -26,6 +26,7 @@ use crate::settings::{
 };
 use credentials::CredentialFlags;
 use dialects::DialectFlags;
+pub use dialects::DialectName;
 
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]

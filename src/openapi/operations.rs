@@ -1,0 +1,95 @@
+//! Completes the operations of Shoko's document. Handlers then document only what is specific to them.
+
+use serde_json::{Map, Value, json};
+
+/// Completes each operation with its id, its request types, its security and its problems.
+pub fn complete_operations(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, methods) in paths {
+        let is_account = path.starts_with("/api/account/");
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+            operation["operationId"] = operation_id(path, method).into();
+            let has_body = operation.get("requestBody").is_some();
+            if has_body {
+                add_request_types(operation);
+            }
+            let is_public = operation["security"]
+                .as_array()
+                .is_some_and(|security| security.contains(&json!({})));
+            if operation["security"].is_null() {
+                let second = if is_account { "Session" } else { "ApiKeyQuery" };
+                operation["security"] = json!([{"ApiKey": []}, {second: []}, {"Bearer": []}]);
+            }
+            let problems = [
+                ("400", "BadRequest", has_body),
+                ("401", "Unauthorized", !is_public),
+                ("413", "TooLarge", has_body),
+                ("415", "UnsupportedType", has_body),
+                ("500", "InternalError", true),
+                ("503", "Unavailable", true),
+            ];
+            complete_responses(&mut operation["responses"], problems, !is_account);
+        }
+    }
+}
+
+/// Returns the id of an operation: `apiV3UserByUserIDGet` for `GET /api/v3/User/{userID}`. Client generators name their
+/// methods after it.
+fn operation_id(path: &str, method: &str) -> String {
+    let capitalized = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        first.to_ascii_uppercase() + rest
+    };
+    let segments = path.split('/').filter(|segment| !segment.is_empty()).enumerate();
+    let words = segments.map(|(position, segment)| match segment.trim_matches(['{', '}']) {
+        first if position == 0 => first.to_owned(),
+        name if name.len() == segment.len() => capitalized(name),
+        parameter => format!("By{}", capitalized(parameter)),
+    });
+    words.collect::<String>() + &capitalized(method)
+}
+
+/// Adds the other request types that Shoko accepts to `application/json`. Generated clients send the first type, so the
+/// wildcard, which cannot be sent, comes last.
+fn add_request_types(operation: &mut Value) {
+    let content = operation.pointer_mut("/requestBody/content");
+    if let Some(Value::Object(content)) = content
+        && let Some(json) = content.get("application/json").cloned()
+    {
+        for media_type in ["application/json-patch+json", "text/json", "application/*+json"] {
+            content.insert(media_type.to_owned(), json.clone());
+        }
+    }
+}
+
+/// Adds `text/json` to JSON responses if `has_text_json`, and references to the problems that apply.
+fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6], has_text_json: bool) {
+    let Value::Object(responses) = responses else { return };
+    for response in responses.values_mut() {
+        if has_text_json
+            && let Some(Value::Object(content)) = response.get_mut("content")
+            && let Some(json) = content.get("application/json").cloned()
+        {
+            content.insert("text/json".to_owned(), json);
+        }
+    }
+    for (status, name, applies) in problems {
+        if applies {
+            let reference = json!({"$ref": format!("#/components/responses/{name}")});
+            responses.entry(status).or_insert(reference);
+        }
+    }
+    responses.sort_keys();
+}
+
+/// Marks all documented headers as required, which utoipa cannot express.
+pub fn require_headers(document: &mut Value) {
+    let Value::Object(members) = document else { return };
+    for (name, value) in members {
+        let headers = value.as_object_mut().into_iter().filter(|_| name == "headers");
+        for header in headers.flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+            header.insert("required".to_owned(), true.into());
+        }
+        require_headers(value);
+    }
+}
