@@ -16,7 +16,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, Conflict, Forbidden, NotFound};
+use crate::web::responses::{BadRequest, Conflict, ForeignPageWithSession, OwnChangeForbidden, UnknownKey};
 
 /// List the caller's keys and sessions.
 #[utoipa::path(get, path = "/api/account/keys", tag = "Account",
@@ -36,7 +36,7 @@ pub async fn list(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Resu
 /// 409. Keys that expire, and gateway keys, can share the name of a device with such a key.
 #[utoipa::path(post, path = "/api/account/keys", tag = "Account",
     request_body(content = KeyRequest, description = "The device, the expiry and the scope."),
-    responses((status = 201, description = "The new key.", body = IssuedKey, example = json!(examples::issued_key())), (status = 403, response = Forbidden),
+    responses((status = 201, description = "The new key.", body = IssuedKey, example = json!(examples::issued_key())), (status = 403, response = OwnChangeForbidden),
         (status = 409, response = Conflict)))]
 pub async fn issue(auth: Data<Auth>, caller: AccountCaller, body: Body) -> Result<HttpResponse, Problem> {
     let (new, password) = json::object::<KeyRequest>(body).await?.check()?;
@@ -51,7 +51,7 @@ pub async fn issue(auth: Data<Auth>, caller: AccountCaller, body: Body) -> Resul
 #[utoipa::path(delete, path = "/api/account/keys/{id}", tag = "Account",
     params(("id" = i64, Path, description = "The id of the key.", example = 1)),
     responses((status = 204, description = "The key is revoked."), (status = 400, response = BadRequest),
-        (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
+        (status = 403, response = ForeignPageWithSession), (status = 404, response = UnknownKey)))]
 pub async fn revoke(auth: Data<Auth>, caller: AccountCaller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let (key_id, caller) = (json::key_id(&id)?, caller.into_inner());
     let user_id = caller.holder.user_id;
@@ -68,7 +68,7 @@ pub async fn revoke(auth: Data<Auth>, caller: AccountCaller, id: Path<String>) -
 #[utoipa::path(delete, path = "/api/account/keys", tag = "Account",
     params(("except" = Option<String>, Query, description = "`current`", example = "current")),
     responses((status = 204, description = "The keys are revoked."), (status = 400, response = BadRequest),
-        (status = 403, response = Forbidden)))]
+        (status = 403, response = ForeignPageWithSession)))]
 pub async fn revoke_all(
     auth: Data<Auth>,
     caller: AccountCaller,

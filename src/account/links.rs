@@ -17,14 +17,16 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::origin::LoginContext;
 use crate::web::problem::Problem;
-use crate::web::responses::{Forbidden, NotFound, TooManyFailures};
+use crate::web::responses::{AdministrationForbidden, ForeignPage, TooManyFailures, UnknownLink, UnknownUser};
 
-/// Issue a one-time link for a user, which revokes the user's earlier link.
+/// Issue a one-time link with which a user chooses a password.
+///
+/// Revokes the user's earlier link.
 #[utoipa::path(post, path = "/api/account/users/{id}/link", tag = "Account",
     params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 201, description = "The link. It is shown only once.", body = Link, example = json!(examples::link())), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 201, description = "The link. It is shown only once.", body = Link, example = json!(examples::link())), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]
 pub async fn issue(
     auth: Data<Auth>,
     admin: AccountAdmin,
@@ -44,7 +46,7 @@ pub async fn issue(
 #[utoipa::path(post, path = "/api/account/link", tag = "Account", security(()),
     request_body(content = LinkRequest, description = "The link and the new password."),
     responses((status = 200, description = "The password is set. The user can sign in with it.", body = LinkUser, example = json!({"user": "bob"})),
-        (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
+        (status = 403, response = ForeignPage), (status = 404, response = UnknownLink)))]
 pub async fn set_password(
     auth: Data<Auth>,
     context: LoginContext<Problem>,

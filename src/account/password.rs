@@ -14,7 +14,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::gateway_cookie::sign_in_domain;
 use crate::web::problem::Problem;
-use crate::web::responses::{Forbidden, TooManyFailures};
+use crate::web::responses::{OwnChangeForbidden, TooManyFailures};
 
 /// Change the caller's own password.
 ///
@@ -24,7 +24,7 @@ use crate::web::responses::{Forbidden, TooManyFailures};
     responses((status = 200, description = "The password is changed. The browser has a new session.", body = Session,
             headers(("Set-Cookie" = String, description = "The cookie of the new session.")), example = json!(examples::session())),
         (status = 204, description = "The password is changed. The request presented a key, which is revoked."),
-        (status = 403, response = Forbidden), (status = 429, response = TooManyFailures)))]
+        (status = 403, response = OwnChangeForbidden), (status = 429, response = TooManyFailures)))]
 pub async fn change(
     auth: Data<Auth>,
     caller: AccountCaller,

@@ -16,7 +16,7 @@ use crate::web::call;
 use crate::web::gateway_cookie::sign_in_domain;
 use crate::web::origin::LoginContext;
 use crate::web::problem::Problem;
-use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
+use crate::web::responses::{ForeignPage, ForeignPageWithSession, TooManyFailures, WrongCredentials};
 
 /// Sign in with a browser.
 ///
@@ -26,7 +26,7 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
     request_body(content = SessionRequest, description = "The user and the password."),
     responses((status = 200, description = "The new session.", body = Session,
             headers(("Set-Cookie" = String, description = "The cookie of the session.")), example = json!(examples::session())),
-        (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
+        (status = 401, response = WrongCredentials), (status = 403, response = ForeignPage),
         (status = 429, response = TooManyFailures)))]
 pub async fn sign_in(
     auth: Data<Auth>,
@@ -66,7 +66,7 @@ pub async fn read(auth: Data<Auth>, caller: AccountCaller) -> Result<HttpRespons
 /// cookie.
 #[utoipa::path(delete, path = "/api/account/session", tag = "Account",
     security((), ("Session" = []), ("ApiKey" = []), ("Bearer" = [])),
-    responses((status = 204, description = "The session is revoked."), (status = 403, response = Forbidden)))]
+    responses((status = 204, description = "The session is revoked."), (status = 403, response = ForeignPageWithSession)))]
 pub async fn sign_out(auth: Data<Auth>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     match AccountCaller::extract(&request).await {
         Ok(caller) => {

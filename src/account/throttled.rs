@@ -15,13 +15,13 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, Forbidden, NotFound, TooManyFailures};
+use crate::web::responses::{AdministrationForbidden, AdministratorsOnly, BadRequest, TooManyFailures, UnknownUser};
 
 /// List the networks and users that have to wait after failed logins.
 #[utoipa::path(get, path = "/api/account/throttled", tag = "Account",
     params(PageParameters),
     responses((status = 200, description = "The waits, the longest ones first.", body = Throttled, example = json!(examples::throttled())),
-        (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+        (status = 400, response = BadRequest), (status = 403, response = AdministratorsOnly)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
     let page = json::page(&query)?;
     let (waiting, total) = call(&auth, move |auth| auth.throttles_page(page)).await?;
@@ -33,13 +33,15 @@ pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Resul
     Ok(json::respond(StatusCode::OK, &throttled))
 }
 
-/// Clear the failed logins of a user, or of a network and of the wider networks around it.
+/// Clear failed logins.
+///
+/// Specify either a user, or a network. With a network, those of the wider networks around it are cleared too.
 #[utoipa::path(delete, path = "/api/account/throttled", tag = "Account",
     params(("user" = Option<String>, Query, description = "The user's name."),
         ("network" = Option<String>, Query, description = "An address, or a network as in the list.", example = "203.0.113.7")),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 204, description = "The failed logins are cleared."), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 204, description = "The failed logins are cleared."), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]
 pub async fn clear(auth: Data<Auth>, admin: AccountAdmin, query: Query, body: Body) -> Result<HttpResponse, Problem> {
     let selection = selection(&query)?;
     let admin = admin.confirmed_by(&auth, body).await?;

@@ -16,14 +16,18 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, Forbidden, NotFound, TooManyFailures};
+use crate::web::responses::{
+    AdministrationForbidden, AdministratorsOnly, BadRequest, TooManyFailures, UnknownKey, UnknownUser,
+};
 
 /// List the users, by id.
+///
+/// Only administrators may do this.
 #[utoipa::path(get, path = "/api/account/users", tag = "Account",
     params(("search" = Option<String>, Query, description = "A part of the name or of the e-mail address."),
         PageParameters),
     responses((status = 200, description = "The users.", body = List<ListedAccount>, example = json!(examples::users())), (status = 400, response = BadRequest),
-        (status = 403, response = Forbidden)))]
+        (status = 403, response = AdministratorsOnly)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
     let page = json::page(&query)?;
     let search = query.one("search")?.unwrap_or_default().to_owned();
@@ -32,10 +36,12 @@ pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Resul
     Ok(json::respond(StatusCode::OK, &List { total, list }))
 }
 
-/// Create a user, with a password or with a one-time link for choosing one.
+/// Create a user.
+///
+/// Without a password in the request, the response contains a one-time link with which the user chooses one.
 #[utoipa::path(post, path = "/api/account/users", tag = "Account",
     request_body(content = UserRequest, description = "The user."),
-    responses((status = 201, description = "The new user.", body = CreatedUser, example = json!(examples::created_user())), (status = 403, response = Forbidden),
+    responses((status = 201, description = "The new user.", body = CreatedUser, example = json!(examples::created_user())), (status = 403, response = AdministrationForbidden),
         (status = 429, response = TooManyFailures)))]
 pub async fn create(
     auth: Data<Auth>,
@@ -56,12 +62,14 @@ pub async fn create(
     Ok(json::respond(StatusCode::CREATED, &CreatedUser::new(created, &urls)))
 }
 
-/// Change a user. Absent members are not changed.
+/// Change a user.
+///
+/// Absent members are not changed. With a session, the current password is required.
 #[utoipa::path(patch, path = "/api/account/users/{id}", tag = "Account",
     params(UserParameter),
     request_body(content = UserPatch, description = "The changes."),
-    responses((status = 200, description = "The changed user.", body = ListedAccount, example = json!(examples::user())), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 200, description = "The changed user.", body = ListedAccount, example = json!(examples::user())), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]
 pub async fn update(
     auth: Data<Auth>,
     admin: AccountAdmin,
@@ -79,8 +87,8 @@ pub async fn update(
 #[utoipa::path(delete, path = "/api/account/users/{id}", tag = "Account",
     params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 204, description = "The user is deleted."), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 204, description = "The user is deleted."), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]
 pub async fn delete(
     auth: Data<Auth>,
     admin: AccountAdmin,
@@ -93,12 +101,14 @@ pub async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Clear a user's failed logins, so that the user can log in at once.
+/// Clear a user's failed logins.
+///
+/// The user can then log in at once.
 #[utoipa::path(post, path = "/api/account/users/{id}/unlock", tag = "Account",
     params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 204, description = "The user can log in at once."), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 204, description = "The user can log in at once."), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]
 pub async fn unlock(
     auth: Data<Auth>,
     admin: AccountAdmin,
@@ -115,7 +125,7 @@ pub async fn unlock(
 #[utoipa::path(get, path = "/api/account/users/{id}/keys", tag = "Account",
     params(UserParameter, PageParameters),
     responses((status = 200, description = "The keys, by device. If the caller's own key is one of them, it is the first.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
-        (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
+        (status = 403, response = AdministratorsOnly), (status = 404, response = UnknownUser)))]
 pub async fn list_keys(
     auth: Data<Auth>,
     admin: AccountAdmin,
@@ -133,8 +143,8 @@ pub async fn list_keys(
 #[utoipa::path(delete, path = "/api/account/users/{id}/keys", tag = "Account",
     params(UserParameter),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 204, description = "The keys are revoked."), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 204, description = "The keys are revoked."), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]
 pub async fn revoke_keys(
     auth: Data<Auth>,
     admin: AccountAdmin,
@@ -156,8 +166,8 @@ pub async fn revoke_keys(
     params(UserParameter,
         ("key" = i64, Path, description = "The id of the key.", example = 1)),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
-    responses((status = 204, description = "The key is revoked."), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)))]
+    responses((status = 204, description = "The key is revoked."), (status = 403, response = AdministrationForbidden),
+        (status = 404, response = UnknownKey), (status = 429, response = TooManyFailures)))]
 pub async fn revoke_key(
     auth: Data<Auth>,
     admin: AccountAdmin,

@@ -7,7 +7,7 @@ use super::options::{OptionParameters, Options};
 use super::original::Original;
 use super::remote::Allowed;
 use crate::web::problem::Problem;
-use crate::web::responses::{BadRequest, Forbidden};
+use crate::web::responses::{BadRequest, NotForwarded};
 
 /// Decide about a request to a guarded service, for nginx.
 ///
@@ -23,7 +23,7 @@ use crate::web::responses::{BadRequest, Forbidden};
         ("X-Original-URL" = String, Header, description = "The absolute URL of the original request."),
         ("X-Original-Method" = String, Header, description = "The method of the original request."),
     ),
-    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
 pub async fn auth_request(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let original = Original::of_original_url(request.headers())?;

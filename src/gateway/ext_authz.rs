@@ -9,7 +9,7 @@ use super::original::{Original, OriginalError};
 use super::remote::Allowed;
 use crate::web::path::sent_uri;
 use crate::web::problem::Problem;
-use crate::web::responses::{BadRequest, Forbidden};
+use crate::web::responses::{BadRequest, NotForwarded};
 
 /// The pattern of the route. Options follow the name after semicolons, because the query is that of the original
 /// request.
@@ -31,7 +31,7 @@ const NAME: &str = "/ext-authz";
         ("path" = String, Path, description = "The path of the original request, with its query."),
         ("X-Forwarded-Proto" = String, Header, description = "`http`, `https`, `ws` or `wss`."),
     ),
-    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
 pub async fn ext_authz(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let sent = sent_uri(&request);

@@ -7,7 +7,7 @@ use super::options::{OptionParameters, Options};
 use super::original::Original;
 use super::remote::Allowed;
 use crate::web::problem::Problem;
-use crate::web::responses::{BadRequest, Forbidden};
+use crate::web::responses::{BadRequest, NotForwarded};
 
 /// Decide about a request to a guarded service, for Caddy and Traefik.
 ///
@@ -25,7 +25,7 @@ use crate::web::responses::{BadRequest, Forbidden};
         ("X-Forwarded-Host" = String, Header, description = "The host of the original request, with an optional port."),
         ("X-Forwarded-Uri" = String, Header, description = "The path of the original request with its query."),
     ),
-    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = Forbidden)))]
+    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
 pub async fn forward_auth(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let original = Original::of_forwarded(request.headers())?;

@@ -15,7 +15,7 @@ use crate::web::body::{Body, FORM_TYPE, is_form};
 use crate::web::caller::{auth, find_accepted};
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::Forbidden;
+use crate::web::responses::AdministratorsOnly;
 
 /// A service that presents a key of an administrator, full or for the gateway.
 pub struct Introspector;
@@ -116,7 +116,7 @@ impl Introspection {
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "The key as `token`. Other members are ignored.", example = "token=00000000-0000-4000-8000-000000000000"),
     responses((status = 200, description = "Whether the key is valid.", body = Introspection, example = json!({
             "active": true, "scope": "full", "client_id": "kodi", "username": "bob", "token_type": "Bearer", "iat": 1_764_408_000, "sub": "2"
-        })), (status = 403, response = Forbidden)))]
+        })), (status = 403, response = AdministratorsOnly)))]
 pub async fn introspect(_caller: Introspector, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     let text = body.text(is_form, FORM_TYPE).await?;
     let form = Query::parse_strictly(&text).ok_or_else(|| Problem::invalid("", "The body is not a valid form."))?;

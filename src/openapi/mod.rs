@@ -16,7 +16,7 @@ use crate::account;
 use crate::dialects::{shoko, zettelstore, zulip};
 use crate::gateway;
 use crate::settings::BasePath;
-use crate::web::responses::Problems;
+use crate::web::responses::Responses;
 pub use swagger_ui::{Swagger, routes};
 use version_3_0::ConversionError;
 
@@ -46,15 +46,22 @@ pub enum DocumentError {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "shoko-auth", description = "Logs users in and issues an API key to each of their devices."),
+    info(
+        title = "shoko-auth",
+        description = include_str!("getting-started.md"),
+        contact(name = "The shoko-auth developers")
+    ),
+    external_docs(url = "https://shokoanime.com", description = "Shoko, whose v3 auth API this server speaks"),
     tags(
-        (name = "Auth", description = "Log in; list, issue and revoke keys; change the password."),
-        (name = "User", description = "Read and manage users."),
+        (name = "Auth", description = "Log in; list, issue and revoke keys; change the password. The routes are Shoko's."),
+        (name = "User", description = "Read and manage users. The routes are Shoko's."),
         (name = "Settings", description = "The settings that Shoko's web UI stores."),
-        (name = "Init", description = "State and version of the server."),
-        (name = "Desktop", description = "Shoko Desktop's login, if it is switched on."),
-        (name = "Account", description = "Sessions of browsers, a user's own keys and password, and the administration of users."),
-        (name = "Gateway", description = "Verification for reverse proxies that protect other services."),
+        (name = "Init", description = "State and version of the server, for clients that ask before a login."),
+        (name = "Desktop", description = "Shoko Desktop's login, if the operator has switched it on."),
+        (name = "Account", description = "Sessions of browsers, a user's own keys and password, and the administration \
+            of users. The routes are those of the pages below `/account/`, not Shoko's."),
+        (name = "Gateway", description = "Verification of keys for reverse proxies and services, which guard other programs \
+            with them (forward-auth, and introspection as in RFC 7662)."),
     ),
     modifiers(&SecuritySchemes),
 )]
@@ -94,8 +101,8 @@ impl Modify for SecuritySchemes {
 pub fn document_json(protocol: Protocol, version: Version, base_path: &BasePath) -> Result<String, DocumentError> {
     let document = match protocol {
         Protocol::Shoko => shoko_document(base_path)?,
-        Protocol::Zulip => other_document(zulip::Document::openapi(), base_path)?,
-        Protocol::Zettelstore => other_document(zettelstore::Document::openapi(), base_path)?,
+        Protocol::Zulip => other_document(zulip::document(), base_path)?,
+        Protocol::Zettelstore => other_document(zettelstore::document(), base_path)?,
     };
     let document = match version {
         Version::V3_0 => version_3_0::convert(document)?,
@@ -110,7 +117,7 @@ fn shoko_document(base_path: &BasePath) -> serde_json::Result<Value> {
         shoko::document(),
         gateway::Document::openapi(),
         account::Document::openapi(),
-        Problems::openapi(),
+        Responses::openapi(),
     ] {
         document.merge(part);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Completes each operation with its id, its request types, its security and its problems.
+/// Completes each operation with its id, its security and its problems.
 pub fn complete_operations(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, methods) in paths {
@@ -10,9 +10,6 @@ pub fn complete_operations(document: &mut Value) {
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             operation["operationId"] = operation_id(path, method).into();
             let has_body = operation.get("requestBody").is_some();
-            if has_body {
-                add_request_types(operation);
-            }
             let is_public = operation["security"]
                 .as_array()
                 .is_some_and(|security| security.contains(&json!({})));
@@ -28,7 +25,7 @@ pub fn complete_operations(document: &mut Value) {
                 ("500", "InternalError", true),
                 ("503", "Unavailable", true),
             ];
-            complete_responses(&mut operation["responses"], problems, !is_account);
+            add_problems(&mut operation["responses"], problems);
         }
     }
 }
@@ -49,30 +46,9 @@ fn operation_id(path: &str, method: &str) -> String {
     words.collect::<String>() + &capitalized(method)
 }
 
-/// Adds the other request types that Shoko accepts to `application/json`. Generated clients send the first type, so the
-/// wildcard, which cannot be sent, comes last.
-fn add_request_types(operation: &mut Value) {
-    let content = operation.pointer_mut("/requestBody/content");
-    if let Some(Value::Object(content)) = content
-        && let Some(json) = content.get("application/json").cloned()
-    {
-        for media_type in ["application/json-patch+json", "text/json", "application/*+json"] {
-            content.insert(media_type.to_owned(), json.clone());
-        }
-    }
-}
-
-/// Adds `text/json` to JSON responses if `has_text_json`, and references to the problems that apply.
-fn complete_responses(responses: &mut Value, problems: [(&str, &str, bool); 6], has_text_json: bool) {
+/// Adds references to the problems that apply.
+fn add_problems(responses: &mut Value, problems: [(&str, &str, bool); 6]) {
     let Value::Object(responses) = responses else { return };
-    for response in responses.values_mut() {
-        if has_text_json
-            && let Some(Value::Object(content)) = response.get_mut("content")
-            && let Some(json) = content.get("application/json").cloned()
-        {
-            content.insert("text/json".to_owned(), json);
-        }
-    }
     for (status, name, applies) in problems {
         if applies {
             let reference = json!({"$ref": format!("#/components/responses/{name}")});

@@ -19,18 +19,21 @@ use crate::web::security_headers::Page;
 use crate::web::static_file::StaticFile;
 
 /// The files of Swagger UI that its page needs.
-const SWAGGER_UI_FILES: [&str; 10] = [
+const SWAGGER_UI_FILES: [&str; 9] = [
     "index.html",
     "index.css",
     "swagger-ui.css",
     "swagger-ui-bundle.js",
     "swagger-ui-standalone-preset.js",
-    "swagger-initializer.js",
     "favicon-16x16.png",
     "favicon-32x32.png",
     "oauth2-redirect.html",
     "oauth2-redirect.js",
 ];
+
+/// The script that starts Swagger UI. It replaces the one that comes with Swagger UI.
+const INITIALIZER_NAME: &str = "swagger-initializer.js";
+const INITIALIZER: &str = include_str!("swagger-initializer.js");
 
 /// The restrictions under which Swagger UI works. Its style sheet contains images as data URLs, and its logo contains
 /// the style with this hash.
@@ -64,8 +67,8 @@ impl Swagger {
         }
         let mut files = BTreeMap::new();
         if with_ui {
-            let list = documents.iter().map(|&(name, file, _)| Url::new(name, file));
-            add_swagger_ui(&mut files, list.collect())?;
+            let list: Vec<_> = documents.iter().map(|&(name, file, _)| Url::new(name, file)).collect();
+            add_swagger_ui(&mut files, &list)?;
         }
         for (_, file, document) in documents {
             let json = "application/json; charset=utf-8".to_owned();
@@ -98,13 +101,8 @@ fn listed(protocol: Protocol) -> [(&'static str, &'static str); 2] {
 }
 
 /// Adds the files of Swagger UI, which lets its users choose one of the `documents`.
-fn add_swagger_ui(files: &mut BTreeMap<&'static str, Arc<StaticFile>>, documents: Vec<Url<'static>>) -> io::Result<()> {
-    let config = utoipa_swagger_ui::Config::new(documents)
-        .persist_authorization(true)
-        // Swagger UI would otherwise send the address of the document to a website that validates documents.
-        .validator_url("none")
-        .try_it_out_enabled(true);
-    let config = Arc::new(config);
+fn add_swagger_ui(files: &mut BTreeMap<&'static str, Arc<StaticFile>>, documents: &[Url<'_>]) -> io::Result<()> {
+    let config = Arc::new(utoipa_swagger_ui::Config::default());
     for name in SWAGGER_UI_FILES {
         let file = utoipa_swagger_ui::serve(name, config.clone())
             .map_err(|error| io::Error::other(error.to_string()))?
@@ -115,6 +113,9 @@ fn add_swagger_ui(files: &mut BTreeMap<&'static str, Arc<StaticFile>>, documents
         };
         files.insert(name, StaticFile::new(file.content_type, bytes));
     }
+    let initializer = INITIALIZER.replace("DOCUMENTS", &serde_json::to_string_pretty(documents)?);
+    let script = "text/javascript; charset=utf-8".to_owned();
+    files.insert(INITIALIZER_NAME, StaticFile::new(script, initializer.into()));
     if let Some(page) = files.get("index.html").cloned() {
         files.insert("", page);
     }

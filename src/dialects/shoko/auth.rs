@@ -14,7 +14,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
+use crate::web::responses::{Forbidden, ForeignPage, TooManyFailures, Unauthorized, WrongCredentials};
 
 /// Log in and get the device's API key.
 ///
@@ -23,7 +23,7 @@ use crate::web::responses::{Forbidden, TooManyFailures, Unauthorized};
     request_body(content = CoreAuthUser, description = "The user, the password and the device.", example = json!(CoreAuthUser::example())),
     responses(
         (status = 200, description = "The device's key.", body = ApikeyResult, example = json!(ApikeyResult::example())),
-        (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
+        (status = 401, response = WrongCredentials), (status = 403, response = ForeignPage),
         (status = 429, response = TooManyFailures)))]
 pub async fn log_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
     let login = json::object::<CoreAuthUser>(body).await?.check()?;
@@ -44,7 +44,7 @@ pub async fn log_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Resu
     params(("apikey" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
     request_body(content = Option<String>, content_type = "application/json",
         description = "A key, or the name of one of the caller's devices, as a JSON string.", example = json!(null)),
-    responses((status = 200, description = "The key is revoked.")))]
+    responses((status = 200, description = "The key is revoked."), (status = 401, response = Unauthorized)))]
 pub async fn revoke(
     auth: Data<Auth>,
     caller: MaybeCaller,
@@ -122,8 +122,8 @@ pub async fn list(auth: Data<Auth>, caller: Caller) -> Result<impl Responder, Pr
 #[utoipa::path(post, path = "/api/auth/apikey", tag = "Auth",
     request_body(content = String, content_type = "application/json", description = "The device's name.", example = json!("my script")),
     responses((status = 200, description = "The key.", content(
-        (String = "text/plain", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"),
-        (String = "application/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10"))))))]
+        (String = "application/json", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
+        (String = "text/plain", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")))))]
 pub async fn issue_key(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
     let text = json::required_scalar(body, "device").await?;
     let device = Name::parse(&text).map_err(|error| match error {

@@ -115,7 +115,7 @@ fn versions() -> Value {
     })
 }
 
-/// Get whether others are using the server. Always returns `false`.
+/// Get whether others are using the server, which is always `false`.
 #[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
     responses((status = 200, description = "Always `false`.", body = bool, content_type = "application/json", example = json!(false))), security(()))]
 pub async fn in_use() -> impl Responder {

@@ -6,12 +6,13 @@ use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
 
 use super::response::Json;
+use super::types::JsonPatchOperation;
 use super::{Admin, Caller, json};
 use crate::auth::Auth;
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::Forbidden;
+use crate::web::responses::AdministratorsOnly;
 
 fn settings(web_ui: &str) -> Value {
     // Without an `AniDb` object, the settings pages of the web UI crash.
@@ -28,11 +29,12 @@ pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, P
 
 /// Store the web UI's settings.
 ///
-/// Send a JSON Patch (RFC 6902) of `/WebUI_Settings`, the only setting that can be changed.
+/// Send a JSON Patch (RFC 6902) of `/WebUI_Settings`, the only setting that can be changed. The operations are
+/// `add` and `replace`. The media type `application/json-patch+json` is accepted too.
 #[utoipa::path(patch, path = "/api/v3/Settings", tag = "Settings",
-    request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
+    request_body(content = Vec<JsonPatchOperation>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/WebUI_Settings", "value": "{}"}])),
-    responses((status = 200, description = "The settings are stored."), (status = 403, response = Forbidden)))]
+    responses((status = 200, description = "The settings are stored."), (status = 403, response = AdministratorsOnly)))]
 pub async fn patch(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let body = body.large(admin.holder.user_id).await?;
     let patch: Patch = json::value(body, "a JSON Patch").await?;

@@ -14,7 +14,7 @@ use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{BadRequest, Forbidden, TooManyFailures, Unauthorized};
+use crate::web::responses::{BadRequest, Forbidden, ForeignPage, TooManyFailures, Unauthorized, WrongCredentials};
 
 /// Log in and get a key that may expire.
 ///
@@ -23,7 +23,7 @@ use crate::web::responses::{BadRequest, Forbidden, TooManyFailures, Unauthorized
     request_body(content = SignInRequest, description = "The user, the password, the device and the expiry.",
         example = json!(SignInRequest::example())),
     responses((status = 200, description = "The key.", body = AuthToken, example = json!(AuthToken::example())),
-        (status = 401, response = Unauthorized), (status = 403, response = Forbidden),
+        (status = 401, response = WrongCredentials), (status = 403, response = ForeignPage),
         (status = 429, response = TooManyFailures)))]
 pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
     let login = json::object::<SignInRequest>(body).await?.check()?;
@@ -32,6 +32,8 @@ pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Res
 }
 
 /// Get a key for another device of the caller.
+///
+/// With `Expires`, issues a new key. Without it, returns the device's lasting key.
 #[utoipa::path(post, path = "/api/v3/Auth/GenerateToken", tag = "Auth",
     request_body(content = GenerateTokenRequest, description = "The device and the expiry.", example = json!(GenerateTokenRequest::example())),
     responses((status = 200, description = "The key.", body = AuthToken, example = json!(AuthToken::example()))))]
@@ -41,7 +43,7 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
     Ok(Json(AuthToken::from(issued.map_err(of_issue)?)))
 }
 
-/// List the caller's keys. Administrators can list the keys of all users.
+/// List the caller's keys, or all keys if the caller is an administrator and wants them.
 #[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
     params(("showAll" = Option<bool>, Query, example = false,
         description = "Whether to list the keys of all users. Has no effect if the caller is not an administrator.")),
@@ -62,7 +64,8 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
 #[utoipa::path(delete, path = "/api/v3/Auth/InvalidateToken", tag = "Auth",
     security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
     params(("token" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
-    responses((status = 200, description = "The key is revoked."), (status = 400, response = BadRequest)))]
+    responses((status = 200, description = "The key is revoked."), (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized)))]
 pub async fn invalidate(
     auth: Data<Auth>,
     caller: MaybeCaller,

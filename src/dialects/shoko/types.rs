@@ -275,3 +275,28 @@ impl From<&IssuedKey> for ApikeyResult {
         }
     }
 }
+
+/// An operation of a JSON Patch (RFC 6902). Of its operations, `move` and `copy` are rejected.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "bodies are read as a `json_patch::Patch`")]
+pub struct JsonPatchOperation {
+    /// What to do with the value at `path`.
+    #[schema(inline)]
+    op: JsonPatchVerb,
+    /// The place to change, as a JSON Pointer (RFC 6901).
+    #[schema(example = "/PlexUsernames")]
+    path: String,
+    /// The new value, or for `test`, the expected value. Required, except for `remove`.
+    #[schema(value_type = Value, required = false)]
+    value: Option<Value>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "bodies are read as a `json_patch::Patch`")]
+enum JsonPatchVerb {
+    Add,
+    Remove,
+    Replace,
+    Test,
+}

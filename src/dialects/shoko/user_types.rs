@@ -55,15 +55,79 @@ impl From<model::User> for User {
     }
 }
 
-/// A new user, or changes to a user.
+/// A user to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct NewUserBody {
+    /// The user's name.
+    #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
+    username: Option<Text>,
+    /// The password, exactly as the user types it.
+    #[schema(value_type = String, required = true, nullable = false)]
+    password: Option<Text>,
+    /// Whether the user is an administrator.
+    is_admin: Option<bool>,
+    /// Stored for clients; has no effect.
+    community_sites: Option<Vec<String>>,
+    /// Stored for clients; has no effect.
+    restricted_tags: Option<Vec<i32>>,
+    /// The user's picture: a PNG, JPEG, WebP or GIF image as a data URL in base64, or empty. Stored for clients; has no
+    /// effect.
+    avatar: Option<String>,
+    /// The user's names in Plex, separated by commas. Stored for clients; has no effect.
+    plex_usernames: Option<String>,
+}
+
+impl NewUserBody {
+    /// Validates the user and returns the user and the password.
+    pub fn check(self) -> Result<(NewUser, SecretText), Problem> {
+        let mut errors = Errors::default();
+        // Shoko checks the name only if there is a password.
+        let Some(password) = self.password.map(|text| SecretText::new(text.0)) else {
+            return Err(Problem::invalid("Password", "Password is required"));
+        };
+        if self.username.as_ref().is_none_or(|text| text.0.trim().is_empty()) {
+            errors.add("Username", "A new user must have a username set.");
+        }
+        let body = UserBody {
+            username: self.username,
+            password: None,
+            is_admin: self.is_admin,
+            community_sites: self.community_sites,
+            restricted_tags: self.restricted_tags,
+            avatar: self.avatar,
+            plex_usernames: self.plex_usernames,
+        };
+        let change = body.check(None, &mut errors);
+        match change.name {
+            Some(name) if errors.is_empty() => {
+                let user = NewUser {
+                    name,
+                    email: None,
+                    is_admin: change.is_admin.unwrap_or(false),
+                    profile: change.profile,
+                };
+                Ok((user, password))
+            }
+            _ => Err(errors.into()),
+        }
+    }
+
+    #[must_use]
+    pub fn example() -> Value {
+        json!({"Username": "Rob", "Password": "correct horse battery", "IsAdmin": false})
+    }
+}
+
+/// Changes to a user.
 #[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct UserBody {
     /// The user's name.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     username: Option<Text>,
-    /// The password, for a new user only.
-    #[schema(value_type = Option<String>)]
+    /// Read only to reject it, because it would not be changed.
+    #[schema(ignore)]
     password: Option<Text>,
     /// Whether the user is an administrator.
     is_admin: Option<bool>,
@@ -79,35 +143,6 @@ pub struct UserBody {
 }
 
 impl UserBody {
-    /// Validates a new user and returns the user and the password.
-    pub fn check_new(mut self) -> Result<(NewUser, SecretText), Problem> {
-        let mut errors = Errors::default();
-        // Shoko checks the name only if there is a password.
-        let Some(password) = self.password.take().map(|text| SecretText::new(text.0)) else {
-            return Err(Problem::invalid("Password", "Password is required"));
-        };
-        if self.username.as_ref().is_none_or(|text| text.0.trim().is_empty()) {
-            errors.add("Username", "A new user must have a username set.");
-        }
-        let change = self.check(None, &mut errors);
-        match change.name {
-            Some(name) if errors.is_empty() => {
-                let is_admin = change.is_admin.unwrap_or(false);
-                let profile = change.profile;
-                Ok((
-                    NewUser {
-                        name,
-                        email: None,
-                        is_admin,
-                        profile,
-                    },
-                    password,
-                ))
-            }
-            _ => Err(errors.into()),
-        }
-    }
-
     /// Validates changes to the user `before`. Accepts an unchanged name or avatar even if it breaks the rules, because
     /// clients send back the stored value, which can be older than the rules.
     pub fn check_change(self, before: &model::User) -> Result<UserChange, Problem> {
@@ -194,11 +229,6 @@ impl UserBody {
     #[must_use]
     pub fn example() -> Value {
         json!({"Username": "Rob", "PlexUsernames": "rob"})
-    }
-
-    #[must_use]
-    pub fn new_example() -> Value {
-        json!({"Username": "Rob", "Password": "correct horse battery", "IsAdmin": false})
     }
 }
 

@@ -6,31 +6,32 @@ use json_patch::Patch;
 
 use super::problems::of_user;
 use super::response::Json;
-use super::user_types::{ChangePasswordRequest, User, UserBody};
+use super::types::JsonPatchOperation;
+use super::user_types::{ChangePasswordRequest, NewUserBody, User, UserBody};
 use super::{Admin, json};
 use crate::auth::Auth;
 use crate::model::{Caller, UserRef};
 use crate::web::body::Body;
 use crate::web::call;
 use crate::web::problem::Problem;
-use crate::web::responses::{BadRequest, Forbidden, NotFound};
+use crate::web::responses::{AdministratorsOnly, BadRequest, Forbidden, NotFound};
 
 /// List all users, by id.
 #[utoipa::path(get, path = "/api/v3/User", tag = "User", responses((status = 200, description = "The users.",
-    body = Vec<User>, example = json!([User::example()])), (status = 403, response = Forbidden)))]
+    body = Vec<User>, example = json!([User::example()])), (status = 403, response = AdministratorsOnly)))]
 pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Problem> {
     let users = call(&auth, Auth::users).await?;
     Ok(Json(users.into_iter().map(User::from).collect::<Vec<_>>()))
 }
 
-/// Create a user.
+/// Create a user with a password.
 #[utoipa::path(post, path = "/api/v3/User", tag = "User",
-    request_body(content = UserBody, description = "The user. Name and password are required.", example = json!(UserBody::new_example())),
+    request_body(content = NewUserBody, description = "The user.", example = json!(NewUserBody::example())),
     responses((status = 200, description = "The new user.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden)))]
 pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let body = body.large(admin.holder.user_id).await?;
-    let (user, password) = json::object::<UserBody>(body).await?.check_new()?;
+    let (user, password) = json::object::<NewUserBody>(body).await?.check()?;
     let created = call(&auth, move |auth| {
         auth.create_user((&admin).into(), &user, password.expose())
     });
@@ -41,14 +42,17 @@ pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl R
 #[utoipa::path(get, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     responses((status = 200, description = "The user.", body = User, example = json!(User::example())),
-        (status = 400, response = BadRequest), (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
+        (status = 400, response = BadRequest), (status = 403, response = AdministratorsOnly),
+        (status = 404, response = NotFound)))]
 pub async fn read(auth: Data<Auth>, _admin: Admin, id: Path<String>) -> Result<impl Responder, Problem> {
     let user = UserRef::Id(user_id(&id)?);
     let user = call(&auth, move |auth| auth.user(&user)).await.map_err(of_user)?;
     Ok(Json(User::from(user)))
 }
 
-/// Change a user. Absent fields are not changed.
+/// Change a user.
+///
+/// Absent members are not changed. To change the password, use `ChangePassword`.
 #[utoipa::path(put, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
     request_body(content = UserBody, description = "The fields to change.", example = json!(UserBody::example())),
@@ -59,9 +63,12 @@ pub async fn put(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body) -
 }
 
 /// Change a user with a JSON Patch (RFC 6902).
+///
+/// The path of an operation names a member of the user, or an item of one. The media type `application/json-patch+json` is
+/// accepted too.
 #[utoipa::path(patch, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 1)),
-    request_body(content = Vec<Value>, content_type = "application/json", description = "A JSON Patch.",
+    request_body(content = Vec<JsonPatchOperation>, content_type = "application/json", description = "A JSON Patch.",
         example = json!([{"op": "replace", "path": "/Username", "value": "Rob"}])),
     responses((status = 200, description = "The changed user.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
@@ -73,7 +80,7 @@ pub async fn patch(auth: Data<Auth>, admin: Admin, id: Path<String>, body: Body)
 #[utoipa::path(delete, path = "/api/v3/User/{userID}", tag = "User",
     params(("userID" = i32, Path, description = "The user's id.", minimum = 1, example = 2)),
     responses((status = 200, description = "The user is deleted."), (status = 400, response = BadRequest),
-        (status = 403, response = Forbidden), (status = 404, response = NotFound)))]
+        (status = 403, response = AdministratorsOnly), (status = 404, response = NotFound)))]
 pub async fn delete(auth: Data<Auth>, admin: Admin, id: Path<String>) -> Result<impl Responder, Problem> {
     let user = UserRef::Id(user_id(&id)?);
     let deleted = call(&auth, move |auth| auth.delete_user((&admin).into(), &user));

@@ -16,7 +16,7 @@ use crate::web::body::{Body, is_form};
 use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
-use crate::web::responses::{Forbidden, NotFound, TooManyFailures};
+use crate::web::responses::{ForeignPage, SwitchedOff, TooManyFailures};
 use crate::web::routes::routes;
 
 routes! {
@@ -78,22 +78,26 @@ impl From<UserSummary> for JMMUser {
     }
 }
 
-/// List the users who can log in. Available only with `SHOKO_AUTH_V1_LOGIN=on`.
+/// List the users who can log in.
+///
+/// Available only with `SHOKO_AUTH_V1_LOGIN=on`.
 #[utoipa::path(get, path = "/v1/User", tag = "Desktop",
     responses((status = 200, description = "The users who are not disabled.", body = Vec<JMMUser>,
-        example = json!([JMMUser::example()])), (status = 404, response = NotFound)), security(()))]
+        example = json!([JMMUser::example()])), (status = 404, response = SwitchedOff)), security(()))]
 pub async fn list(auth: Data<Auth>) -> Result<impl Responder, Problem> {
     let users = call(&auth, Auth::user_summaries).await?.into_iter();
     Ok(Json(users.map(JMMUser::from).collect::<Vec<_>>()))
 }
 
-/// Check a user's password. Available only with `SHOKO_AUTH_V1_LOGIN=on`.
+/// Check a user's password.
+///
+/// Available only with `SHOKO_AUTH_V1_LOGIN=on`. The response has a body only if the password is correct.
 #[utoipa::path(post, path = "/v1/User/{name}", tag = "Desktop",
     params(("name" = String, Path, description = "The user's name, with `+` for a blank.", example = "Default")),
-    request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = DesktopLogin, content_type = "application/x-www-form-urlencoded", description = "The password."),
     responses((status = 200, description = "The password is correct.", body = JMMUser, example = json!(JMMUser::example())),
-        (status = 204, description = "The password or the user name is wrong."), (status = 403, response = Forbidden),
-        (status = 404, response = NotFound), (status = 429, response = TooManyFailures)), security(()))]
+        (status = 204, description = "The password or the user name is wrong."), (status = 403, response = ForeignPage),
+        (status = 404, response = SwitchedOff), (status = 429, response = TooManyFailures)), security(()))]
 pub async fn log_in(
     auth: Data<Auth>,
     context: LoginContext,

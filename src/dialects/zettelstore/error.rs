@@ -49,6 +49,12 @@ impl ZettelstoreError {
         }
     }
 
+    /// Returns the names of the headers that every such response has, for the document.
+    pub fn header_names(&self) -> impl Iterator<Item = &'static str> {
+        let challenge = (self.status == StatusCode::UNAUTHORIZED).then_some("WWW-Authenticate");
+        challenge.into_iter().chain(self.retry_after.map(|_| "Retry-After"))
+    }
+
     fn retry_later(status: StatusCode, text: String, retry_after: u64) -> Self {
         Self {
             retry_after: Some(retry_after),

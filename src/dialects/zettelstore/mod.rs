@@ -4,6 +4,7 @@
 //! A token is an expiring key of the device `Zettelstore`.
 
 mod error;
+mod responses;
 mod types;
 
 use std::time::Duration;
@@ -25,6 +26,10 @@ use crate::web::caller::{Caller, Dialect, Keys};
 use crate::web::origin::LoginContext;
 use crate::web::query::Query;
 use error::ZettelstoreError;
+use responses::{
+    BadForm, InternalError, LoginForbidden, NotAuthenticated, Refused, Responses, TooLarge, TooManyFailures,
+    Unavailable, UnknownCommand, UnsupportedType, WrongCredentials,
+};
 use types::Token;
 
 /// The device of all tokens.
@@ -72,31 +77,43 @@ pub fn routes(config: &mut ServiceConfig, settings: ZettelstoreSettings) {
         );
 }
 
-/// The OpenAPI document of these routes.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "shoko-auth: Zettelstore",
-        description = "Zettelstore's login: returns a token that is valid for a limited time (10 minutes by default)."
+        description = "Zettelstore's login. Send a user's name and password to `POST /a`, and then the token in \
+            `Authorization: Bearer`. A token is valid for a limited time (10 minutes by default), so renew it before it \
+            expires. Errors are a line of text.",
+        contact(name = "The shoko-auth developers")
     ),
+    external_docs(url = "https://zettelstore.de/manual/", description = "Zettelstore's own documentation"),
+    tags((name = "Zettelstore", description = "Get, renew and check a token.")),
     paths(log_in, renew, command)
 )]
-pub struct Document;
+struct Document;
+
+/// Returns the OpenAPI document of these routes.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(Responses::openapi());
+    document
+}
 
 /// Log in and get a token.
 ///
 /// Send the name and the password in a form or with HTTP Basic. If the form contains a name, HTTP Basic is ignored.
 #[utoipa::path(post, path = "/a", operation_id = "authenticate", tag = "Zettelstore", security((), ("Basic" = [])),
-    request_body(content = Option<types::LoginForm>, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = Option<types::LoginForm>, content_type = "application/x-www-form-urlencoded", description = "The user's name and password."),
     responses(
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
-        (status = 400, description = "The form cannot be parsed."),
-        (status = 401, description = "The user name or the password is missing or wrong."),
-        (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`), or the request comes from a foreign web page."),
-        (status = 413, description = "The form is too long."),
-        (status = 415, description = "The form has an encoding or a charset that is not supported."),
-        (status = 429, description = "Too many failed logins."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = BadForm),
+        (status = 401, response = WrongCredentials),
+        (status = 403, response = LoginForbidden),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 429, response = TooManyFailures),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn log_in(
     auth: Data<Auth>,
     settings: Data<ZettelstoreSettings>,
@@ -135,9 +152,9 @@ async fn log_in(
 #[utoipa::path(put, path = "/a", operation_id = "renew", tag = "Zettelstore", security(("Bearer" = [])),
     responses(
         (status = 200, description = "`(\"Bearer\" \"TOKEN\" SECONDS)`", body = String, content_type = "text/plain"),
-        (status = 400, description = "The token is missing or invalid."),
-        (status = 403, description = "All logins are rejected (`SHOKO_AUTH_ZETTELSTORE_AUTH=refuse`)."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = NotAuthenticated),
+        (status = 403, response = Refused),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn renew(
     auth: Data<Auth>,
     settings: Data<ZettelstoreSettings>,
@@ -154,15 +171,17 @@ async fn renew(
     Ok(Token::new(&key, types::remaining(expires_at, auth.now())))
 }
 
-/// Check a token with `cmd=authenticated`, the only command.
+/// Check a token.
+///
+/// The only command is `authenticated`. If tokens are not checked, the response is 200 instead of 204.
 #[utoipa::path(post, path = "/x", operation_id = "command", tag = "Zettelstore", security(("Bearer" = [])),
     params(("cmd" = String, Query, description = "`authenticated`", example = "authenticated")),
     responses(
         (status = 200, description = "Tokens are not checked (`SHOKO_AUTH_ZETTELSTORE_AUTH` is not `on`)."),
         (status = 204, description = "The token is valid."),
-        (status = 400, description = "There is no such command."),
-        (status = 401, description = "The token is missing or invalid."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = UnknownCommand),
+        (status = 401, description = "The token is missing or invalid. The response has no body."),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn command(
     settings: Data<ZettelstoreSettings>,
     request: HttpRequest,

@@ -93,7 +93,18 @@ impl ZulipError {
         self
     }
 
-    fn body(&self) -> String {
+    /// Returns the body, for the document.
+    #[must_use]
+    pub fn example(&self) -> Value {
+        self.members().into()
+    }
+
+    /// Returns the names of the headers, for the document.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.iter().map(|(name, _)| name)
+    }
+
+    fn members(&self) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("result".to_owned(), json!("error"));
         body.insert("msg".to_owned(), json!(self.msg));
@@ -103,7 +114,7 @@ impl ZulipError {
         if let Some(code) = self.code {
             body.insert("code".to_owned(), json!(code));
         }
-        format!("{}\n", Value::Object(body))
+        body
     }
 }
 
@@ -122,7 +133,7 @@ impl ResponseError for ZulipError {
         }
         let mut response = response
             .insert_header((CONTENT_TYPE, "application/json"))
-            .body(self.body());
+            .body(format!("{}\n", self.example()));
         if let Some(cause) = &self.cause {
             response.extensions_mut().insert(InternalCause(cause.clone()));
         }

@@ -4,6 +4,7 @@
 
 mod caller;
 mod error;
+mod responses;
 mod types;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +24,10 @@ use crate::web::call;
 use crate::web::origin::{LoginContext, OriginPolicy, base_url, is_loopback};
 use caller::ZulipCaller;
 use error::ZulipError;
+use responses::{
+    ForeignPage, InternalError, InvalidKey, MissingParameter, NotBasic, NotHere, Responses, TooLarge, TooManyFailures,
+    Unavailable, UnknownUser, UnsupportedType, WrongCredentials,
+};
 use types::{FetchedKey, NewKey, OwnUser, Parameters, ServerSettings, Success, email_of};
 
 /// The device of all keys that Zulip's clients get.
@@ -68,32 +73,44 @@ pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: O
         );
 }
 
-/// The OpenAPI document of these routes.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "shoko-auth: Zulip",
-        description = "Zulip's login: returns a user's key to Zulip's clients."
+        description = "Zulip's login. Send a user's name and password in a form to `fetch_api_key`, and then the key as the \
+            password of HTTP Basic, with the user's e-mail address. Errors are JSON with `result`, `msg` and `code`.",
+        contact(name = "The shoko-auth developers")
     ),
+    external_docs(url = "https://zulip.com/api/", description = "Zulip's own documentation"),
+    tags((name = "Zulip", description = "Log in, and read what clients need for it.")),
     paths(fetch_api_key, dev_fetch_api_key, server_settings, own_user, regenerate)
 )]
-pub struct Document;
+struct Document;
+
+/// Returns the OpenAPI document of these routes.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(Responses::openapi());
+    document
+}
 
 /// Log in and get the user's key.
 ///
 /// Send the parameters in a form. They are also accepted in the query, but a password in the query may end up in logs.
 /// The form overrides the query. A JSON body is ignored.
 #[utoipa::path(post, path = "/api/v1/fetch_api_key", operation_id = "fetchApiKey", tag = "Zulip", security(()),
-    request_body(content = types::LoginForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = types::LoginForm, content_type = "application/x-www-form-urlencoded",
+        description = "The user's name and password."),
     responses(
         (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
-        (status = 400, description = "A parameter is missing."),
-        (status = 401, description = "The user name or the password is wrong, or the user is disabled."),
-        (status = 403, description = "The request comes from a foreign web page."),
-        (status = 413, description = "The form is too long."),
-        (status = 415, description = "The form has an encoding or a charset that is not supported."),
-        (status = 429, description = "Too many failed logins."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = MissingParameter),
+        (status = 401, response = WrongCredentials),
+        (status = 403, response = ForeignPage),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 429, response = TooManyFailures),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn fetch_api_key(
     auth: Data<Auth>,
     context: LoginContext<ZulipError>,
@@ -128,15 +145,16 @@ async fn fetch_api_key(
 /// Available only with `SHOKO_AUTH_ZULIP_DEV_LOGIN=on`, and only to programs on the server's machine. Otherwise the
 /// response is always 400.
 #[utoipa::path(post, path = "/api/v1/dev_fetch_api_key", operation_id = "devFetchApiKey", tag = "Zulip", security(()),
-    request_body(content = types::DevLoginForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = types::DevLoginForm, content_type = "application/x-www-form-urlencoded",
+        description = "The user's name."),
     responses(
         (status = 200, description = "The key.", body = Success<FetchedKey>, content_type = "application/json"),
-        (status = 400, description = "A parameter is missing, or the route is not available here."),
-        (status = 401, description = "There is no such user, or the user is disabled."),
-        (status = 403, description = "The request comes from a foreign web page."),
-        (status = 413, description = "The form is too long."),
-        (status = 415, description = "The form has an encoding or a charset that is not supported."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = NotHere),
+        (status = 401, response = UnknownUser),
+        (status = 403, response = ForeignPage),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn dev_fetch_api_key(
     auth: Data<Auth>,
     state: Data<ZulipState>,
@@ -157,7 +175,9 @@ async fn dev_fetch_api_key(
     Ok(key.ignoring(parameters.except(&["username"])))
 }
 
-/// Get the settings that clients need before a login. A key in the request is ignored.
+/// Get the settings that clients need before a login.
+///
+/// A key in the request is ignored.
 #[utoipa::path(get, path = "/api/v1/server_settings", operation_id = "serverSettings", tag = "Zulip", security(()),
     responses((status = 200, description = "The settings.", body = Success<ServerSettings>,
         content_type = "application/json")))]
@@ -175,14 +195,14 @@ async fn server_settings(state: Data<ZulipState>, policy: Data<OriginPolicy>, re
     Success::of(ServerSettings::of(&request, url, state.settings.dev_login))
 }
 
-/// Get the key's owner.
+/// Get the user to whom the key belongs.
 #[utoipa::path(get, path = "/api/v1/users/me", operation_id = "ownUser", tag = "Zulip", security(("Basic" = [])),
     responses(
         (status = 200, description = "The user.", body = Success<OwnUser>, content_type = "application/json"),
-        (status = 400, description = "The scheme is not HTTP Basic."),
-        (status = 401, description = "The key is missing or invalid."),
-        (status = 403, description = "The request comes from a foreign web page."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = NotBasic),
+        (status = 401, response = InvalidKey),
+        (status = 403, response = ForeignPage),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn own_user(caller: ZulipCaller) -> impl Responder {
     Success::of(OwnUser::from(caller.user))
 }
@@ -192,10 +212,10 @@ async fn own_user(caller: ZulipCaller) -> impl Responder {
     security(("Basic" = [])),
     responses(
         (status = 200, description = "The new key.", body = Success<NewKey>, content_type = "application/json"),
-        (status = 400, description = "The scheme is not HTTP Basic, or the presented key has an expiry."),
-        (status = 401, description = "The key is missing or invalid."),
-        (status = 403, description = "The request comes from a foreign web page."),
-        (status = 503, description = "The service is unavailable.")))]
+        (status = 400, response = NotBasic),
+        (status = 401, response = InvalidKey),
+        (status = 403, response = ForeignPage),
+        (status = 500, response = InternalError), (status = 503, response = Unavailable)))]
 async fn regenerate(auth: Data<Auth>, caller: ZulipCaller) -> Result<impl Responder, ZulipError> {
     let issued = call(&auth, move |auth| auth.replace_key(&caller.caller, &device())).await?;
     let api_key = issued.key.expose_plain();
