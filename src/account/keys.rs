@@ -66,7 +66,7 @@ pub async fn revoke(auth: Data<Auth>, caller: AccountCaller, id: Path<String>) -
 ///
 /// With `except=current`, the key or session that the request presents stays valid.
 #[utoipa::path(delete, path = "/api/account/keys", tag = "Account",
-    params(("except" = Option<String>, Query, description = "`current`", example = "current")),
+    params(("except" = Option<String>, Query, description = "`current`: the key or session that the request presents stays valid.")),
     responses((status = 204, description = "The keys are revoked."), (status = 400, response = BadRequest),
         (status = 403, response = ForeignPageWithSession)))]
 pub async fn revoke_all(

@@ -38,7 +38,7 @@ pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Resul
 /// Specify either a user, or a network. With a network, those of the wider networks around it are cleared too.
 #[utoipa::path(delete, path = "/api/account/throttled", tag = "Account",
     params(("user" = Option<String>, Query, description = "The user's name."),
-        ("network" = Option<String>, Query, description = "An address, or a network as in the list.", example = "203.0.113.7")),
+        ("network" = Option<String>, Query, description = "An address, or a network as in the list, such as `203.0.113.7`.")),
     request_body(content = Option<Confirmation>, content_type = "application/json", description = "The current password, required with a session."),
     responses((status = 204, description = "The failed logins are cleared."), (status = 403, response = AdministrationForbidden),
         (status = 404, response = UnknownUser), (status = 429, response = TooManyFailures)))]

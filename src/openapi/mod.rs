@@ -77,7 +77,9 @@ impl Modify for SecuritySchemes {
             |name: &str, scheme: SecurityScheme| components.security_schemes.insert(name.to_owned(), scheme.into());
         add(
             "ApiKey",
-            SecurityScheme::ApiKey(ApiKey::Header(value("The API key of a device."))),
+            SecurityScheme::ApiKey(ApiKey::Header(value(
+                "The API key of a device. In Swagger UI, a login sets it. Otherwise paste a key here.",
+            ))),
         );
         add(
             "ApiKeyQuery",
@@ -101,8 +103,8 @@ impl Modify for SecuritySchemes {
 pub fn document_json(protocol: Protocol, version: Version, base_path: &BasePath) -> Result<String, DocumentError> {
     let document = match protocol {
         Protocol::Shoko => shoko_document(base_path)?,
-        Protocol::Zulip => other_document(zulip::document(), base_path)?,
-        Protocol::Zettelstore => other_document(zettelstore::document(), base_path)?,
+        Protocol::Zulip => other_document(zulip::document(), &["Basic"], base_path)?,
+        Protocol::Zettelstore => other_document(zettelstore::document(), &["Basic", "Bearer"], base_path)?,
     };
     let document = match version {
         Version::V3_0 => version_3_0::convert(document)?,
@@ -122,19 +124,28 @@ fn shoko_document(base_path: &BasePath) -> serde_json::Result<Value> {
         document.merge(part);
     }
     let mut document = serde_json::to_value(with_server(document, base_path))?;
+    operations::simplify_operations(&mut document);
     operations::complete_operations(&mut document);
     operations::require_headers(&mut document);
     Ok(document)
 }
 
-/// Completes `document`, which describes a dialect other than Shoko's.
-fn other_document(mut document: Document, base_path: &BasePath) -> serde_json::Result<Value> {
+/// Completes `document`, which describes a dialect other than Shoko's. Its operations use the security schemes `used`.
+fn other_document(mut document: Document, used: &[&str], base_path: &BasePath) -> serde_json::Result<Value> {
     let components = document.components.get_or_insert_default();
-    for (name, scheme) in [("Basic", HttpAuthScheme::Basic), ("Bearer", HttpAuthScheme::Bearer)] {
-        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
-        components.security_schemes.insert(name.to_owned(), scheme.into());
+    for (name, scheme, description) in [
+        ("Basic", HttpAuthScheme::Basic, "A user's name and a password or key."),
+        ("Bearer", HttpAuthScheme::Bearer, "A token."),
+    ] {
+        if used.contains(&name) {
+            let scheme = HttpBuilder::new().scheme(scheme).description(Some(description)).build();
+            let scheme = SecurityScheme::Http(scheme);
+            components.security_schemes.insert(name.to_owned(), scheme.into());
+        }
     }
-    serde_json::to_value(with_server(document, base_path))
+    let mut document = serde_json::to_value(with_server(document, base_path))?;
+    operations::simplify_operations(&mut document);
+    Ok(document)
 }
 
 fn with_server(mut document: Document, base_path: &BasePath) -> Document {

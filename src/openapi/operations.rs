@@ -10,9 +10,8 @@ pub fn complete_operations(document: &mut Value) {
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             operation["operationId"] = operation_id(path, method).into();
             let has_body = operation.get("requestBody").is_some();
-            let is_public = operation["security"]
-                .as_array()
-                .is_some_and(|security| security.contains(&json!({})));
+            let security = operation["security"].as_array();
+            let is_public = security.is_some_and(|security| security.is_empty() || security.contains(&json!({})));
             if operation["security"].is_null() {
                 let second = if is_account { "Session" } else { "ApiKeyQuery" };
                 operation["security"] = json!([{"ApiKey": []}, {second: []}, {"Bearer": []}]);
@@ -26,6 +25,44 @@ pub fn complete_operations(document: &mut Value) {
                 ("503", "Unavailable", true),
             ];
             add_problems(&mut operation["responses"], problems);
+        }
+    }
+}
+
+/// Rewrites what utoipa describes in a form that confuses generators of clients. An operation without authentication has
+/// an empty list of security schemes, not an optional one. An optional body is one that may be absent; the server also
+/// accepts `null`, but some generators write wrong code for such a body.
+pub fn simplify_operations(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (_, methods) in paths {
+        for (_, operation) in methods.as_object_mut().into_iter().flatten() {
+            if operation["security"] == json!([{}]) {
+                operation["security"] = json!([]);
+            }
+            let body = operation.get_mut("requestBody").and_then(Value::as_object_mut);
+            for (_, content) in body
+                .into_iter()
+                .flat_map(|body| body["content"].as_object_mut())
+                .flatten()
+            {
+                remove_null(&mut content["schema"]);
+            }
+        }
+    }
+}
+
+fn remove_null(schema: &mut Value) {
+    for keyword in ["type", "oneOf"] {
+        let choices = schema[keyword].as_array().into_iter().flatten();
+        let others: Vec<_> = choices
+            .filter(|choice| **choice != "null" && choice["type"] != "null")
+            .collect();
+        if let [only] = others.as_slice() {
+            let only = (*only).clone();
+            match keyword {
+                "type" => schema["type"] = only,
+                _ => *schema = only,
+            }
         }
     }
 }

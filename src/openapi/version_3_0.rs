@@ -3,6 +3,8 @@
 //! Everything is converted and nothing is left out: a field or keyword that this module does not know is an error, which
 //! a test would find.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 /// A part of a document that this module cannot express in OpenAPI 3.0.
@@ -19,7 +21,10 @@ type Members = Map<String, Value>;
 
 /// Returns `document`, which is one of OpenAPI 3.1, in OpenAPI 3.0.3.
 pub fn convert(document: Value) -> Result<Value> {
-    let mut document = convert_object(Object::Document, document, "#")?;
+    let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
+    let types = schemas.map(|(name, schema)| (format!("#/components/schemas/{name}"), schema["type"].clone()));
+    let converter = Converter { types: types.collect() };
+    let mut document = converter.object(Object::Document, document, "#")?;
     document["openapi"] = "3.0.3".into();
     Ok(document)
 }
@@ -103,51 +108,95 @@ fn keyword(name: &str) -> Option<Field> {
     })
 }
 
-fn convert_object(object: Object, value: Value, place: &str) -> Result<Value> {
-    let mut members = match (object, value) {
-        // Only `additionalProperties` has such a schema.
-        (Object::Schema, Value::Bool(value)) if place.ends_with("/additionalProperties") => return Ok(value.into()),
-        (_, Value::Object(members)) => members,
-        (_, value) => return Err(unsupported(place, &value.to_string())),
-    };
-    if let (Some(reference), false) = (members.get("$ref"), matches!(object, Object::Schema)) {
-        return match members.len() {
-            1 => Ok(json!({"$ref": reference})),
-            // OpenAPI 3.0 ignores the members beside a reference.
-            _ => Err(unsupported(place, "$ref")),
-        };
-    }
-    let is_nullable = matches!(object, Object::Schema) && remove_null(&mut members, place)?;
-    let mut converted = Members::new();
-    for (name, value) in members {
-        let field = field(object, &name).ok_or_else(|| unsupported(place, &name))?;
-        let value = convert_field(&field, value, &format!("{place}/{}", name.replace('/', "~1")))?;
-        converted.insert(name, value);
-    }
-    match object {
-        Object::Schema => rewrite_keywords(&mut converted, is_nullable, place)?,
-        Object::License => rewrite_license(&mut converted),
-        _ => {}
-    }
-    Ok(converted.into())
+/// Converts the objects of a document.
+struct Converter {
+    /// The types of the document's schemas, by the references to them.
+    types: BTreeMap<String, Value>,
 }
 
-fn convert_field(field: &Field, value: Value, place: &str) -> Result<Value> {
-    let inner = |name: &str| format!("{place}/{}", name.replace('/', "~1"));
-    match (field, value) {
-        (Field::Same, value) => Ok(value),
-        (Field::One(object), value) => convert_object(*object, value, place),
-        (Field::Each(object), Value::Object(members)) => members
-            .into_iter()
-            .map(|(name, value)| convert_object(*object, value, &inner(&name)).map(|value| (name, value)))
-            .collect::<Result<Members>>()
-            .map(Value::Object),
-        (Field::Each(object), Value::Array(items)) => (0..)
-            .zip(items)
-            .map(|(index, item): (usize, _)| convert_object(*object, item, &inner(&index.to_string())))
-            .collect::<Result<Vec<_>>>()
-            .map(Value::Array),
-        (Field::Each(_), value) => Err(unsupported(place, &value.to_string())),
+impl Converter {
+    fn object(&self, object: Object, value: Value, place: &str) -> Result<Value> {
+        let mut members = match (object, value) {
+            // Only `additionalProperties` has such a schema.
+            (Object::Schema, Value::Bool(value)) if place.ends_with("/additionalProperties") => return Ok(value.into()),
+            (_, Value::Object(members)) => members,
+            (_, value) => return Err(unsupported(place, &value.to_string())),
+        };
+        if let (Some(reference), false) = (members.get("$ref"), matches!(object, Object::Schema)) {
+            return match members.len() {
+                1 => Ok(json!({"$ref": reference})),
+                // OpenAPI 3.0 ignores the members beside a reference.
+                _ => Err(unsupported(place, "$ref")),
+            };
+        }
+        let is_nullable = matches!(object, Object::Schema) && remove_null(&mut members, place)?;
+        let mut converted = Members::new();
+        for (name, value) in members {
+            let field = field(object, &name).ok_or_else(|| unsupported(place, &name))?;
+            let value = self.field(&field, value, &format!("{place}/{}", name.replace('/', "~1")))?;
+            converted.insert(name, value);
+        }
+        match object {
+            Object::Schema => self.rewrite_keywords(&mut converted, is_nullable, place)?,
+            Object::License => rewrite_license(&mut converted),
+            _ => {}
+        }
+        Ok(converted.into())
+    }
+
+    fn field(&self, field: &Field, value: Value, place: &str) -> Result<Value> {
+        let inner = |name: &str| format!("{place}/{}", name.replace('/', "~1"));
+        match (field, value) {
+            (Field::Same, value) => Ok(value),
+            (Field::One(object), value) => self.object(*object, value, place),
+            (Field::Each(object), Value::Object(members)) => members
+                .into_iter()
+                .map(|(name, value)| self.object(*object, value, &inner(&name)).map(|value| (name, value)))
+                .collect::<Result<Members>>()
+                .map(Value::Object),
+            (Field::Each(object), Value::Array(items)) => (0..)
+                .zip(items)
+                .map(|(index, item): (usize, _)| self.object(*object, item, &inner(&index.to_string())))
+                .collect::<Result<Vec<_>>>()
+                .map(Value::Array),
+            (Field::Each(_), value) => Err(unsupported(place, &value.to_string())),
+        }
+    }
+
+    /// Rewrites the keywords that have another form in OpenAPI 3.0.
+    fn rewrite_keywords(&self, schema: &mut Members, is_nullable: bool, place: &str) -> Result<()> {
+        if let Some(value) = schema.shift_remove("const") {
+            schema.insert("enum".to_owned(), json!([value]));
+        }
+        if let Some(examples) = schema.shift_remove("examples") {
+            match examples.as_array().map(Vec::as_slice) {
+                Some([example]) => schema.insert("example".to_owned(), example.clone()),
+                _ => return Err(unsupported(place, "examples")),
+            };
+        }
+        // The names of members are always strings.
+        match schema.shift_remove("propertyNames") {
+            Some(names) if names != json!({"type": "string"}) => return Err(unsupported(place, "propertyNames")),
+            _ => {}
+        }
+        // OpenAPI 3.0 ignores the members beside a reference.
+        if schema.contains_key("$ref") && (schema.len() > 1 || is_nullable) {
+            let target = schema.shift_remove("$ref").unwrap_or_default();
+            if is_nullable {
+                // OpenAPI 3.0 ignores `nullable` in a schema without a type.
+                let found = target.as_str().and_then(|target| self.types.get(target));
+                let target_type = found.filter(|name| name.is_string());
+                let target_type = target_type.ok_or_else(|| unsupported(place, "oneOf"))?;
+                schema.insert("type".to_owned(), target_type.clone());
+            }
+            if schema.insert("allOf".to_owned(), json!([{"$ref": target}])).is_some() {
+                return Err(unsupported(place, "allOf"));
+            }
+        }
+        if is_nullable {
+            schema.insert("nullable".to_owned(), true.into());
+        }
+        Ok(())
     }
 }
 
@@ -187,35 +236,6 @@ fn remove_null(schema: &mut Members, place: &str) -> Result<bool> {
     Ok(is_nullable)
 }
 
-/// Rewrites the keywords that have another form in OpenAPI 3.0.
-fn rewrite_keywords(schema: &mut Members, is_nullable: bool, place: &str) -> Result<()> {
-    if let Some(value) = schema.shift_remove("const") {
-        schema.insert("enum".to_owned(), json!([value]));
-    }
-    if let Some(examples) = schema.shift_remove("examples") {
-        match examples.as_array().map(Vec::as_slice) {
-            Some([example]) => schema.insert("example".to_owned(), example.clone()),
-            _ => return Err(unsupported(place, "examples")),
-        };
-    }
-    // The names of members are always strings.
-    match schema.shift_remove("propertyNames") {
-        Some(names) if names != json!({"type": "string"}) => return Err(unsupported(place, "propertyNames")),
-        _ => {}
-    }
-    // OpenAPI 3.0 ignores the members beside a reference.
-    if schema.contains_key("$ref") && (schema.len() > 1 || is_nullable) {
-        let reference = json!([{"$ref": schema.shift_remove("$ref")}]);
-        if schema.insert("allOf".to_owned(), reference).is_some() {
-            return Err(unsupported(place, "allOf"));
-        }
-    }
-    if is_nullable {
-        schema.insert("nullable".to_owned(), true.into());
-    }
-    Ok(())
-}
-
 /// Expresses the identifier of a license by its name, because OpenAPI 3.0 has only names and URLs.
 fn rewrite_license(license: &mut Members) {
     if let Some(identifier) = license.shift_remove("identifier") {
@@ -236,7 +256,8 @@ mod tests {
 
     /// Returns a document with `schema` as the schema of a component.
     fn with_schema(schema: &Value) -> Value {
-        json!({"openapi": "3.1.0", "components": {"schemas": {"A": schema}}})
+        let object = json!({"type": "object"});
+        json!({"openapi": "3.1.0", "components": {"schemas": {"A": schema, "B": object, "C": {}}}})
     }
 
     fn converted(schema: &Value) -> Value {
@@ -253,8 +274,8 @@ mod tests {
                 json!({"type": "string", "format": "uuid", "nullable": true}),
             ),
             (
-                json!({"oneOf": [{"$ref": "#/b", "description": "B."}, {"type": "null"}]}),
-                json!({"description": "B.", "allOf": [{"$ref": "#/b"}], "nullable": true}),
+                json!({"oneOf": [{"$ref": "#/components/schemas/B", "description": "B."}, {"type": "null"}]}),
+                json!({"type": "object", "description": "B.", "allOf": [{"$ref": "#/components/schemas/B"}], "nullable": true}),
             ),
             (
                 json!({"items": {"oneOf": [{"type": "null"}, {"type": "string"}]}}),
@@ -302,6 +323,7 @@ mod tests {
             json!({"type": "null"}),
             json!({"oneOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}),
             json!({"oneOf": [{"description": "B."}, {"type": "null"}], "description": "A."}),
+            json!({"oneOf": [{"$ref": "#/components/schemas/C"}, {"type": "null"}]}),
             json!({"$ref": "#/b", "allOf": [{}]}),
             json!({"examples": [1, 2]}),
             json!({"propertyNames": {"pattern": "^a"}}),

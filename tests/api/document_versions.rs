@@ -125,6 +125,8 @@ fn common_object(mut members: Map<String, Value>) -> Value {
     if let Some([Value::Object(only)]) = members.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
         let only = only.clone();
         members.remove("allOf");
+        // Beside a reference, OpenAPI 3.0 needs the type of a schema that permits null.
+        members.remove("type");
         members.extend(only);
     }
     if let Some(value) = members.remove("const") {

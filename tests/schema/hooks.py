@@ -81,7 +81,8 @@ def other_user():
 class Key:
     def get(self, case, context):
         # Where the key is optional, every second request has none.
-        is_optional = {} in context.operation.definition.raw.get("security", [])
+        security = context.operation.definition.raw.get("security", [])
+        is_optional = {} in security or not security
         return None if is_optional and next(numbers) % 2 else KEY_IN_USE
 
     def set(self, case, data, context):
@@ -174,7 +175,7 @@ OPERATIONS = st.fixed_dictionaries(
 
 @schemathesis.hook.apply_to(method="PATCH")
 def flatmap_body(context, body):
-    """Generates JSON Patches. The document only says that they are arrays."""
+    """Generates JSON Patches whose paths exist, which the document cannot express."""
     return st.one_of(st.just(body), st.lists(OPERATIONS, max_size=3)) if isinstance(body, list) else st.just(body)
 
 
@@ -192,11 +193,12 @@ def filter_failure(context, failure, case, response):
 
 def fits_as_read(case):
     """Returns whether the request matches the document as the server reads it: numbers and booleans count as text where
-    the document wants text, and empty query parameters count as absent."""
+    the document wants text, and empty query parameters and an optional body `null` count as absent."""
     query = case.operation.get_parameter_set(ParameterLocation.QUERY)
     sent = {name: value for name, value in case.query.items() if name in query and str(value or "").strip()}
     body = case.operation.get_body_for_media_type(case.media_type)
-    body_fits = not body or body.is_valid(as_text(case.body, body.raw_schema))
+    is_absent = case.body is None and not case.operation.definition.raw.get("requestBody", {}).get("required")
+    body_fits = not body or is_absent or body.is_valid(as_text(case.body, body.raw_schema))
     return body_fits and query.get_strict_validator().is_valid(sent)
 
 

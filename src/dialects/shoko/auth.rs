@@ -41,9 +41,9 @@ pub async fn log_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Resu
 ///   as the name of one of the caller's devices, and all keys of that device are revoked. With a string in the body,
 ///   `apikey` in the query only authenticates the caller.
 #[utoipa::path(delete, path = "/api/auth", tag = "Auth", security((), ("ApiKey" = []), ("Bearer" = [])),
-    params(("apikey" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
+    params(("apikey" = Option<String>, Query, description = "The key to revoke.")),
     request_body(content = Option<String>, content_type = "application/json",
-        description = "A key, or the name of one of the caller's devices, as a JSON string.", example = json!(null)),
+        description = "A key, or the name of one of the caller's devices, as a JSON string.", example = json!("7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
     responses((status = 200, description = "The key is revoked."), (status = 401, response = Unauthorized)))]
 pub async fn revoke(
     auth: Data<Auth>,
@@ -75,7 +75,7 @@ pub async fn revoke(
 ///
 /// If callers change their own password, the presented key is revoked too.
 #[utoipa::path(post, path = "/api/auth/ChangePassword", tag = "Auth",
-    params(("userID" = Option<i32>, Query, example = 1,
+    params(("userID" = Option<i32>, Query,
         description = "The user's id. The default is the caller's own. Only administrators may specify another user.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),

@@ -45,7 +45,7 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
 
 /// List the caller's keys, or all keys if the caller is an administrator and wants them.
 #[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
-    params(("showAll" = Option<bool>, Query, example = false,
+    params(("showAll" = Option<bool>, Query,
         description = "Whether to list the keys of all users. Has no effect if the caller is not an administrator.")),
     responses((status = 200, description = "Information about the keys, but not the keys themselves.",
         body = Vec<ListedToken>, example = json!(ListedToken::examples())), (status = 400, response = BadRequest)))]
@@ -63,7 +63,7 @@ pub async fn list(auth: Data<Auth>, caller: Caller, query: Query) -> Result<impl
 /// Revokes the key in the parameter `token`, or the presented key if there is no such parameter.
 #[utoipa::path(delete, path = "/api/v3/Auth/InvalidateToken", tag = "Auth",
     security((), ("ApiKey" = []), ("ApiKeyQuery" = []), ("Bearer" = [])),
-    params(("token" = Option<String>, Query, description = "The key to revoke.", example = "7d9b6d7c-3a0c-4a51-9d1e-0f6c5a3b2e10")),
+    params(("token" = Option<String>, Query, description = "The key to revoke.")),
     responses((status = 200, description = "The key is revoked."), (status = 400, response = BadRequest),
         (status = 401, response = Unauthorized)))]
 pub async fn invalidate(
@@ -86,7 +86,7 @@ pub async fn invalidate(
 ///
 /// If callers change their own password, the presented key is revoked too.
 #[utoipa::path(post, path = "/api/v3/Auth/ChangePassword", tag = "Auth",
-    params(("userID" = Option<i32>, Query, example = 1,
+    params(("userID" = Option<i32>, Query,
         description = "The user's id. The default is the caller's own. Only administrators may specify another user.")),
     request_body(content = String, content_type = "application/json", description = "The new password.",
         example = json!("correct horse battery")),
