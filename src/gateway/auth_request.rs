@@ -15,6 +15,9 @@ use crate::web::responses::{BadRequest, NotForwarded};
 /// original request: in the header `apikey`, in `Authorization` (Bearer, or Basic with the key as password), or in
 /// `apikey` or `access_token` in the query of `X-Original-URL`.
 ///
+/// If a browser without a key and without a session opens a page, the response is 401, and its `Location` is the sign-in
+/// page.
+///
 /// The names in the response headers are in UTF-8. Percent signs and all bytes that are not printable ASCII are
 /// percent-encoded. Every method is served.
 #[utoipa::path(get, path = "/api/authz/auth-request", tag = "Gateway", security(("ApiKey" = []), ("Bearer" = [])),

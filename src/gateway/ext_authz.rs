@@ -6,7 +6,7 @@ use super::GUARD_PATH;
 use super::guard::{check_request, guard};
 use super::options::Options;
 use super::original::{Original, OriginalError};
-use super::remote::Allowed;
+use super::remote::{Allowed, Redirected};
 use crate::web::path::sent_uri;
 use crate::web::problem::Problem;
 use crate::web::responses::{BadRequest, NotForwarded};
@@ -31,7 +31,7 @@ const NAME: &str = "/ext-authz";
         ("path" = String, Path, description = "The path of the original request, with its query."),
         ("X-Forwarded-Proto" = String, Header, description = "`http`, `https`, `ws` or `wss`."),
     ),
-    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
+    responses(Allowed, Redirected, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
 pub async fn ext_authz(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let sent = sent_uri(&request);

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::guard::{check_request, guard};
 use super::options::{OptionParameters, Options};
 use super::original::Original;
-use super::remote::Allowed;
+use super::remote::{Allowed, Redirected};
 use crate::web::problem::Problem;
 use crate::web::responses::{BadRequest, NotForwarded};
 
@@ -25,7 +25,7 @@ use crate::web::responses::{BadRequest, NotForwarded};
         ("X-Forwarded-Host" = String, Header, description = "The host of the original request, with an optional port."),
         ("X-Forwarded-Uri" = String, Header, description = "The path of the original request with its query."),
     ),
-    responses(Allowed, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
+    responses(Allowed, Redirected, (status = 400, response = BadRequest), (status = 403, response = NotForwarded)))]
 pub async fn forward_auth(request: HttpRequest) -> Result<HttpResponse, Problem> {
     check_request(&request)?;
     let original = Original::of_forwarded(request.headers())?;

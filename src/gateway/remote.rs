@@ -45,6 +45,16 @@ pub fn groups(holder: &KeyHolder) -> &'static str {
 ))]
 pub struct Allowed;
 
+/// The response that makes a browser sign in, in the document.
+#[derive(IntoResponses)]
+#[response(
+    status = 302,
+    description = "A browser without a key and without a session opens a page, so it is redirected. The status is 303 \
+                   if the method of the original request is neither GET nor HEAD.",
+    headers(("Location" = String, description = "The sign-in page."))
+)]
+pub struct Redirected;
+
 /// Returns the response that lets a request pass, with all headers about the user. A header without a value is empty
 /// instead of absent, because some proxies otherwise keep the header that the client has sent. A preflight has no
 /// user.

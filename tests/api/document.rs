@@ -193,12 +193,12 @@ fn bodies_have_complete_schemas() {
     let document = committed("openapi.json");
     let schemas = &document["components"]["schemas"];
     let required = |schema: &str| schemas[schema]["required"].clone();
-    assert_eq!(required("NewUserBody"), json!(["Username", "Password"]));
+    assert_eq!(required("CreateUserBody"), json!(["Username", "Password"]));
     assert_eq!(required("JsonPatchOperation"), json!(["op", "path"]));
     let verbs = &schemas["JsonPatchOperation"]["properties"]["op"]["enum"];
     assert_eq!(*verbs, json!(["add", "remove", "replace", "test"]));
     for (path, schema) in [
-        ("/paths/~1api~1v3~1User/post", "NewUserBody"),
+        ("/paths/~1api~1v3~1User/post", "CreateUserBody"),
         ("/paths/~1api~1v3~1User~1{userID}/put", "UserBody"),
     ] {
         let content = &document.pointer(path).unwrap()["requestBody"]["content"]["application/json"];

@@ -45,6 +45,8 @@ mod dialect_cases;
 mod dialects;
 /// The OpenAPI document and Swagger UI.
 mod document;
+/// The OpenAPI document and the cases in `tests/contract/`.
+mod document_cases;
 /// The documents in OpenAPI 3.1 and 3.0.
 mod document_versions;
 /// Keys that expire and must not give lasting access, and the audit events of keys.

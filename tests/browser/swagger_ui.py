@@ -99,9 +99,12 @@ def use_pasted_key(ui: SwaggerUi) -> None:
     """Reads the introduction, follows its link to the login, and authorizes with a key from elsewhere."""
     ui.open()
     expect(ui.page.get_by_role("heading", name="Get started")).to_be_visible()
-    expect(ui.page.locator("select option")).to_have_text(["Shoko", OTHER_VERSION])
-    ui.page.get_by_role("link", name="POST /api/auth", exact=True).click()
-    expect(ui.page.locator(f"#operations-{LOG_IN}")).to_have_class(re.compile("is-open"))
+    expect(ui.page.locator("#select option")).to_have_text(["Shoko", OTHER_VERSION])
+    with ui.page.context.expect_page() as opened:
+        ui.page.locator(".description").get_by_role("link", name="POST /api/auth", exact=True).click()
+    tab = opened.value
+    expect(tab.locator(f"#operations-{LOG_IN}")).to_have_class(re.compile("is-open"))
+    tab.close()
     assert ui.read_user() == 401
     ui.paste_key(ui.site.log_in(USER, PASSWORD, "elsewhere"))
     assert ui.read_user() == 200
@@ -116,7 +119,7 @@ def use_key_of_login(ui: SwaggerUi) -> None:
     devices = [item["Device"] for item in ui.execute(LIST).json()]
     assert sorted(devices) == ["elsewhere", "this browser"], devices
     other = ui.site.log_in(USER, PASSWORD, "elsewhere")
-    assert ui.execute(REVOKE, apikey=other).status == 200
+    assert ui.execute(REVOKE, other).status == 200
     assert not ui.site.accepts(other) and ui.site.accepts(key)
     assert ui.execute(CHANGE_PASSWORD, NEW_PASSWORD).status == 200
     assert ui.read_user() == 401, "a change of the password revokes the key"

@@ -43,7 +43,7 @@ pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<im
     Ok(Json(AuthToken::from(issued.map_err(of_issue)?)))
 }
 
-/// List the caller's keys, or all keys if the caller is an administrator and wants them.
+/// List the caller's keys, or with `showAll`, the keys of all users.
 #[utoipa::path(get, path = "/api/v3/Auth/ListTokens", tag = "Auth",
     params(("showAll" = Option<bool>, Query,
         description = "Whether to list the keys of all users. Has no effect if the caller is not an administrator.")),

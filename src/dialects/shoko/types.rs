@@ -280,8 +280,7 @@ impl From<&IssuedKey> for ApikeyResult {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "bodies are read as a `json_patch::Patch`")]
 pub struct JsonPatchOperation {
-    /// What to do with the value at `path`.
-    #[schema(inline)]
+    #[schema(inline)] // A comment here would become a second schema, which no value matches.
     op: JsonPatchVerb,
     /// The place to change, as a JSON Pointer (RFC 6901).
     #[schema(example = "/PlexUsernames")]
@@ -291,6 +290,7 @@ pub struct JsonPatchOperation {
     value: Option<Value>,
 }
 
+/// What to do with the value at `path`.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "bodies are read as a `json_patch::Patch`")]

@@ -58,7 +58,7 @@ impl From<model::User> for User {
 /// A user to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub struct NewUserBody {
+pub struct CreateUserBody {
     /// The user's name.
     #[schema(value_type = String, required = true, nullable = false, min_length = 1, max_length = 255)]
     username: Option<Text>,
@@ -78,7 +78,7 @@ pub struct NewUserBody {
     plex_usernames: Option<String>,
 }
 
-impl NewUserBody {
+impl CreateUserBody {
     /// Validates the user and returns the user and the password.
     pub fn check(self) -> Result<(NewUser, SecretText), Problem> {
         let mut errors = Errors::default();

@@ -7,7 +7,7 @@ use json_patch::Patch;
 use super::problems::of_user;
 use super::response::Json;
 use super::types::JsonPatchOperation;
-use super::user_types::{ChangePasswordRequest, NewUserBody, User, UserBody};
+use super::user_types::{ChangePasswordRequest, CreateUserBody, User, UserBody};
 use super::{Admin, json};
 use crate::auth::Auth;
 use crate::model::{Caller, UserRef};
@@ -26,12 +26,12 @@ pub async fn list(auth: Data<Auth>, _admin: Admin) -> Result<impl Responder, Pro
 
 /// Create a user with a password.
 #[utoipa::path(post, path = "/api/v3/User", tag = "User",
-    request_body(content = NewUserBody, description = "The user.", example = json!(NewUserBody::example())),
+    request_body(content = CreateUserBody, description = "The user.", example = json!(CreateUserBody::example())),
     responses((status = 200, description = "The new user.", body = User, example = json!(User::example())),
         (status = 403, response = Forbidden)))]
 pub async fn create(auth: Data<Auth>, admin: Admin, body: Body) -> Result<impl Responder, Problem> {
     let body = body.large(admin.holder.user_id).await?;
-    let (user, password) = json::object::<NewUserBody>(body).await?.check()?;
+    let (user, password) = json::object::<CreateUserBody>(body).await?.check()?;
     let created = call(&auth, move |auth| {
         auth.create_user((&admin).into(), &user, password.expose())
     });
