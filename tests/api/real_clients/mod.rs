@@ -3,7 +3,7 @@
 
 /// Shoko Desktop.
 mod desktop;
-/// The SDK that openapi-generator generates from Shoko's own document.
+/// The SDK that openapi-generator 6.6 generated from the document of Shoko 4.2, in the branch `v3` of nakamori-lts.
 mod generated_sdk;
 /// Nakamori and nakamori-lts, for Kodi.
 mod nakamori;
