@@ -1,4 +1,5 @@
-//! Runs the programs in `examples/` against a server. `cargo test` builds the examples first.
+//! Runs the Rust programs in `examples/` against a server; `scripts/test-clients` runs the others. `cargo test` builds the
+//! examples first.
 //! `cargo test --test examples` does not: run `cargo build --examples` before it.
 
 use std::env;
@@ -31,7 +32,12 @@ fn example(name: &str) -> Command {
 }
 
 fn log_in(server: &ServerProcess, password: &str) -> Output {
-    run_with_input(example("log_in").args([&server.url, "Default"]), password)
+    run_with_input(
+        example("log_in")
+            .args([&server.url, "Default"])
+            .env("PASSWORD", password),
+        "",
+    )
 }
 
 #[test]
@@ -40,13 +46,14 @@ fn log_in_logs_in_and_revokes_its_key() {
     let server = start_server(folder.path());
     let output = log_in(&server, PASSWORD);
     assert!(output.status.success(), "{output:?}");
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        printed.starts_with("logged in\nthe key belongs to \"Default\"\nthe key is revoked: 401"),
-        "{printed}"
-    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "logged in as \"Default\"\n");
+    let key = server.key("Default", PASSWORD, "tv");
+    let keys = server.get("/api/auth").header("apikey", &key).send().json();
+    assert_eq!((keys.as_array().unwrap().len(), &keys[0]["Device"]), (1, &"tv".into()));
     let output = log_in(&server, "a wrong password");
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert!(reason.contains("The user name or the password is wrong."), "{reason}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ mod pages_own;
 mod pages_rights;
 /// Rules for every page: its size, its headers, malformed forms.
 mod pages_rules;
-/// The requests of real clients, byte for byte.
+/// The requests of Shoko's clients, byte for byte.
 mod real_clients;
 /// Comparisons with Shoko's own responses, which are in `tests/contract/recorded-*.json`.
 mod recorded;
