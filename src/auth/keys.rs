@@ -55,7 +55,9 @@ impl Auth {
     /// before they are deleted.
     pub fn sweep_keys(&self) -> Result<usize> {
         match self.store.write(Transaction::sweep_revoked_keys)? {
-            0 => self.store.write(|tx| tx.sweep_expired_keys(self.now())),
+            0 => self
+                .store
+                .write(|tx| tx.sweep_expired_keys(self.clock.certainly_past())),
             deleted => Ok(deleted),
         }
     }

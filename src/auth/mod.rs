@@ -7,6 +7,7 @@ mod administration;
 mod audit;
 mod audit_limits;
 mod backup;
+mod clock;
 mod database_lock;
 mod file_access;
 mod file_system;

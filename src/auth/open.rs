@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Auth;
 use super::audit::AuditLog;
+use super::clock;
 use super::database_lock::{DatabaseLock, LockError};
 use super::file_access::{FileAccessError, Pipes, ReadFileError, check_files, database_files, open_regular, read_file};
 use super::file_system::{FileSystemError, check_file_system};
@@ -106,6 +107,7 @@ impl Auth {
         let sealer = open_sealer(settings)?;
         let store = Store::open(settings)?;
         store.check_compatibility()?;
+        clock::follow(&settings.clock, &store)?;
         let key_cache = Arc::new(KeyCache::new());
         let metrics = settings.has_metrics.then(Metrics::new).transpose()?;
         Ok(Self {

@@ -11,6 +11,7 @@ use crate::settings::CoreSettings;
 use crate::web::call;
 
 const INTERVAL: Duration = Duration::from_secs(60);
+const CLOCK_INTERVAL: Duration = Duration::from_secs(2);
 const FEED_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
@@ -21,6 +22,16 @@ pub async fn watch_feed(auth: Data<Auth>, settings: CoreSettings) {
         sleep(FEED_WATCH_INTERVAL).await;
         if let Err(error) = auth.replace_silent_feed(&settings.database, settings.max_connection_use()) {
             log::warn!("starting another change feed failed and will be retried: {error}");
+        }
+    }
+}
+
+/// Keeps the service's clock right.
+pub async fn follow_clock(auth: Data<Auth>) {
+    loop {
+        sleep(CLOCK_INTERVAL).await;
+        if let Err(error) = call(&auth, Auth::follow_clock).await {
+            log::debug!("reading the database's clock failed and will be retried: {error}");
         }
     }
 }

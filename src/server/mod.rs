@@ -113,6 +113,7 @@ pub fn run(
     })?;
     let server = builder.run();
     spawn(maintenance::watch_feed(auth.clone(), settings.core.clone()));
+    spawn(maintenance::follow_clock(auth.clone()));
     spawn(maintenance::sweep(auth.clone()));
     spawn(maintenance::flush(auth));
     spawn(stop_after(stop, process, server.handle(), settings.shutdown_grace));

@@ -8,6 +8,7 @@ mod account;
 mod backup;
 mod capacity;
 mod changes;
+mod clock;
 mod compatibility;
 mod connection;
 mod counts;
@@ -122,6 +123,11 @@ impl Store {
             limits: None,
             pool: Arc::new(Pool::new(settings, connections)),
         }
+    }
+
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Returns how many connections PostgreSQL allows this program.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -9,6 +10,7 @@ use crate::metrics::Metrics;
 
 pub struct Process {
     started_at: DateTime<Utc>,
+    start: Instant,
     stopping: AtomicBool,
     /// The path below which everything is served: empty, or without a trailing slash. In lower case.
     prefix: String,
@@ -20,6 +22,7 @@ impl Process {
     pub fn start(prefix: String, metrics: Option<Arc<Metrics>>) -> Self {
         Self {
             started_at: Utc::now(),
+            start: Instant::now(),
             stopping: AtomicBool::new(false),
             prefix,
             metrics,
@@ -41,6 +44,12 @@ impl Process {
     #[must_use]
     pub fn started_at(&self) -> DateTime<Utc> {
         self.started_at
+    }
+
+    /// Returns how long the process has been running, whatever happens to the machine's clock.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.start.elapsed()
     }
 
     /// Marks the server as not ready, so that a proxy in front stops sending requests.

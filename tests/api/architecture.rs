@@ -51,6 +51,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "auth/file_access.rs",
             "auth/file_system.rs",
             "auth/hashing/",
+            "clock/",
             "server",
             "cli/serve.rs",
             "store/file.rs",

@@ -28,6 +28,8 @@ mod cases;
 mod change_feed;
 /// Password changes, and the keys that they revoke.
 mod change_password;
+/// The clock of the service, which follows the clock of the database.
+mod clocks;
 /// The commands for users and keys.
 mod command_line;
 /// Databases that this version of the program cannot use.

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 
+import clocks
 import experiments
 import languages
 import postgres_nodes
@@ -26,6 +27,8 @@ EXPERIMENTS = {
     "interleavings-postgres": (experiments.interleavings, {"number": (1_000, 100_000)}, "undone revocations"),
     "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
+    "clocks-sqlite": (clocks.on_sqlite, {}, "wrong clock"),
+    "clocks-postgres": (clocks.on_postgres, {}, "wrong clock"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
     "pooler-postgres": (postgres_nodes.pooler, {}, None),
     "languages-postgres": (languages.languages, {}, None),

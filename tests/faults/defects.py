@@ -3,6 +3,7 @@
 - `lost writes`: keys that the server has revoked come back, as on a database that loses acknowledged writes.
 - `too few connections`: the server may open only few files, so slow clients take all of its connections.
 - `undone revocations`: triggers insert revoked keys again.
+- `wrong clock`: the server restarts while its clock is wrong, or PostgreSQL tells one node the wrong time.
 - `lost notifications`: a node does not learn of revocations on the other, because the triggers of the change feed are gone.
 """
 
@@ -54,3 +55,20 @@ def plant_triggers(lab, server):
             lab.sql(server, f"{function} {event} FOR EACH ROW WHEN (OLD.id % 20 = 0) EXECUTE FUNCTION undo()")
         else:
             lab.sql(server, f"{event} WHEN OLD.id % 20 = 0 BEGIN {insert} END")
+
+
+def restart(lab, server):
+    """Restarts a server, which then cannot know that the clock of its machine has jumped."""
+    if lab.defect == "wrong clock" and not server.url:
+        server.kill()
+        server.start()
+
+
+def url_of_second_node(lab, server):
+    """Returns the database of a second node. With the defect, its sessions read a clock that is an hour ahead."""
+    if lab.defect != "wrong clock":
+        return server.url
+    function = "FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE SQL"
+    lab.sql(server, f"CREATE {function} RETURN pg_catalog.clock_timestamp() + interval '1 hour'")
+    # Other sessions look up functions in `pg_catalog` first.
+    return f"{server.url}?options=-c%20search_path%3Dpublic,pg_catalog"

@@ -6,6 +6,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::test::TestRequest;
 use actix_web::web::Bytes;
+use chrono::NaiveDateTime;
 use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use serde_json::json;
@@ -124,7 +125,7 @@ fn check_login(text: &str) {
         assert_eq!(Some(login.password.expose()), pass.as_ref().map(|pass| pass.0.as_str()));
         assert_eq!(login.user.as_typed(), login.user.as_typed().trim());
     }
-    let _ = parse_object::<SignInRequest>(text).and_then(SignInRequest::check);
+    let _ = parse_object::<SignInRequest>(text).and_then(|request| request.check(NaiveDateTime::default()));
 }
 
 /// Checks that a single JSON value is read as the same text whether it is the whole body or the value of a member, and

@@ -216,10 +216,10 @@ impl Auth {
 
     /// Deletes counts and known networks that no longer matter.
     pub fn delete_stale_failures(&self) -> Result<()> {
-        let now = self.now();
-        while self.store.write(|tx| tx.delete_stale_failures(now))? {}
+        let (now, past) = (self.now(), self.clock.certainly_past());
+        while self.store.write(|tx| tx.delete_stale_failures(past))? {}
         while self.store.write(|tx| tx.limit_stale_time(latest_stale_at(now)))? {}
-        self.store.write(|tx| tx.delete_old_networks(now - KNOWN_NETWORK_TTL))
+        self.store.write(|tx| tx.delete_old_networks(past - KNOWN_NETWORK_TTL))
     }
 }
 

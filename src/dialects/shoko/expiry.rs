@@ -8,11 +8,15 @@ use jiff::{Span, Timestamp, Zoned};
 
 use crate::model::RequestedExpiry;
 
-/// Parses an expiry. Durations count from now; times without an offset are in UTC. `None` means that the key never
+/// Parses an expiry. Durations count from `now`, the time of the service's clock. `None` means that the key never
 /// expires.
 #[must_use]
-pub fn parse(text: Option<&str>) -> RequestedExpiry {
-    text.map_or(RequestedExpiry::Never, |text| parse_at(text, Timestamp::now()))
+pub fn parse(text: Option<&str>, now: NaiveDateTime) -> RequestedExpiry {
+    let Some(text) = text else {
+        return RequestedExpiry::Never;
+    };
+    let now = Timestamp::from_microsecond(now.and_utc().timestamp_micros());
+    now.map_or(RequestedExpiry::Invalid, |now| parse_at(text, now))
 }
 
 /// Parses an expiry. Durations count from `now`; times without an offset are in UTC.
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_absent_expiry_is_never_and_a_blank_one_is_invalid() {
-        assert_eq!(parse(None), RequestedExpiry::Never);
-        assert_eq!(parse(Some(" ")), RequestedExpiry::Invalid);
+        assert_eq!(parse(None, NaiveDateTime::default()), RequestedExpiry::Never);
+        assert_eq!(parse(Some(" "), NaiveDateTime::default()), RequestedExpiry::Invalid);
     }
 }

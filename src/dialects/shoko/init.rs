@@ -5,7 +5,7 @@
 
 use actix_web::Responder;
 use actix_web::web::Data;
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -175,6 +175,6 @@ pub async fn my_id(caller: Caller) -> impl Responder {
 
 /// Formats the uptime like a .NET time span, but without days: 50 hours are `50:00:00`. Only people read the result.
 fn uptime(process: &Process) -> String {
-    let seconds = (Utc::now() - process.started_at()).num_seconds().max(0);
+    let seconds = process.uptime().as_secs();
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -26,7 +26,7 @@ use crate::web::responses::{BadRequest, Forbidden, ForeignPage, TooManyFailures,
         (status = 401, response = WrongCredentials), (status = 403, response = ForeignPage),
         (status = 429, response = TooManyFailures)))]
 pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Result<impl Responder, Problem> {
-    let login = json::object::<SignInRequest>(body).await?.check()?;
+    let login = json::object::<SignInRequest>(body).await?.check(auth.now())?;
     let issued = call(&auth, move |auth| auth.log_in(&login, &context.into_inner())).await;
     Ok(Json(AuthToken::from(issued.map_err(of_login)?)))
 }
@@ -38,7 +38,7 @@ pub async fn sign_in(auth: Data<Auth>, context: LoginContext, body: Body) -> Res
     request_body(content = GenerateTokenRequest, description = "The device and the expiry.", example = json!(GenerateTokenRequest::example())),
     responses((status = 200, description = "The key.", body = AuthToken, example = json!(AuthToken::example()))))]
 pub async fn generate(auth: Data<Auth>, caller: Caller, body: Body) -> Result<impl Responder, Problem> {
-    let (device, expiry) = json::object::<GenerateTokenRequest>(body).await?.check()?;
+    let (device, expiry) = json::object::<GenerateTokenRequest>(body).await?.check(auth.now())?;
     let issued = call(&auth, move |auth| auth.issue_key(&caller, &device, expiry)).await;
     Ok(Json(AuthToken::from(issued.map_err(of_issue)?)))
 }

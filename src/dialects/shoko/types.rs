@@ -78,14 +78,15 @@ pub struct SignInRequest {
 
 impl SignInRequest {
     /// Validates the request. Reports all errors at once, as Shoko does. Only an invalid expiry is reported later,
-    /// after the password check.
-    pub fn check(self) -> Result<LogIn, Problem> {
+    /// after the password check. A duration in it counts from `now`.
+    pub fn check(self, now: NaiveDateTime) -> Result<LogIn, Problem> {
         let names = LoginMembers {
             user: "User",
             password: "Password",
             device: "Device",
         };
-        names.check(self.user, self.password, self.device, parse_expiry(self.expires))
+        let expiry = parse_expiry(self.expires, now);
+        names.check(self.user, self.password, self.device, expiry)
     }
 
     #[must_use]
@@ -94,8 +95,8 @@ impl SignInRequest {
     }
 }
 
-fn parse_expiry(text: Option<Text>) -> RequestedExpiry {
-    expiry::parse(text.map(|text| text.0).as_deref())
+fn parse_expiry(text: Option<Text>, now: NaiveDateTime) -> RequestedExpiry {
+    expiry::parse(text.map(|text| text.0).as_deref(), now)
 }
 
 /// The names that a route gives to the members of a login.
@@ -146,12 +147,12 @@ pub struct GenerateTokenRequest {
 }
 
 impl GenerateTokenRequest {
-    /// Validates the request and returns the device and the expiry.
-    pub fn check(self) -> Result<(Name, RequestedExpiry), Problem> {
+    /// Validates the request and returns the device and the expiry. A duration counts from `now`.
+    pub fn check(self, now: NaiveDateTime) -> Result<(Name, RequestedExpiry), Problem> {
         let mut errors = Errors::default();
         let device = check_name(self.device, "Device", "Device", &mut errors);
         device
-            .map(|device| (device, parse_expiry(self.expires)))
+            .map(|device| (device, parse_expiry(self.expires, now)))
             .ok_or_else(|| errors.into())
     }
 

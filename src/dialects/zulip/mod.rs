@@ -7,7 +7,7 @@ mod error;
 mod responses;
 mod types;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::http::Version;
 use actix_web::http::header::{FORWARDED, HeaderName, HeaderValue, ORIGIN, VIA};
@@ -253,8 +253,8 @@ async fn rate_limits(
     // The count ignores the limit of the network, so it may be positive although the client has to wait. Such a client
     // has no attempts left.
     let left = if wait.is_zero() { left } else { 0 };
-    let reset = SystemTime::now() + wait;
-    let reset = reset.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = u64::try_from(auth.now().and_utc().timestamp()).unwrap_or_default();
+    let reset = now.saturating_add(wait.as_secs());
     let header = |name, value: u64| (HeaderName::from_static(name), HeaderValue::from(value));
     vec![
         header("x-ratelimit-limit", ACCOUNT_FAILURES.unsigned_abs().into()),
