@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use diesel::connection::SimpleConnection;
-use diesel::{PgConnection, RunQueryDsl};
+use diesel::{PgConnection, RunQueryDsl, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Transaction;
@@ -38,11 +38,17 @@ const LOCK_TABLES: &str = "
 /// aborted, and not a query of another node. The start then tries again.
 const LIMIT_WAIT: &str = "SET LOCAL statement_timeout = '800ms'";
 
+/// The statements that change the size of SQLite's page cache, to 64 MiB and back to its default of 2 MB. A migration that
+/// rebuilds a table inserts into indexes in random order. With the small cache, SQLite writes and reads the same pages again
+/// and again.
+const LARGE_CACHE: &str = "PRAGMA cache_size = -65536";
+const NORMAL_CACHE: &str = "PRAGMA cache_size = -2000; PRAGMA shrink_memory";
+
 /// Runs the migrations that the database lacks.
 pub fn run(tx: &mut Transaction) -> Result<()> {
     match tx.connection() {
         DbConnection::Postgres(c) => run_on_postgres(c),
-        DbConnection::Sqlite(c) => c.run_pending_migrations(SQLITE_MIGRATIONS).map(drop).map_err(failed),
+        DbConnection::Sqlite(c) => run_on_sqlite(c),
     }
 }
 
@@ -64,6 +70,16 @@ fn run_on_postgres(connection: &mut PgConnection) -> Result<()> {
         .run_pending_migrations(POSTGRES_MIGRATIONS)
         .map(drop)
         .map_err(failed)
+}
+
+fn run_on_sqlite(connection: &mut SqliteConnection) -> Result<()> {
+    if !connection.has_pending_migration(SQLITE_MIGRATIONS).map_err(failed)? {
+        return Ok(());
+    }
+    connection.batch_execute(LARGE_CACHE)?;
+    let result = connection.run_pending_migrations(SQLITE_MIGRATIONS).map(drop);
+    connection.batch_execute(NORMAL_CACHE)?;
+    result.map_err(failed)
 }
 
 fn failed(error: impl Display) -> ServiceError {
