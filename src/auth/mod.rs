@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::{ConnectError, ConnectionLimits, Page};
+pub use crate::store::{ChangeSource, ConnectError, ConnectionLimits, Page};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
@@ -99,6 +99,16 @@ impl Auth {
     /// Copies committed changes into SQLite's database file. Call it once a minute.
     pub fn checkpoint(&self) -> Result<()> {
         self.store.checkpoint()
+    }
+
+    /// Deletes rows of PostgreSQL's table of changes that no node needs any more. Call it once a minute.
+    pub fn prune_changes(&self) -> Result<()> {
+        self.store.prune_changes()
+    }
+
+    /// Returns how changes by other processes arrive.
+    pub fn change_source(&self) -> ChangeSource {
+        self.store.change_source()
     }
 
     /// Returns whether the database is on another machine and is reached without TLS.
