@@ -59,7 +59,7 @@ use crate::model::Acceptance;
 use crate::secret::password::Passwords;
 use crate::secret::seal::Sealer;
 use crate::settings::{KeyLimits, SessionLimits};
-use crate::store::Store;
+use crate::store::{CHANGE_RETENTION, Store};
 use audit::AuditLog;
 use database_lock::DatabaseLock;
 use hashing::HashingPool;
@@ -103,7 +103,7 @@ impl Auth {
 
     /// Deletes rows of PostgreSQL's table of changes that no node needs any more. Call it once a minute.
     pub fn prune_changes(&self) -> Result<()> {
-        self.store.prune_changes()
+        self.store.prune_changes(CHANGE_RETENTION)
     }
 
     /// Returns how changes by other processes arrive.

@@ -48,11 +48,11 @@ use connection::{DbConnection, Pooled, connect};
 use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
+pub use polled_changes::CHANGE_RETENTION;
 use polled_changes::Horizon;
 use pool::Pool;
 pub use refusal::ConnectError;
-pub use sessions::SessionMode;
-use sessions::Sessions;
+pub use sessions::{SessionMode, Sessions};
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 

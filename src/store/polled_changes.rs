@@ -21,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// If more users have changed at once, they all count as changed.
 const MAX_USERS: i32 = 1_000;
 /// How long rows stay after every node could have seen them. The function `shoko_auth_changes_since` relies on it.
-const RETENTION: Duration = Duration::from_secs(60);
+pub const CHANGE_RETENTION: Duration = Duration::from_secs(60);
 /// The maximum number of rows that one transaction deletes.
 const MAX_BATCH: i32 = 1_000;
 
@@ -101,7 +101,7 @@ impl PolledChanges {
     }
 }
 
-/// A moment. The rows of changes that were visible before it are deleted [`RETENTION`] later.
+/// A moment. The rows of changes that were visible before it are deleted [`CHANGE_RETENTION`] later.
 #[derive(QueryableByName)]
 struct Moment {
     #[diesel(sql_type = Text)]
@@ -116,13 +116,9 @@ pub(super) struct Horizon {
 }
 
 impl Store {
-    /// Deletes rows of changes that every node has seen, or whose absence it will notice. Call it once a minute. Does
-    /// nothing on SQLite, whose table has at most one row for each user.
-    pub fn prune_changes(&self) -> Result<()> {
-        self.prune_changes_after(RETENTION)
-    }
-
-    fn prune_changes_after(&self, retention: Duration) -> Result<()> {
+    /// Deletes the rows of changes that were visible at an earlier call at least `retention` ago: every node has seen them,
+    /// or will notice that it has not. Does nothing on SQLite, whose table has at most one row for each user.
+    pub fn prune_changes(&self, retention: Duration) -> Result<()> {
         if let Database::Sqlite(_) = self.database {
             return Ok(());
         }

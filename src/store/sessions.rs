@@ -11,7 +11,7 @@ use crate::settings::Database;
 
 /// What a connection can rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sessions {
+pub enum Sessions {
     /// Each connection has a session of its own, or is a connection to SQLite.
     Own,
     /// Nothing outlives a transaction.
@@ -34,7 +34,8 @@ impl SessionMode {
         }
     }
 
-    pub(super) fn get(&self) -> Sessions {
+    #[must_use]
+    pub fn get(&self) -> Sessions {
         if self.are_shared.load(Ordering::SeqCst) {
             Sessions::Shared
         } else {
@@ -43,7 +44,7 @@ impl SessionMode {
     }
 
     /// Changes how connections are used. The pool replaces the open ones.
-    pub(super) fn set(&self, sessions: Sessions) {
+    pub fn set(&self, sessions: Sessions) {
         self.are_shared.store(sessions == Sessions::Shared, Ordering::SeqCst);
     }
 }

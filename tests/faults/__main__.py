@@ -27,7 +27,7 @@ EXPERIMENTS = {
     "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
-    "pooler-postgres": (postgres_nodes.pooler, {}, None),
+    "pooler-postgres": (postgres_nodes.pooler, {"number": (500, 10_000), "revocations": (300, 3_000)}, "lost notifications"),
     "languages-postgres": (languages.languages, {}, None),
 }
 
