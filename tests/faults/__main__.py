@@ -10,6 +10,7 @@ import time
 import experiments
 import languages
 import postgres_nodes
+import rolling
 from client import Lost
 from lab import Lab
 from model import Broken, Unavailable, Unseen
@@ -28,6 +29,7 @@ EXPERIMENTS = {
     "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
     "pooler-postgres": (postgres_nodes.pooler, {"number": (500, 10_000), "revocations": (300, 3_000)}, "lost notifications"),
+    "rolling-postgres": (rolling.rolling, {"rounds": (2, 10)}, None),
     "languages-postgres": (languages.languages, {}, None),
 }
 
