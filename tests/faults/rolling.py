@@ -58,7 +58,7 @@ class Caddy:
         for number, node in enumerate(nodes, start=1):
             site = site.replace(f"node{number}:8111", f"127.0.0.1:{node.own_port}")
         self.file = Path(folder, "Caddyfile")
-        self.file.write_text(f"{{\nadmin off\nauto_https off\n}}\nhttp://127.0.0.1:{self.port} {{{site}")
+        self.file.write_text(f"{{\nadmin off\nauto_https off\ndefault_bind 127.0.0.1\n}}\nhttp://127.0.0.1:{self.port} {{{site}")
 
     def __enter__(self):
         command = ["caddy", "run", "--adapter", "caddyfile", "--config", self.file]

@@ -149,12 +149,6 @@ impl TestDatabase {
         (pooler, url)
     }
 
-    /// Opens a connection to PostgreSQL. Returns a function that runs SQL statements on it.
-    pub fn session(&self) -> impl FnMut(&str) + use<> {
-        let mut connection = connect_to_postgres(&self.postgres().url);
-        move |sql| connection.batch_execute(sql).expect(sql)
-    }
-
     /// Creates a role that owns a PostgreSQL database and may have `limit` connections. Returns the value of
     /// `DATABASE_URL` for this role. The role is deleted with the database.
     pub fn limited_role(&self, limit: u32) -> String {
