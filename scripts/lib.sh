@@ -122,6 +122,11 @@ install_postgres() (
   install "$1" postgresql
 )
 
+need_pgbouncer() {
+  command -v pgbouncer >/dev/null ||
+    install 'PgBouncer is missing: as root, run "apt-get install pgbouncer"' pgbouncer
+}
+
 # Runs a command as the owner of the database. PostgreSQL refuses to run as root.
 as_postgres() (
   cd "$postgres_dir" || exit

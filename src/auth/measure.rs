@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Auth, FeedState, SecretState, SecretUse};
+use super::{Auth, ChangeSource, FeedState, SecretState, SecretUse};
 use crate::error::{LoginError, Result, ServiceError};
 use crate::metrics::{Feed, LoginOutcome, Metrics, State};
 
@@ -47,6 +47,7 @@ impl Auth {
                 FeedState::Idle => Feed::Idle,
                 FeedState::Down => Feed::Down,
             },
+            is_feed_polling: self.change_source() == ChangeSource::Polling,
             feed_age: self.key_cache.since_poll(),
             cached_keys: self.key_cache.len(),
             lookup_queue: self.lookups.waiting(),

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::{ConnectError, ConnectionLimits, Page};
+pub use crate::store::{ChangeSource, ConnectError, ConnectionLimits, Page};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
@@ -60,7 +60,7 @@ use crate::model::Acceptance;
 use crate::secret::password::Passwords;
 use crate::secret::seal::Sealer;
 use crate::settings::{KeyLimits, SessionLimits};
-use crate::store::Store;
+use crate::store::{CHANGE_RETENTION, Store};
 use audit::AuditLog;
 use database_lock::DatabaseLock;
 use hashing::HashingPool;
@@ -100,6 +100,16 @@ impl Auth {
     /// Copies committed changes into SQLite's database file. Call it once a minute.
     pub fn checkpoint(&self) -> Result<()> {
         self.store.checkpoint()
+    }
+
+    /// Deletes rows of PostgreSQL's table of changes that no node needs any more. Call it once a minute.
+    pub fn prune_changes(&self) -> Result<()> {
+        self.store.prune_changes(CHANGE_RETENTION)
+    }
+
+    /// Returns how changes by other processes arrive.
+    pub fn change_source(&self) -> ChangeSource {
+        self.store.change_source()
     }
 
     /// Returns whether the database is on another machine and is reached without TLS.

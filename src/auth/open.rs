@@ -110,6 +110,7 @@ impl Auth {
         clock::follow(&settings.clock, &store)?;
         let key_cache = Arc::new(KeyCache::new());
         let metrics = settings.has_metrics.then(Metrics::new).transpose()?;
+        let lookups = Lookups::new(settings, store.session_mode(), key_cache.clone());
         Ok(Self {
             clock: settings.clock.clone(),
             store,
@@ -122,7 +123,7 @@ impl Auth {
             key_limits: settings.key_limits,
             session_limits: settings.sessions,
             link_lifetime: settings.link_lifetime,
-            lookups: Lookups::new(settings, key_cache.clone()),
+            lookups,
             key_cache,
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),

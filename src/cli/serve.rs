@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::greeting::greeting;
 use super::settings::local_url;
 use super::{CliError, print};
-use crate::auth::{Auth, ConnectError, CreatedAdmin, OpenError};
+use crate::auth::{Auth, ChangeSource, ConnectError, CreatedAdmin, OpenError};
 use crate::error::{ManageError, ServiceError};
 use crate::secret::seal::SecretId;
 use crate::server::{self, serve_metrics};
@@ -140,6 +140,9 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
         settings.core.database,
         secrets.join(", ")
     );
+    if matches!(settings.core.database, Database::Postgres(_)) && auth.change_source() == ChangeSource::Polling {
+        log::info!("DATABASE_URL leads to a pooler that shares sessions, so changes by other nodes are polled");
+    }
     if let Some(limits) = auth.connection_limits().filter(|limits| limits.are_few()) {
         log::warn!("{limits}");
     }

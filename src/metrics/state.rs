@@ -8,6 +8,8 @@ use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry};
 #[derive(Clone, Debug)]
 pub struct State {
     pub feed: Feed,
+    /// Whether the feed polls a table, instead of receiving notifications.
+    pub is_feed_polling: bool,
     /// Since the last successful poll of the change feed. `None` before the first one.
     pub feed_age: Option<Duration>,
     pub cached_keys: usize,
@@ -46,6 +48,7 @@ pub struct RowCounts {
 /// The gauges of the state and of the row counts.
 pub struct StateGauges {
     feed: IntGaugeVec,
+    feed_polling: IntGauge,
     feed_age: Gauge,
     cached_keys: IntGauge,
     lookup_queue: IntGauge,
@@ -82,6 +85,10 @@ impl StateGauges {
                 "1 for the state that the change feed is in, 0 for the others.",
                 "state",
             )?,
+            feed_polling: gauge(
+                "shoko_auth_change_feed_polling",
+                "1 if the change feed polls a table, 0 if it receives notifications.",
+            )?,
             feed_age,
             cached_keys: gauge("shoko_auth_cached_keys", "Keys in the key cache.")?,
             lookup_queue: gauge("shoko_auth_lookup_queue", "Lookups that wait for the lookup thread.")?,
@@ -114,6 +121,7 @@ impl StateGauges {
         for (label, feed) in [("up", Feed::Up), ("idle", Feed::Idle), ("down", Feed::Down)] {
             self.feed.with_label_values(&[label]).set((feed == state.feed).into());
         }
+        self.feed_polling.set(state.is_feed_polling.into());
         let age = state.feed_age.map_or(f64::NAN, |age| age.as_secs_f64());
         self.feed_age.set(age);
         self.cached_keys.set(number(state.cached_keys));

@@ -36,8 +36,8 @@ pub async fn follow_clock(auth: Data<Auth>) {
     }
 }
 
-/// Deletes keys that are no longer valid, and stale failures. They have no effect even before they are deleted. Then
-/// counts rows for the metrics, and copies all changes of the last minute into SQLite's database file.
+/// Deletes keys that are no longer valid, stale failures, and changes that all nodes have seen. They have no effect even
+/// before they are deleted. Then counts rows for the metrics, and copies all changes of the last minute into SQLite's database file.
 pub async fn sweep(auth: Data<Auth>) {
     loop {
         sweep_keys(&auth).await;
@@ -46,6 +46,9 @@ pub async fn sweep(auth: Data<Auth>) {
         }
         if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
             log::debug!("deleting stale failures failed and will be retried: {error}");
+        }
+        if let Err(error) = call(&auth, Auth::prune_changes).await {
+            log::debug!("deleting old changes failed and will be retried: {error}");
         }
         if let Err(error) = call(&auth, Auth::checkpoint).await {
             log::debug!("copying changes into the database file failed and will be retried: {error}");

@@ -1,7 +1,9 @@
 //! The change feed: reports changes to keys and users in this database. Database triggers record the changes, so the
 //! feed includes those made by other nodes, the command line and manual SQL.
 //!
-//! On PostgreSQL, the triggers send notifications. On SQLite, they number the changes in a table, which the feed polls.
+//! On PostgreSQL, the triggers send notifications, and store the changes in a table, which the feed polls if
+//! notifications do not arrive (`super::polled_changes`). On SQLite, the triggers number the changes in a table, which
+//! the feed polls.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
@@ -11,11 +13,14 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::prelude::*;
+use diesel::sql_types::Integer;
 
+use super::Store;
 use super::connection::{DbConnection, connect};
+use super::polled_changes::PolledChanges;
 use super::pool::Pool;
 use super::schema::changes;
-use super::{Store, UnsuitableDatabase};
+use super::sessions::{SessionMode, Sessions};
 use crate::error::{Result, ServiceError};
 use crate::secret::random;
 use crate::settings::Database;
@@ -40,87 +45,135 @@ pub enum Change {
     Unknown,
 }
 
+/// How changes by other processes arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeSource {
+    Notifications,
+    Polling,
+}
+
 /// Sends notifications to this node itself, on a connection of the pool. A connection of its own could exceed the limit
 /// of a role that allows only few.
 #[derive(Clone)]
-pub struct EchoSender(Weak<Pool>);
+pub struct EchoSender {
+    pool: Weak<Pool>,
+    sessions: SessionMode,
+}
+
+/// The number of the process that serves a PostgreSQL session.
+#[derive(QueryableByName)]
+struct SessionId {
+    #[diesel(sql_type = Integer)]
+    pid: i32,
+}
 
 impl EchoSender {
-    fn send(&self, channel: &str) -> Result<()> {
+    /// Sends a notification. Returns the session that has sent it.
+    fn send(&self, channel: &str) -> Result<i32> {
         let closed = || ServiceError::unavailable("the pool of connections is closed");
-        let pool = self.0.upgrade().ok_or_else(closed)?;
+        let pool = self.pool.upgrade().ok_or_else(closed)?;
         let mut connection = pool.connection()?;
         let began_at = Instant::now();
-        let sent = connection.batch_execute(&format!("NOTIFY {channel}"));
+        let notify = format!("SELECT pg_backend_pid() AS pid FROM pg_notify('{channel}', '')");
+        let sent: QueryResult<SessionId> = diesel::sql_query(notify).get_result(&mut **connection);
         if sent.is_err() {
             connection.discard_after_failure(began_at);
         }
-        Ok(sent?)
+        Ok(sent?.pid)
     }
 }
 
 impl Store {
     #[must_use]
     pub fn echo_sender(&self) -> EchoSender {
-        EchoSender(Arc::downgrade(&self.pool))
+        EchoSender {
+            pool: Arc::downgrade(&self.pool),
+            sessions: self.sessions.clone(),
+        }
+    }
+
+    /// Returns how changes by other processes arrive.
+    #[must_use]
+    pub fn change_source(&self) -> ChangeSource {
+        match (&self.database, self.sessions.get()) {
+            (Database::Postgres(_), Sessions::Own) => ChangeSource::Notifications,
+            (Database::Postgres(_), Sessions::Shared) | (Database::Sqlite(_), _) => ChangeSource::Polling,
+        }
     }
 }
 
 /// A connection that receives changes.
-pub struct ChangeFeed {
-    connection: DbConnection,
-    /// On SQLite, the number of the last change that the feed has seen.
-    number: i64,
-    /// On PostgreSQL, when the connection last worked.
-    alive_at: Instant,
+pub struct ChangeFeed(Source);
+
+enum Source {
+    Notifications {
+        connection: PgConnection,
+        /// When the connection last worked.
+        alive_at: Instant,
+    },
+    Table(PolledChanges),
+    Numbers {
+        connection: SqliteConnection,
+        /// The number of the last change that the feed has seen.
+        number: i64,
+    },
 }
 
 impl ChangeFeed {
     /// Opens a feed of all changes from now on.
+    ///
+    /// If notifications do not arrive any more, all connections are used as those that share sessions from now on: the
+    /// operator has changed the pooler.
     pub fn open(database: &Database, echo_sender: &EchoSender) -> Result<Self> {
-        let mut connection = connect(database).map_err(ServiceError::unavailable)?;
-        let mut number = 0;
-        match &mut connection {
-            DbConnection::Postgres(c) => {
-                if !listen(c, echo_sender)? {
-                    return Err(ServiceError::unavailable(UnsuitableDatabase::SharedSessions));
+        let sessions = echo_sender.sessions.get();
+        let source = match (
+            connect(database, sessions).map_err(ServiceError::unavailable)?,
+            sessions,
+        ) {
+            (DbConnection::Postgres(mut connection), Sessions::Own) => {
+                if !listen(&mut connection, echo_sender)? {
+                    log::warn!("the connections to the database now share sessions, so changes are polled");
+                    echo_sender.sessions.set(Sessions::Shared);
+                    return Self::open(database, echo_sender);
                 }
+                let alive_at = Instant::now();
+                Source::Notifications { connection, alive_at }
             }
-            DbConnection::Sqlite(c) => number = last_number(c)?,
-        }
-        let alive_at = Instant::now();
-        Ok(Self {
-            connection,
-            number,
-            alive_at,
-        })
+            (DbConnection::Postgres(connection), Sessions::Shared) => Source::Table(PolledChanges::open(connection)?),
+            (DbConnection::Sqlite(mut connection), _) => {
+                let number = last_number(&mut connection)?;
+                Source::Numbers { connection, number }
+            }
+        };
+        Ok(Self(source))
     }
 
     /// Returns the changes since the last call, and the time up to which the changes are known to be complete.
     pub fn poll(&mut self) -> Result<(Vec<Change>, Instant)> {
         let start = Instant::now();
-        match &mut self.connection {
-            DbConnection::Postgres(c) => {
-                if start - self.alive_at >= HEARTBEAT_INTERVAL {
-                    c.batch_execute("SELECT 1")?;
-                    self.alive_at = start;
+        match &mut self.0 {
+            Source::Notifications { connection, alive_at } => {
+                if start - *alive_at >= HEARTBEAT_INTERVAL {
+                    connection.batch_execute("SELECT 1")?;
+                    *alive_at = start;
                 }
-                let received: Vec<_> = c.notifications_iter().collect::<QueryResult<_>>()?;
+                let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
                 let of_channel = received
                     .into_iter()
                     .filter(|notification| notification.channel == CHANNEL);
                 let user = |payload: &str| payload.parse().map_or(Change::Unknown, Change::User);
                 let changes = of_channel.map(|notification| user(&notification.payload)).collect();
-                Ok((changes, self.alive_at))
+                Ok((changes, *alive_at))
             }
-            DbConnection::Sqlite(c) => {
-                let number = last_number(c)?;
-                let seen = std::mem::replace(&mut self.number, number);
-                let changes = match number.cmp(&seen) {
+            Source::Table(table) => table.poll(),
+            Source::Numbers { connection, number } => {
+                let last = last_number(connection)?;
+                let seen = std::mem::replace(number, last);
+                let changes = match last.cmp(&seen) {
                     Ordering::Equal => Vec::new(),
                     Ordering::Greater => {
                         let users = changes::table.filter(changes::number.gt(seen)).select(changes::user_id);
-                        users.load(c)?.into_iter().map(Change::User).collect()
+                        users.load(connection)?.into_iter().map(Change::User).collect()
                     }
                     // The database has been replaced by another, such as a restored backup.
                     Ordering::Less => vec![Change::Unknown],
@@ -136,28 +189,42 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Checks that each connection has a session of its own. A pooler in transaction mode lets clients share sessions, so it
-/// loses notifications, prepared statements and settings.
-pub(super) fn check_sessions(database: &Database, echo_sender: &EchoSender) -> Result<(), UnsuitableDatabase> {
-    match connect(database).map_err(ServiceError::unavailable)? {
+/// Returns whether connections have sessions of their own. Uses connections that work in either case.
+pub(super) fn detect_sessions(database: &Database, echo_sender: &EchoSender) -> Result<Sessions> {
+    match connect(database, Sessions::Shared).map_err(ServiceError::unavailable)? {
         DbConnection::Postgres(mut c) => {
-            if listen(&mut c, echo_sender)? {
-                Ok(())
-            } else {
-                Err(UnsuitableDatabase::SharedSessions)
-            }
+            let is_heard = receives_echo(&mut c, echo_sender)?;
+            Ok(if is_heard { Sessions::Own } else { Sessions::Shared })
         }
-        DbConnection::Sqlite(_) => Ok(()),
+        DbConnection::Sqlite(_) => Ok(Sessions::Own),
     }
 }
 
 /// Starts listening. Returns whether a notification from another connection arrives.
 fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
+    let is_heard = receives_echo(connection, echo_sender)?;
+    if is_heard {
+        connection.batch_execute(&format!(
+            "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}"
+        ))?;
+    }
+    Ok(is_heard)
+}
+
+/// Returns whether a notification from another connection arrives on this one.
+fn receives_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
-    connection.batch_execute(&format!(
-        "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}; LISTEN {echo}"
-    ))?;
-    echo_sender.send(&echo)?;
+    connection.batch_execute(&format!("LISTEN {echo}"))?;
+    let own: SessionId = diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection)?;
+    // If two open connections have the same session, it is shared. A pooler with little to do proves it in this way, and
+    // the start need not wait for the notification.
+    let is_same = echo_sender.send(&echo)? == own.pid;
+    let is_heard = !is_same && wait_for_echo(connection, &echo)?;
+    connection.batch_execute(&format!("UNLISTEN {echo}"))?;
+    Ok(is_heard)
+}
+
+fn wait_for_echo(connection: &mut PgConnection, echo: &str) -> Result<bool> {
     let start = Instant::now();
     while start.elapsed() < ECHO_TIMEOUT {
         let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;

@@ -6,7 +6,7 @@ use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
 use semver::Version;
 
-use super::changes::check_sessions;
+use super::changes::detect_sessions;
 use super::migrations::SQLITE_MIGRATIONS;
 use super::{ConnectionLimits, DbConnection, Reader, Store};
 use crate::error::{Result, ServiceError};
@@ -31,11 +31,6 @@ pub enum UnsuitableDatabase {
          backup from before the update."
     )]
     UnknownMigration { own: Version, migration: String },
-    #[error(
-        "DATABASE_URL leads to a pooler that shares sessions, such as PgBouncer with pool_mode=transaction. shoko-auth \
-         needs sessions of its own: connect to PostgreSQL itself, or set pool_mode=session for this database."
-    )]
-    SharedSessions,
     #[error("{0}.")]
     TooFewConnections(ConnectionLimits),
     #[error(transparent)]
@@ -55,13 +50,13 @@ struct Row {
 }
 
 impl Store {
-    /// Checks that there are enough connections, that they do not share sessions, and that the database is in UTF-8.
-    /// Also checks that no newer version of the program has changed the database so that this version cannot use it.
+    /// Checks that there are enough connections and that the database is in UTF-8. Finds out whether the connections share
+    /// sessions. Also checks that no newer version of the program has changed the database so that this version cannot use it.
     pub fn check_compatibility(&self) -> Result<(), UnsuitableDatabase> {
         if let Some(limits) = self.limits.as_ref().filter(|limits| limits.are_too_few()) {
             return Err(UnsuitableDatabase::TooFewConnections(limits.clone()));
         }
-        check_sessions(&self.database, &self.echo_sender())?;
+        self.sessions.set(detect_sessions(&self.database, &self.echo_sender())?);
         let (encoding, applied, oldest) =
             self.read(|db| Ok::<_, ServiceError>((db.encoding()?, db.applied_migrations()?, db.oldest_program()?)))?;
         if let Some(encoding) = encoding.filter(|encoding| encoding != "UTF8") {

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, CacheSize, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::r2d2::ManageConnection;
 use diesel::sql_types::Text;
@@ -12,7 +12,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::opener::Opener;
+use super::sessions::{SessionMode, Sessions};
 use super::{Reader, Transaction};
+use crate::error::ServiceError;
 use crate::settings::{Database, PostgresUrl};
 
 /// The characters to percent-encode in the path of SQLite's file URLs.
@@ -31,11 +33,14 @@ pub(super) enum DbConnection {
 }
 
 impl DbConnection {
-    /// Begins a transaction that will write. On SQLite, takes the write lock at once. If a transaction read first and
+    /// Begins a transaction that may write. On SQLite, takes the write lock at once. If a transaction read first and
     /// took the lock only to write, it would fail instead of waiting whenever another transaction wrote in between.
-    pub(super) fn begin_write(&mut self) -> QueryResult<()> {
+    fn begin(&mut self, sessions: Sessions) -> QueryResult<()> {
         match self {
-            Self::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
+            Self::Postgres(c) => match sessions {
+                Sessions::Own => AnsiTransactionManager::begin_transaction(c),
+                Sessions::Shared => AnsiTransactionManager::begin_transaction_sql(c, BEGIN_WITH_TIMEOUTS),
+            },
             Self::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
         }
     }
@@ -80,6 +85,11 @@ impl DbConnection {
     }
 }
 
+/// Begins a transaction on a shared session with the timeouts of [`SET_TIMEOUTS`], in one exchange with the server.
+const BEGIN_WITH_TIMEOUTS: &str = "BEGIN; SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '4s'";
+/// Limits how long one request waits for another.
+const SET_TIMEOUTS: &str = "SET lock_timeout = '4s'; SET statement_timeout = '4s'";
+
 /// How long after a check a connection is assumed to work. A check before each use would double the cost of a query.
 const ASSUME_WORKS_FOR: Duration = Duration::from_secs(1);
 /// An attempt that fails sooner is repeated on another connection. One that fails later has probably reached a timeout,
@@ -89,6 +99,9 @@ const MAX_TIME_BEFORE_RETRY: Duration = Duration::from_secs(1);
 /// A connection in the pool.
 pub(super) struct Pooled {
     transaction: Transaction,
+    /// What the connection was opened for.
+    sessions: Sessions,
+    mode: SessionMode,
     opened_at: Instant,
     /// When the connection last proved to work. `None` if its last use failed.
     checked_at: Option<Instant>,
@@ -97,13 +110,38 @@ pub(super) struct Pooled {
 }
 
 impl Pooled {
-    pub fn reader(&mut self) -> &mut Reader {
-        &mut self.transaction
+    /// Opens a connection of its own, or one for a place in the pool.
+    pub fn new(connection: DbConnection, sessions: Sessions, mode: SessionMode) -> Self {
+        Self {
+            transaction: Transaction {
+                reader: Reader { connection },
+            },
+            sessions,
+            mode,
+            opened_at: Instant::now(),
+            checked_at: Some(Instant::now()),
+            is_discarded: false,
+        }
     }
 
-    /// Returns the handle for queries between [`DbConnection::begin_write`] and the end of the transaction.
-    pub fn transaction(&mut self) -> &mut Transaction {
-        &mut self.transaction
+    /// Runs queries that read. On a shared session, they are a transaction, because only a transaction has timeouts there.
+    /// Each query sees the database as of its own start in either case.
+    pub fn read<T, E: From<ServiceError>>(&mut self, queries: impl Fn(&mut Reader) -> Result<T, E>) -> Result<T, E> {
+        if self.sessions == Sessions::Own {
+            return queries(&mut self.transaction);
+        }
+        let transaction = self.begin().map_err(ServiceError::from)?;
+        let result = queries(transaction);
+        // What the queries have read is right even if the transaction cannot be ended. Then the connection is closed.
+        self.is_discarded |= self.commit().is_err();
+        result
+    }
+
+    /// Begins a transaction, and returns the handle for queries until its end.
+    pub fn begin(&mut self) -> QueryResult<&mut Transaction> {
+        let sessions = self.sessions;
+        DbConnection::begin(self, sessions)?;
+        Ok(&mut self.transaction)
     }
 
     pub fn opened_at(&self) -> Instant {
@@ -118,8 +156,12 @@ impl Pooled {
         works
     }
 
-    /// Checks whether the connection works, unless it has just done so.
+    /// Checks whether the connection works, unless it has just done so. A connection for another kind of sessions does not.
     pub fn is_valid(&mut self) -> bool {
+        if self.sessions != self.mode.get() {
+            self.is_discarded = true;
+            return false;
+        }
         self.checked_at.is_some_and(|at| at.elapsed() < ASSUME_WORKS_FOR) || self.works()
     }
 
@@ -163,12 +205,13 @@ impl DerefMut for Pooled {
 /// and hides the real error.
 pub(super) struct Manager {
     opener: Opener,
+    mode: SessionMode,
 }
 
 impl Manager {
-    pub fn new(database: Database) -> Self {
+    pub fn new(database: Database, mode: SessionMode) -> Self {
         let opener = Opener::new(database);
-        Self { opener }
+        Self { opener, mode }
     }
 }
 
@@ -178,15 +221,9 @@ impl ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Option<Pooled>, Self::Error> {
-        let connection = self.opener.open()?;
-        Ok(Some(Pooled {
-            transaction: Transaction {
-                reader: Reader { connection },
-            },
-            opened_at: Instant::now(),
-            checked_at: Some(Instant::now()),
-            is_discarded: false,
-        }))
+        let sessions = self.mode.get();
+        let connection = self.opener.open(sessions)?;
+        Ok(Some(Pooled::new(connection, sessions, self.mode.clone())))
     }
 
     /// Does nothing, because the pool could not abandon a check that never ends. [`Pooled::is_valid`] checks the
@@ -201,18 +238,17 @@ impl ManageConnection for Manager {
 }
 
 /// Opens a connection, for the pool or outside it.
-pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2::Error> {
+pub(super) fn connect(database: &Database, sessions: Sessions) -> Result<DbConnection, diesel::r2d2::Error> {
     match database {
-        Database::Postgres(url) => connect_postgres(url),
+        Database::Postgres(url) => connect_postgres(url, sessions),
         Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
     }
 }
 
 /// Opens a connection to PostgreSQL.
 ///
-/// The timeouts detect a server that vanishes without closing its connections. The URL can override them. `lock_timeout`
-/// and `statement_timeout` limit how long one request waits for another.
-fn connect_postgres(url: &PostgresUrl) -> Result<DbConnection, diesel::r2d2::Error> {
+/// The timeouts detect a server that vanishes without closing its connections. The URL can override them.
+fn connect_postgres(url: &PostgresUrl, sessions: Sessions) -> Result<DbConnection, diesel::r2d2::Error> {
     const TIMEOUTS: [(&str, &str); 4] = [
         ("connect_timeout", "2"),
         ("tcp_user_timeout", "1500"),
@@ -221,9 +257,14 @@ fn connect_postgres(url: &PostgresUrl) -> Result<DbConnection, diesel::r2d2::Err
     ];
     let text = Zeroizing::new(url.connection_text(&TIMEOUTS));
     let mut connection = PgConnection::establish(&text).map_err(diesel::r2d2::Error::ConnectionError)?;
-    connection
-        .batch_execute("SET lock_timeout = '4s'; SET statement_timeout = '4s'")
-        .map_err(diesel::r2d2::Error::QueryError)?;
+    match sessions {
+        Sessions::Own => connection
+            .batch_execute(SET_TIMEOUTS)
+            .map_err(diesel::r2d2::Error::QueryError)?,
+        // Without this cache, diesel sends each query with its parameters in one exchange (`PQsendQueryParams`), so even
+        // outside a transaction it runs on one session.
+        Sessions::Shared => connection.set_prepared_statement_cache_size(CacheSize::Disabled),
+    }
     Ok(DbConnection::Postgres(connection))
 }
 

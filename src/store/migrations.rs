@@ -25,7 +25,8 @@ const LOCK_TABLES: &str = "
     BEGIN
         SELECT string_agg(name, ', ') INTO tables
         FROM unnest(ARRAY[
-            'users', 'api_keys', 'login_failures', 'known_networks', 'revoked_keys', 'one_time_links', 'preferences'
+            'users', 'api_keys', 'login_failures', 'known_networks', 'revoked_keys', 'one_time_links', 'preferences',
+            'changes'
         ]) AS name
         WHERE to_regclass(name) IS NOT NULL;
         IF tables IS NOT NULL THEN

@@ -21,11 +21,13 @@ mod last_used;
 mod links;
 mod migrations;
 mod opener;
+mod polled_changes;
 mod pool;
 mod preferences;
 mod refusal;
 mod schema;
 mod sealing;
+mod sessions;
 mod sweep;
 mod throttle;
 mod users;
@@ -33,22 +35,25 @@ mod users;
 use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use account::Page;
 pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
 pub use capacity::ConnectionLimits;
 use capacity::POOL_SIZE;
-pub use changes::{Change, ChangeFeed, EchoSender};
+pub use changes::{Change, ChangeFeed, ChangeSource, EchoSender};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
 use connection::{DbConnection, Pooled, connect};
 use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
+pub use polled_changes::CHANGE_RETENTION;
+use polled_changes::Horizon;
 use pool::Pool;
 pub use refusal::ConnectError;
+pub use sessions::{SessionMode, Sessions};
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 
@@ -92,7 +97,10 @@ pub struct Store {
     file: Option<FileId>,
     /// How many connections a PostgreSQL server allows. `None` if that has not been read.
     limits: Option<ConnectionLimits>,
+    sessions: SessionMode,
     pool: Arc<Pool>,
+    /// The rows that the next sweep deletes from PostgreSQL's table of changes.
+    horizon: Mutex<Option<Horizon>>,
 }
 
 impl Store {
@@ -101,33 +109,43 @@ impl Store {
     pub fn open(settings: &CoreSettings) -> Result<Self, ConnectError> {
         let database = &settings.database;
         let refused = |e| ConnectError::new(database.to_string(), &e);
-        let mut reader = Reader {
-            connection: connect(database).map_err(refused)?,
-        };
-        let limits = reader.connection_limits().map_err(ConnectError::Unavailable)?;
-        drop(reader);
+        let mode = SessionMode::new(database);
+        let connection = connect(database, mode.get()).map_err(refused)?;
+        let mut connection = Pooled::new(connection, mode.get(), mode.clone());
+        let limits = connection
+            .read(Reader::connection_limits)
+            .map_err(ConnectError::Unavailable)?;
+        drop(connection);
         let pool_size = limits.as_ref().map_or(POOL_SIZE, ConnectionLimits::pool_size);
         Ok(Self {
             file: FileId::of_database(database),
             limits,
-            ..Self::new(settings, pool_size)
+            ..Self::new(settings, pool_size, mode)
         })
     }
 
     /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
     #[must_use]
-    pub fn new(settings: &CoreSettings, connections: u32) -> Self {
+    pub fn new(settings: &CoreSettings, connections: u32, sessions: SessionMode) -> Self {
         Self {
             database: settings.database.clone(),
             file: None,
             limits: None,
-            pool: Arc::new(Pool::new(settings, connections)),
+            sessions: sessions.clone(),
+            pool: Arc::new(Pool::new(settings, connections, sessions)),
+            horizon: Mutex::default(),
         }
     }
 
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Returns how connections to this database are used. Pass it to [`Self::new`] for another pool.
+    #[must_use]
+    pub fn session_mode(&self) -> SessionMode {
+        self.sessions.clone()
     }
 
     /// Returns how many connections PostgreSQL allows this program.
@@ -141,7 +159,7 @@ impl Store {
         &self,
         queries: impl Fn(&mut Reader) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.with_connection(|connection| queries(connection.reader()))
+        self.with_connection(|connection| connection.read(&queries))
     }
 
     /// Runs queries in a transaction, which is committed if they return `Ok` and rolled back otherwise. If they fail
@@ -164,8 +182,7 @@ impl Store {
         queries: impl Fn(&mut Transaction) -> Result<Result<T, R>, E>,
     ) -> Result<Result<T, R>, E> {
         let committed = self.with_connection(|connection| {
-            connection.begin_write().map_err(ServiceError::from)?;
-            let result = queries(connection.transaction());
+            let result = queries(connection.begin().map_err(ServiceError::from)?);
             if let Ok(Ok(_)) = &result {
                 let commit = connection.commit().map_err(|error| E::from(error.into()));
                 return Ok(commit.and(result));
@@ -232,7 +249,7 @@ impl Store {
         if let Database::Sqlite(_) = self.database {
             // SQLite copies the changes and deletes the log when the last connection is closed. Another process may have
             // the database open, so this connection copies the changes before it is closed.
-            let mut connection = connect(&self.database).map_err(ServiceError::unavailable)?;
+            let mut connection = connect(&self.database, Sessions::Own).map_err(ServiceError::unavailable)?;
             connection.checkpoint()?;
         }
         Ok(())

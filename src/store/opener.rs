@@ -12,6 +12,7 @@ use diesel::ConnectionError;
 use diesel::r2d2;
 
 use super::connection::{DbConnection, connect};
+use super::sessions::Sessions;
 use crate::settings::Database;
 
 /// How long opening a connection may take. Longer than libpq's `connect_timeout`, which is 2 s for each address of the
@@ -38,14 +39,14 @@ impl Opener {
     }
 
     /// Opens a connection. Fails after [`MAX_OPENING_TIME`] on PostgreSQL. SQLite needs no limit.
-    pub fn open(&self) -> Result<DbConnection, r2d2::Error> {
+    pub fn open(&self, sessions: Sessions) -> Result<DbConnection, r2d2::Error> {
         match &*self.database {
-            Database::Sqlite(_) => connect(&self.database),
-            Database::Postgres(_) => self.open_in_thread(),
+            Database::Sqlite(_) => connect(&self.database, sessions),
+            Database::Postgres(_) => self.open_in_thread(sessions),
         }
     }
 
-    fn open_in_thread(&self) -> Result<DbConnection, r2d2::Error> {
+    fn open_in_thread(&self, sessions: Sessions) -> Result<DbConnection, r2d2::Error> {
         if Arc::strong_count(&self.threads) > MAX_THREADS {
             return Err(failure(
                 "too many connections are being opened, and the server does not respond",
@@ -56,7 +57,7 @@ impl Opener {
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = connect(&database);
+                let opened = connect(&database, sessions);
                 drop(thread);
                 // If nothing waits for the connection any more, it is closed.
                 drop(sender.send(opened));
@@ -107,7 +108,7 @@ mod tests {
             max_time: Duration::from_millis(50),
             ..Opener::new(url.parse().unwrap())
         };
-        let message = |opener: &Opener| opener.open().err().unwrap().to_string();
+        let message = |opener: &Opener| opener.open(Sessions::Own).err().unwrap().to_string();
         for _ in 0..MAX_THREADS {
             let message = message(&opener);
             assert!(message.contains("does not respond"), "{message}");

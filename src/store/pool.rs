@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::{self, NopErrorHandler, PooledConnection};
 
 use super::connection::{Manager, Pooled};
+use super::sessions::SessionMode;
 use crate::error::{Result, ServiceError};
 use crate::settings::CoreSettings;
 
@@ -62,7 +63,7 @@ pub(super) struct Checkout {
 
 impl Pool {
     /// Creates a pool of up to `size` connections. Does not wait for the first one.
-    pub fn new(settings: &CoreSettings, size: u32) -> Self {
+    pub fn new(settings: &CoreSettings, size: u32, sessions: SessionMode) -> Self {
         // The only connection of a pool keeps its place. If it were closed when it is idle or old, another pool could take
         // the last place that the server has.
         let is_kept = size == 1;
@@ -74,7 +75,7 @@ impl Pool {
             .test_on_check_out(false)
             .connection_timeout(RECONNECT_INTERVAL * 2)
             .error_handler(Box::new(NopErrorHandler))
-            .build_unchecked(Manager::new(settings.database.clone()));
+            .build_unchecked(Manager::new(settings.database.clone(), sessions));
         Self {
             connections,
             uses: Arc::default(),

@@ -31,7 +31,7 @@ fn feed_state(server: &Client) -> String {
 /// Waits until the server reports this state of its change feed. Verifies keys in the meantime, so that the feed does
 /// not become idle.
 #[track_caller]
-fn wait_until_feed_is(server: &Client, state: &str) {
+pub fn wait_until_feed_is(server: &Client, state: &str) {
     wait_until(&format!("the change feed is {state}"), || {
         server.accepts(UNKNOWN_KEY);
         feed_state(server) == state

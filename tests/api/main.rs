@@ -133,6 +133,8 @@ mod sealing_secret;
 mod security_headers;
 /// Environment variables and the files that they name.
 mod settings;
+/// Servers behind a pooler that shares sessions.
+mod shared_sessions;
 /// Stopping the server, slow clients, and the limit of open files.
 mod shutdown;
 /// The first start, several nodes, and the health check command.

@@ -11,6 +11,7 @@ import clocks
 import experiments
 import languages
 import postgres_nodes
+import rolling
 from client import Lost
 from lab import Lab
 from model import Broken, Unavailable, Unseen
@@ -30,7 +31,8 @@ EXPERIMENTS = {
     "clocks-sqlite": (clocks.on_sqlite, {}, "wrong clock"),
     "clocks-postgres": (clocks.on_postgres, {}, "wrong clock"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
-    "pooler-postgres": (postgres_nodes.pooler, {}, None),
+    "pooler-postgres": (postgres_nodes.pooler, {"number": (500, 10_000), "revocations": (300, 3_000)}, "lost notifications"),
+    "rolling-postgres": (rolling.rolling, {"rounds": (2, 10)}, None),
     "languages-postgres": (languages.languages, {}, None),
 }
 

@@ -19,9 +19,13 @@ class Lab:
     def __init__(self, program, folder, on_postgres, defect=None):
         self.program, self.folder, self.defect = program, folder, defect
         self.postgres = Postgres() if on_postgres else None
+        # The port of a pooler between the servers and PostgreSQL, if there is one.
+        self.pooler = None
 
     def server(self, folder=None):
         url = self.postgres and self.postgres.new_database()
+        if self.pooler:
+            url = f"postgres://{USER}@127.0.0.1:{self.pooler}/{url.rsplit('/', 1)[1]}"
         return Server(self.program, folder or self.folder, url)
 
     def sql(self, server, statements):
@@ -74,6 +78,13 @@ class Postgres:
         """Closes the connections to a database."""
         where = f"datname = '{name}' AND pid <> pg_backend_pid()"
         self.run("psql", "--quiet", f"--command=SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}", url)
+
+    def crash(self):
+        """Sends `kill -9` to one of its processes. The server then closes all connections and recovers from its log."""
+        parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(int(child), signal.SIGKILL)
 
     def kill(self):
         """Sends `kill -9` to all of its processes at once."""

@@ -70,7 +70,11 @@ class User:
 
     def must_reject(self, key, start, server):
         """Returns whether `server` must know that a key is revoked when a request is sent at `start`."""
-        return any(time + (0 if by is server else PROPAGATION) < start for time, by in self.revocations(key))
+
+        def delay(by):
+            return 0 if by is server and server.is_one_node else PROPAGATION
+
+        return any(time + delay(by) < start for time, by in self.revocations(key))
 
     def pick(self):
         """Returns one of the latest keys, which may be revoked."""

@@ -1,6 +1,7 @@
 """Experiments with several PostgreSQL servers and with a pooler."""
 
 import asyncio
+import json
 import socket
 import subprocess
 import threading
@@ -8,8 +9,11 @@ import time
 from collections import Counter
 from contextlib import suppress
 
-from model import Broken, Unseen
-from server import Server
+import experiments
+from client import Client
+from lab import USER
+from model import PROPAGATION, Broken, Unseen
+from server import PASSWORD, Server
 from storm import Storm
 
 # How many seconds after a switch requests may still be rejected. The limit is generous, because the machine may be busy.
@@ -108,47 +112,75 @@ async def recovery(storm):
     return last
 
 
-async def pooler(lab, seed):
-    """Starts the server behind PgBouncer: the start is rejected in transaction mode, and works in session mode."""
-    del seed
-    url = lab.postgres.new_database()
-    user, name = url[11:].split("@")[0], url.rsplit("/", 1)[1]
-    refused = None
-    for mode in ["transaction", "session"]:
-        with PgBouncer(lab.postgres, mode, user) as port:
-            server = Server(lab.program, lab.folder, f"postgres://{user}@127.0.0.1:{port}/{name}")
-            with server:
-                if mode == "session":
-                    server.start()
-                    server.add_user("user", "a long password")
-                    continue
-                start = time.monotonic()
-                try:
-                    server.start()
-                except RuntimeError as error:
-                    refused = time.monotonic() - start
-                    if "shares sessions" not in str(error):
-                        raise Broken(f"the message does not name the reason: {error}") from error
-                else:
-                    raise Broken("the server started behind a pooler that shares sessions")
-    return {"seconds until the start was rejected": f"{refused:.1f}"}
+async def pooler(lab, seed, number, revocations):
+    """Runs two nodes behind PgBouncer in transaction mode, and measures how long a revocation on one takes on the other.
+
+    Then crashes a process of PostgreSQL, after which the server may use numbers of transactions again.
+    """
+    with PgBouncer(lab.postgres) as lab.pooler:
+        figures = await experiments.two_nodes(lab, seed, number)
+        with lab.server() as server:
+            server.start()
+            with server.second_node() as other:
+                if "shares sessions" not in server.read_log(0).decode():
+                    raise Unseen("the server has not noticed that sessions are shared")
+                server.add_user("user", PASSWORD)
+                delays = sorted([await revocation_delay(server, other) for _ in range(revocations)])
+                storm = Storm(server, seed, second_node=other)
+                storm.start()
+                await storm.wait(1)
+                await asyncio.to_thread(lab.postgres.crash)
+                await asyncio.sleep(1)
+                recovered = await recovery(storm)
+                if not storm.statuses()[503]:
+                    raise Unseen("no request met the crash of PostgreSQL")
+                await storm.check()
+                delays = sorted(delays + [await revocation_delay(server, other) for _ in range(20)])
+    p99 = delays[int(len(delays) * 0.99)]
+    if p99 > PROPAGATION:
+        raise Broken(f"of {len(delays)} revocations, 1% take {p99:.3f} s or more on the other node")
+    median = delays[len(delays) // 2]
+    figures |= {"revocation on the other node": f"median {1000 * median:.1f} ms, p99 {1000 * p99:.1f} ms"}
+    return figures | {"recovery from a crash": f"{recovered:.2f} s"}
+
+
+async def revocation_delay(server, other):
+    """Returns how many seconds after its response a revocation on `server` takes effect on `other`, where the key is
+    cached."""
+    one, two = Client(server), Client(other)
+    try:
+        status, response = await one.request("POST", "/api/auth", {"user": "user", "pass": PASSWORD, "device": "tv"})
+        if status != 200:
+            raise Broken(f"a login is {status}")
+        key = json.loads(response)["apikey"]
+        for _ in range(3):
+            if (await two.request("GET", "/api/auth/verify", key=key))[0] != 200:
+                raise Broken("a valid key was rejected")
+        await one.request("DELETE", f"/api/auth?apikey={key}")
+        revoked = time.monotonic()
+        while (await two.request("GET", "/api/auth/verify", key=key))[0] == 200:
+            if time.monotonic() > revoked + MAX_RECOVERY:
+                raise Broken("a key is still valid on the other node long after its revocation")
+        return time.monotonic() - revoked
+    finally:
+        one.close()
+        two.close()
 
 
 class PgBouncer:
-    def __init__(self, postgres, mode, user):
+    """PgBouncer in transaction mode. Each transaction gets another of its few sessions than the one before."""
+
+    def __init__(self, postgres):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.file = postgres.folder / "pgbouncer.ini"
-        users = postgres.folder / "pgbouncer-users"
-        users.write_text(f'"{user}" ""\n')
         self.file.write_text(
-            f"[databases]\n* = host={postgres.folder} port=5432\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = {mode}\n"
-            "ignore_startup_parameters = extra_float_digits\n"
+            f"[databases]\n* = host={postgres.folder} port=5432 user={USER}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n"
+            "default_pool_size = 8\nserver_round_robin = 1\nserver_login_retry = 0.2\nmax_client_conn = 500\n"
         )
-        for file in [self.file, users]:
-            file.chmod(0o644)
+        self.file.chmod(0o644)
         self.owner = postgres.owner()
 
     def __enter__(self):

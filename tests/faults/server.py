@@ -19,6 +19,9 @@ START_TIMEOUT = 120
 class Server:
     """A server with its data in `folder`, on the PostgreSQL database at `url` or else on SQLite."""
 
+    # Whether a change holds for all later requests at once, because one process serves them.
+    is_one_node = True
+
     def __init__(self, program, folder, url=None):
         self.program, self.folder, self.url, self.process = program, Path(folder), url, None
         # Set while the server runs. The system chooses a new port for each start, so that no other program can take it.

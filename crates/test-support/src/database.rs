@@ -7,6 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::pooler::{PoolMode, Pooler, Target};
 use crate::relay::Relay;
 use crate::wait::wait_until;
 
@@ -38,11 +39,14 @@ struct PostgresDatabase {
     server: String,
     name: String,
     url: String,
+    /// The pooler between the programs under test and the database, if the whole suite runs with one.
+    pooler: Option<Pooler>,
 }
 
 impl TestDatabase {
     /// Creates a database. For PostgreSQL, the environment variable `TEST_DATABASE_URL` must contain the URL of a
-    /// server on which the tests are allowed to create databases.
+    /// server on which the tests are allowed to create databases. If `TEST_POOLER` is set, the programs under test reach
+    /// it through a pooler that shares sessions.
     pub fn create(backend: Backend) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let location = match backend {
@@ -60,7 +64,10 @@ impl TestDatabase {
     pub fn url(&self) -> String {
         match &self.location {
             Location::Sqlite(path) => format!("sqlite://{}", path.display()),
-            Location::Postgres(database) => database.url.clone(),
+            Location::Postgres(PostgresDatabase { url, pooler, .. }) => match pooler {
+                Some(pooler) => through(url, &format!("127.0.0.1:{}", pooler.port)),
+                None => url.clone(),
+            },
         }
     }
 
@@ -96,9 +103,16 @@ impl TestDatabase {
 
     /// Breaks the change feed and nothing else. Returns a function that runs SQL statements while the feed is broken.
     pub fn break_change_feed(&self) -> Box<dyn FnMut(&str) + '_> {
-        let Location::Postgres(database) = &self.location else {
-            self.execute("ALTER TABLE changes RENAME TO elsewhere");
-            return Box::new(|sql| self.execute(sql));
+        let database = match &self.location {
+            Location::Sqlite(_) => {
+                self.execute("ALTER TABLE changes RENAME TO elsewhere");
+                return Box::new(|sql| self.execute(sql));
+            }
+            Location::Postgres(PostgresDatabase { pooler: Some(_), .. }) => {
+                self.execute("ALTER FUNCTION shoko_auth_changes_since RENAME TO elsewhere");
+                return Box::new(|sql| self.execute(sql));
+            }
+            Location::Postgres(database) => database,
         };
         let mut connection = connect_to_postgres(&database.url);
         database.allow_connections(false);
@@ -109,6 +123,9 @@ impl TestDatabase {
     /// Repairs the change feed after [`Self::break_change_feed`].
     pub fn repair_change_feed(&self) {
         match &self.location {
+            Location::Postgres(PostgresDatabase { pooler: Some(_), .. }) => {
+                self.execute("ALTER FUNCTION elsewhere RENAME TO shoko_auth_changes_since");
+            }
             Location::Postgres(database) => database.allow_connections(true),
             Location::Sqlite(_) => self.execute("ALTER TABLE elsewhere RENAME TO changes"),
         }
@@ -116,21 +133,26 @@ impl TestDatabase {
 
     /// Starts a relay in front of PostgreSQL. Returns it with the value of `DATABASE_URL` that leads through it.
     pub fn relay(&self) -> (Relay, String) {
-        const SERVER: &str = "SELECT COALESCE(host(inet_server_addr()) || ':' || inet_server_port(), \
-                              split_part(current_setting('unix_socket_directories'), ',', 1) || '/.s.PGSQL.' \
-                              || current_setting('port')) AS text";
-        let relay = Relay::start(self.texts(SERVER).remove(0));
-        let (scheme, rest) = self.postgres().url.split_once("://").expect("a URL has a scheme");
-        let (authority, database) = rest.split_once('/').expect("the URL names the database");
-        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-        let url = format!("{scheme}://{user}@{}/{database}", relay.address);
+        let (host, port) = self.postgres().address();
+        let relay = Relay::start(match host.starts_with('/') {
+            true => format!("{host}/.s.PGSQL.{port}"),
+            false => format!("{host}:{port}"),
+        });
+        let url = through(&self.postgres().url, &relay.address.to_string());
         (relay, url)
+    }
+
+    /// Starts a pooler in front of PostgreSQL. Returns it with the value of `DATABASE_URL` that leads through it.
+    pub fn pooler(&self, mode: PoolMode) -> (Pooler, String) {
+        let pooler = self.postgres().pooler(mode);
+        let url = through(&self.postgres().url, &format!("127.0.0.1:{}", pooler.port));
+        (pooler, url)
     }
 
     /// Creates a role that owns a PostgreSQL database and may have `limit` connections. Returns the value of
     /// `DATABASE_URL` for this role. The role is deleted with the database.
     pub fn limited_role(&self, limit: u32) -> String {
-        let PostgresDatabase { server, name, url } = self.postgres();
+        let PostgresDatabase { server, name, url, .. } = self.postgres();
         let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
         let (authority, rest) = rest.split_once('/').expect("the URL names the database");
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -211,7 +233,39 @@ impl PostgresDatabase {
         let name = format!("shoko_auth_test_{}", uuid::Uuid::new_v4().simple());
         execute_on_postgres(&server, &format!("CREATE DATABASE {name}"));
         let url = with_database_name(&server, &name);
-        Self { server, name, url }
+        let mut database = Self {
+            server,
+            name,
+            url,
+            pooler: None,
+        };
+        if env::var_os("TEST_POOLER").is_some() {
+            database.pooler = Some(database.pooler(PoolMode::Transaction));
+        }
+        database
+    }
+
+    /// Returns the host and port of PostgreSQL, or the folder of its socket.
+    fn address(&self) -> (String, String) {
+        const ADDRESS: &str = "SELECT COALESCE(host(inet_server_addr()) || ' ' || inet_server_port(), \
+                               split_part(current_setting('unix_socket_directories'), ',', 1) || ' ' \
+                               || current_setting('port')) AS text";
+        let address = texts_on_postgres(&self.url, ADDRESS).remove(0);
+        let (host, port) = address.split_once(' ').expect("an address has a port");
+        (host.to_owned(), port.to_owned())
+    }
+
+    fn pooler(&self, mode: PoolMode) -> Pooler {
+        let (host, port) = self.address();
+        let (_, rest) = self.url.split_once("://").expect("a URL has a scheme");
+        let password = rest.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+        let target = Target {
+            host,
+            port,
+            user: texts_on_postgres(&self.url, "SELECT session_user::text AS text").remove(0),
+            password: password.map_or("", |(_, password)| password).to_owned(),
+        };
+        Pooler::start(target, mode)
     }
 
     fn allow_connections(&self, allow: bool) {
@@ -261,6 +315,14 @@ fn execute_on_postgres(url: &str, sql: &str) {
 fn texts_on_postgres(url: &str, sql: &str) -> Vec<String> {
     let rows = diesel::sql_query(sql).load::<Row>(&mut connect_to_postgres(url));
     rows.expect(sql).into_iter().map(|row| row.text).collect()
+}
+
+/// Returns `url` with another address of the server.
+fn through(url: &str, address: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+    let (authority, database) = rest.split_once('/').expect("the URL names the database");
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    format!("{scheme}://{user}@{address}/{database}")
 }
 
 /// Returns `url` with another database name.

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod database;
+pub mod pooler;
 pub mod process;
 pub mod relay;
 pub mod shoko_database;

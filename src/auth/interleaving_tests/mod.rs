@@ -2,6 +2,8 @@
 
 /// Tests of audit events of requests whose key is revoked meanwhile.
 mod audit;
+/// Tests of nodes that poll for changes.
+mod polled_changes;
 /// Tests of revocations and demotions that run at the same time as other changes.
 mod revocation;
 /// Tests of sessions and one-time links during password changes.

@@ -19,7 +19,7 @@ use crate::error::{Result, ServiceError};
 use crate::model::{Acceptance, KeyHolder};
 use crate::secret::key::KeyHash;
 use crate::settings::CoreSettings;
-use crate::store::Store;
+use crate::store::{SessionMode, Store};
 
 /// The maximum number of requests that one query serves.
 const MAX_BATCH: usize = 256;
@@ -40,6 +40,7 @@ pub struct Lookups {
 /// What a lookup thread needs.
 struct Worker {
     settings: CoreSettings,
+    sessions: SessionMode,
     /// The thread's own connection. It opens with the first lookup.
     store: OnceLock<Store>,
     cache: Arc<KeyCache>,
@@ -62,11 +63,12 @@ struct Lookup {
 }
 
 impl Lookups {
-    pub fn new(settings: &CoreSettings, cache: Arc<KeyCache>) -> Self {
+    pub fn new(settings: &CoreSettings, sessions: SessionMode, cache: Arc<KeyCache>) -> Self {
         Self {
             max_query_time: settings.max_connection_use(),
             worker: Arc::new(Worker {
                 settings: settings.clone(),
+                sessions,
                 store: OnceLock::new(),
                 cache,
             }),
@@ -181,7 +183,9 @@ fn run(worker: &Worker, queue: &Receiver<Lookup>, waiting: &AtomicUsize, query_b
 }
 
 fn look_up(worker: &Worker, batch: Vec<Lookup>) {
-    let store = worker.store.get_or_init(|| Store::new(&worker.settings, 1));
+    let store = worker
+        .store
+        .get_or_init(|| Store::new(&worker.settings, 1, worker.sessions.clone()));
     let (cache, clock) = (&worker.cache, &worker.settings.clock);
     let hashes = |are_cookies: bool| -> Vec<KeyHash> {
         let lookups = batch

@@ -1,0 +1,2 @@
+-- Only PostgreSQL changes. The table exists here already.
+SELECT 1;
