@@ -50,7 +50,7 @@ pub use sealing::{SecretState, SecretUse};
 pub use sessions::{NewSession, SignIn};
 pub use throttle::{ACCOUNT_FAILURES, Throttles, Wait, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
-pub use verification::{FeedState, LookupResult};
+pub use verification::{FeedState, LookupResult, Silence};
 
 use crate::clock::Clock;
 use crate::error::Result;

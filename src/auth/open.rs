@@ -107,6 +107,7 @@ impl Auth {
         let store = Store::open(settings)?;
         store.check_compatibility()?;
         let key_cache = Arc::new(KeyCache::new());
+        let opener = store.opener().clone();
         let metrics = settings.has_metrics.then(Metrics::new).transpose()?;
         Ok(Self {
             clock: settings.clock.clone(),
@@ -120,7 +121,7 @@ impl Auth {
             key_limits: settings.key_limits,
             session_limits: settings.sessions,
             link_lifetime: settings.link_lifetime,
-            lookups: Lookups::new(settings, key_cache.clone()),
+            lookups: Lookups::new(settings, opener, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),

@@ -6,21 +6,43 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Silence};
+use crate::error::ServiceError;
 use crate::settings::CoreSettings;
 use crate::web::call;
 
 const INTERVAL: Duration = Duration::from_secs(60);
-const FEED_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// The pause between two attempts to find another primary. Each opens a connection.
+const PRIMARY_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// Replaces the change feed if the database no longer responds to it.
 pub async fn watch_feed(auth: Data<Auth>, settings: CoreSettings) {
+    let silence = Silence::new(&settings);
     loop {
-        sleep(FEED_WATCH_INTERVAL).await;
-        if let Err(error) = auth.replace_silent_feed(&settings.database, settings.max_connection_use()) {
+        sleep(WATCH_INTERVAL).await;
+        if let Err(error) = auth.replace_silent_feed(silence) {
             log::warn!("starting another change feed failed and will be retried: {error}");
+        }
+    }
+}
+
+/// Looks for another primary while the database does not respond.
+pub async fn watch_primary(auth: Data<Auth>, settings: CoreSettings) {
+    let silence = Silence::new(&settings);
+    loop {
+        sleep(WATCH_INTERVAL).await;
+        if auth.is_database_silent(silence) {
+            let searched = call(&auth, |auth| {
+                auth.look_for_primary();
+                Ok::<_, ServiceError>(())
+            });
+            if let Err(error) = searched.await {
+                log::debug!("looking for the primary failed: {error}");
+            }
+            sleep(PRIMARY_SEARCH_PAUSE).await;
         }
     }
 }

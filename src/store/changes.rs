@@ -13,7 +13,9 @@ use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::connection::{DbConnection, connect};
+use super::opener::{Opened, Opener};
 use super::pool::Pool;
+use super::primary::Timeline;
 use super::schema::changes;
 use super::{Store, UnsuitableDatabase};
 use crate::error::{Result, ServiceError};
@@ -69,6 +71,9 @@ impl Store {
 /// A connection that receives changes.
 pub struct ChangeFeed {
     connection: DbConnection,
+    /// Knows whether the server of the connection has been replaced.
+    opener: Opener,
+    timeline: Option<Timeline>,
     /// On SQLite, the number of the last change that the feed has seen.
     number: i64,
     /// On PostgreSQL, when the connection last worked.
@@ -77,8 +82,11 @@ pub struct ChangeFeed {
 
 impl ChangeFeed {
     /// Opens a feed of all changes from now on.
-    pub fn open(database: &Database, echo_sender: &EchoSender) -> Result<Self> {
-        let mut connection = connect(database).map_err(ServiceError::unavailable)?;
+    pub fn open(opener: &Opener, echo_sender: &EchoSender) -> Result<Self> {
+        let Opened {
+            mut connection,
+            timeline,
+        } = opener.open().map_err(ServiceError::unavailable)?;
         let mut number = 0;
         match &mut connection {
             DbConnection::Postgres(c) => {
@@ -91,6 +99,8 @@ impl ChangeFeed {
         let alive_at = Instant::now();
         Ok(Self {
             connection,
+            opener: opener.clone(),
+            timeline,
             number,
             alive_at,
         })
@@ -99,6 +109,9 @@ impl ChangeFeed {
     /// Returns the changes since the last call, and the time up to which the changes are known to be complete.
     pub fn poll(&mut self) -> Result<(Vec<Change>, Instant)> {
         let start = Instant::now();
+        if self.opener.primary().has_replaced(self.timeline) {
+            return Err(ServiceError::unavailable("another server has become the primary"));
+        }
         match &mut self.connection {
             DbConnection::Postgres(c) => {
                 if start - self.alive_at >= HEARTBEAT_INTERVAL {

@@ -11,7 +11,8 @@ use diesel::sql_types::Text;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use super::opener::Opener;
+use super::opener::{Opened, Opener};
+use super::primary::Timeline;
 use super::{Reader, Transaction};
 use crate::settings::{Database, PostgresUrl};
 
@@ -89,6 +90,7 @@ const MAX_TIME_BEFORE_RETRY: Duration = Duration::from_secs(1);
 /// A connection in the pool.
 pub(super) struct Pooled {
     transaction: Transaction,
+    timeline: Option<Timeline>,
     opened_at: Instant,
     /// When the connection last proved to work. `None` if its last use failed.
     checked_at: Option<Instant>,
@@ -104,6 +106,16 @@ impl Pooled {
     /// Returns the handle for queries between [`DbConnection::begin_write`] and the end of the transaction.
     pub fn transaction(&mut self) -> &mut Transaction {
         &mut self.transaction
+    }
+
+    /// Returns the timeline of the server, if it has one.
+    pub fn timeline(&self) -> Option<Timeline> {
+        self.timeline
+    }
+
+    /// Makes the pool close this connection after its use.
+    pub fn discard(&mut self) {
+        self.is_discarded = true;
     }
 
     pub fn opened_at(&self) -> Instant {
@@ -166,8 +178,7 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    pub fn new(database: Database) -> Self {
-        let opener = Opener::new(database);
+    pub fn new(opener: Opener) -> Self {
         Self { opener }
     }
 }
@@ -178,11 +189,12 @@ impl ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Option<Pooled>, Self::Error> {
-        let connection = self.opener.open()?;
+        let Opened { connection, timeline } = self.opener.open()?;
         Ok(Some(Pooled {
             transaction: Transaction {
                 reader: Reader { connection },
             },
+            timeline,
             opened_at: Instant::now(),
             checked_at: Some(Instant::now()),
             is_discarded: false,

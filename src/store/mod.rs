@@ -22,6 +22,7 @@ mod migrations;
 mod opener;
 mod pool;
 mod preferences;
+mod primary;
 mod refusal;
 mod schema;
 mod sealing;
@@ -33,7 +34,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use account::Page;
 pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
@@ -46,6 +47,7 @@ use connection::{DbConnection, Pooled, connect};
 use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
+pub use opener::Opener;
 use pool::Pool;
 pub use refusal::ConnectError;
 pub use throttle::{CountKey, Failures};
@@ -91,6 +93,7 @@ pub struct Store {
     file: Option<FileId>,
     /// How many connections a PostgreSQL server allows. `None` if that has not been read.
     limits: Option<ConnectionLimits>,
+    opener: Opener,
     pool: Arc<Pool>,
 }
 
@@ -116,12 +119,25 @@ impl Store {
     /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
     #[must_use]
     pub fn new(settings: &CoreSettings, connections: u32) -> Self {
+        Self::with_opener(settings, Opener::new(settings.database.clone()), connections)
+    }
+
+    /// Creates a store with a pool of up to `connections` connections, which shares its knowledge of the primary with
+    /// the other users of the opener. Does not wait for the first connection.
+    #[must_use]
+    pub fn with_opener(settings: &CoreSettings, opener: Opener, connections: u32) -> Self {
         Self {
             database: settings.database.clone(),
             file: None,
             limits: None,
-            pool: Arc::new(Pool::new(settings, connections)),
+            pool: Arc::new(Pool::new(settings, opener.clone(), connections)),
+            opener,
         }
+    }
+
+    #[must_use]
+    pub fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     /// Returns how many connections PostgreSQL allows this program.
@@ -230,6 +246,12 @@ impl Store {
             connection.checkpoint()?;
         }
         Ok(())
+    }
+
+    /// Returns whether the database has not responded on a connection of the pool for longer than `time`.
+    #[must_use]
+    pub fn has_been_silent_for(&self, time: Duration) -> bool {
+        self.pool.has_been_silent_for(time)
     }
 
     /// Returns how many connections of the pool are in use.

@@ -6,12 +6,13 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::ConnectionError;
 use diesel::r2d2;
 
 use super::connection::{DbConnection, connect};
+use super::primary::{Primary, Timeline};
 use crate::settings::Database;
 
 /// How long opening a connection may take. Longer than libpq's `connect_timeout`, which is 2 s for each address of the
@@ -20,43 +21,69 @@ const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
 /// The maximum number of threads that open connections, with the abandoned ones.
 const MAX_THREADS: usize = 20;
 
-/// Opens connections to one database.
-pub(super) struct Opener {
+/// Opens connections to one database, on PostgreSQL only to its primary. Clones share what they know about the primary.
+#[derive(Clone)]
+pub struct Opener {
     database: Arc<Database>,
+    primary: Arc<Primary>,
     /// Each thread has a reference.
     threads: Arc<()>,
     max_time: Duration,
 }
 
+/// A new connection.
+pub(super) struct Opened {
+    pub connection: DbConnection,
+    pub timeline: Option<Timeline>,
+}
+
 impl Opener {
-    pub fn new(database: Database) -> Self {
+    pub(super) fn new(database: Database) -> Self {
         Self {
             database: Arc::new(database),
+            primary: Arc::default(),
             threads: Arc::default(),
             max_time: MAX_OPENING_TIME,
         }
     }
 
+    pub(super) fn primary(&self) -> &Primary {
+        &self.primary
+    }
+
     /// Opens a connection. Fails after [`MAX_OPENING_TIME`] on PostgreSQL. SQLite needs no limit.
-    pub fn open(&self) -> Result<DbConnection, r2d2::Error> {
+    pub(super) fn open(&self) -> Result<Opened, r2d2::Error> {
         match &*self.database {
-            Database::Sqlite(_) => connect(&self.database),
+            Database::Sqlite(_) => open(&self.database, &self.primary),
             Database::Postgres(_) => self.open_in_thread(),
         }
     }
 
-    fn open_in_thread(&self) -> Result<DbConnection, r2d2::Error> {
+    /// Returns whether another server was found to be the primary after `time`.
+    #[must_use]
+    pub fn has_found_primary_since(&self, time: Instant) -> bool {
+        self.primary.has_changed_since(time)
+    }
+
+    /// Opens a connection only to learn which server is the primary, and closes it.
+    pub fn look_for_primary(&self) {
+        if let Err(error) = self.open() {
+            log::debug!("looking for the primary failed: {error}");
+        }
+    }
+
+    fn open_in_thread(&self) -> Result<Opened, r2d2::Error> {
         if Arc::strong_count(&self.threads) > MAX_THREADS {
             return Err(failure(
                 "too many connections are being opened, and the server does not respond",
             ));
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (database, thread) = (self.database.clone(), self.threads.clone());
+        let (database, primary, thread) = (self.database.clone(), self.primary.clone(), self.threads.clone());
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = connect(&database);
+                let opened = open(&database, &primary);
                 drop(thread);
                 // If nothing waits for the connection any more, it is closed.
                 drop(sender.send(opened));
@@ -66,6 +93,13 @@ impl Opener {
             .recv_timeout(self.max_time)
             .map_err(|_| failure("the server has accepted the connection, but does not respond"))?
     }
+}
+
+fn open(database: &Database, primary: &Primary) -> Result<Opened, r2d2::Error> {
+    let mut connection = connect(database)?;
+    let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
+    let timeline = admitted.map_err(|reason| failure(&reason.to_string()))?;
+    Ok(Opened { connection, timeline })
 }
 
 fn failure(message: &str) -> r2d2::Error {

@@ -22,8 +22,8 @@ HERE = f"{NETWORK}.1"
 ETCD = f"{NETWORK}.10"
 # In a URL, the password must be percent-encoded.
 ROLE, PASSWORD, PASSWORD_IN_URL, DATABASE = "shoko_auth", "p@ss:w/rd%?", "p%40ss%3Aw%2Frd%25%3F", "shoko_auth"
-# Patroni's documentation names 20 s as the minimum of `ttl`, 1 s of `loop_wait` and 3 s of `retry_timeout`.
-TTL, LOOP_WAIT, RETRY_TIMEOUT = 20, 2, 3
+# The minimum `ttl` of Patroni's documentation, which also demands `ttl` >= `loop_wait` + 2 * `retry_timeout`.
+TTL, LOOP_WAIT, RETRY_TIMEOUT = 20, 2, 9
 # In seconds. The limit only stops a run that hangs.
 TIMEOUT = 120
 # In seconds.
@@ -185,6 +185,13 @@ class Member(Host):
     def connect_as_server(self):
         return self.connect(ROLE, PASSWORD, DATABASE)
 
+    def has_database(self):
+        try:
+            self.connect_as_server().close()
+        except psycopg2.Error:
+            return False
+        return True
+
 
 class Watch:
     """Asks a member every 50 ms whether it is the primary, in a thread of its own, because a stopped member is silent."""
@@ -243,6 +250,8 @@ class Cluster:
         with closing(self.leader().connect()) as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD %s", [PASSWORD])
             cursor.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+        # libpq tries no further host if one of them has no such database yet.
+        wait_until(lambda: all(map(Member.has_database, self.members)), "all members have the database")
 
     def stop(self, logs=None):
         """Kills everything, and copies the logs to the folder `logs` if it is given."""

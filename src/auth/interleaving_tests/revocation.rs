@@ -210,10 +210,7 @@ fn creating_a_user_waits_for_a_running_demotion_and_is_rejected(backend: Backend
 #[apply(both_databases!)]
 fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
     let nodes = Nodes::on(backend);
-    nodes
-        .one
-        .follow_changes(&core_settings(&nodes.database).database)
-        .unwrap();
+    nodes.one.follow_changes().unwrap();
     wait_until("the change feed is up", || nodes.one.feed_state() == FeedState::Up);
     for revoke in [
         &(|key: &Key| nodes.one.revoke_key(None, &key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,
