@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Auth, FeedState, SecretState, SecretUse};
+use super::{Auth, FeedState, Replication, ReplicationGap, SecretState, SecretUse};
 use crate::error::{LoginError, Result, ServiceError};
-use crate::metrics::{Feed, LoginOutcome, Metrics, State};
+use crate::metrics::{self, Feed, LoginOutcome, Metrics, State};
 
 impl Auth {
     /// Returns the metrics. `None` if nothing is counted.
@@ -52,6 +52,11 @@ impl Auth {
             lookup_queue: self.lookups.waiting(),
             hashing_queue: self.hashing.waiting(),
             connections_in_use: self.store.connections_in_use(),
+            replication: self.last_replication().map(|replication| match replication {
+                Replication::Synchronous => metrics::Replication::Synchronous,
+                Replication::Incomplete(ReplicationGap::NoStandby) => metrics::Replication::None,
+                Replication::Incomplete(_) => metrics::Replication::Asynchronous,
+            }),
         }
     }
 }

@@ -21,6 +21,7 @@ mod open;
 mod password_changes;
 mod permission;
 mod preferences;
+mod replication;
 mod sealing;
 mod sessions;
 mod throttle;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::{ConnectError, ConnectionLimits, Page};
+pub use crate::store::{ConnectError, ConnectionLimits, Page, Replication, ReplicationGap};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
@@ -64,6 +65,7 @@ use audit::AuditLog;
 use database_lock::DatabaseLock;
 use hashing::HashingPool;
 use password_changes::PasswordChanges;
+use replication::LastReplication;
 use throttle::Throttle;
 use verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 
@@ -84,6 +86,7 @@ pub struct Auth {
     lookups: Lookups,
     last_used: LastUsedBuffer,
     feed_thread: FeedThread,
+    replication: LastReplication,
     /// `None` if nothing is to be counted.
     metrics: Option<Arc<Metrics>>,
     /// Held until the service is dropped, so that no restore replaces the embedded database.

@@ -15,6 +15,7 @@ use super::file_access::{FileAccessError, Pipes, ReadFileError, check_files, dat
 use super::file_system::{FileSystemError, check_file_system};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
+use super::replication::LastReplication;
 use super::throttle::Throttle;
 use super::verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
@@ -125,6 +126,7 @@ impl Auth {
             key_cache,
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),
+            replication: LastReplication::default(),
             metrics,
             _lock: lock,
         })

@@ -16,6 +16,16 @@ pub struct State {
     /// The requests that wait for a hashing thread.
     pub hashing_queue: usize,
     pub connections_in_use: usize,
+    /// How PostgreSQL replicates changes. `None` on SQLite.
+    pub replication: Option<Replication>,
+}
+
+/// How PostgreSQL replicates acknowledged changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    None,
+    Synchronous,
+    Asynchronous,
 }
 
 /// The state of the change feed.
@@ -51,6 +61,7 @@ pub struct StateGauges {
     lookup_queue: IntGauge,
     hashing_queue: IntGauge,
     connections_in_use: IntGauge,
+    replication: IntGaugeVec,
     users: IntGauge,
     keys: IntGaugeVec,
     throttled: IntGaugeVec,
@@ -90,6 +101,11 @@ impl StateGauges {
                 "shoko_auth_database_connections_in_use",
                 "Connections of the pool that are in use. The pool has at most ten.",
             )?,
+            replication: gauges(
+                "shoko_auth_replication_state",
+                "1 for the way in which PostgreSQL replicates changes, 0 for the others. On SQLite, there are none.",
+                "state",
+            )?,
             users: gauge("shoko_auth_users", "Users, counted once a minute.")?,
             keys: gauges("shoko_auth_keys", "Unexpired keys, counted once a minute.", "kind")?,
             throttled: gauges(
@@ -120,6 +136,16 @@ impl StateGauges {
         self.lookup_queue.set(number(state.lookup_queue));
         self.hashing_queue.set(number(state.hashing_queue));
         self.connections_in_use.set(number(state.connections_in_use));
+        if let Some(current) = state.replication {
+            for (label, replication) in [
+                ("none", Replication::None),
+                ("synchronous", Replication::Synchronous),
+                ("asynchronous", Replication::Asynchronous),
+            ] {
+                let gauge = self.replication.with_label_values(&[label]);
+                gauge.set((replication == current).into());
+            }
+        }
     }
 
     /// Sets the gauges of the row counts.

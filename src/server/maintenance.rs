@@ -6,15 +6,16 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
-use crate::auth::{Auth, Silence};
+use crate::auth::{Auth, Replication, Silence};
 use crate::error::ServiceError;
-use crate::settings::CoreSettings;
+use crate::settings::{CoreSettings, SynchronousReplication};
 use crate::web::call;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause between two attempts to find another primary. Each opens a connection.
 const PRIMARY_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+const REPLICATION_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -44,6 +45,28 @@ pub async fn watch_primary(auth: Data<Auth>, settings: CoreSettings) {
             }
             sleep(PRIMARY_SEARCH_PAUSE).await;
         }
+    }
+}
+
+/// Checks every few seconds whether a failover can undo acknowledged changes, and logs when that changes.
+pub async fn watch_replication(auth: Data<Auth>, setting: SynchronousReplication) {
+    let mut last = auth.last_replication();
+    loop {
+        sleep(REPLICATION_INTERVAL).await;
+        let replication = match call(&auth, Auth::check_replication).await {
+            Ok(replication) => replication,
+            Err(error) => {
+                log::debug!("checking the replication of the database failed and will be retried: {error}");
+                continue;
+            }
+        };
+        if replication != last && setting != SynchronousReplication::Ignore {
+            match replication.as_ref().and_then(Replication::warning) {
+                Some(warning) => log::warn!("{warning}"),
+                None => log::info!("the replication of the database has changed: {replication:?}"),
+            }
+        }
+        last = replication;
     }
 }
 

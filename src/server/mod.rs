@@ -115,6 +115,10 @@ pub fn run(
     spawn(maintenance::watch_feed(auth.clone(), settings.core.clone()));
     if let Database::Postgres(_) = &settings.core.database {
         spawn(maintenance::watch_primary(auth.clone(), settings.core.clone()));
+        spawn(maintenance::watch_replication(
+            auth.clone(),
+            settings.synchronous_replication,
+        ));
     }
     spawn(maintenance::sweep(auth.clone()));
     spawn(maintenance::flush(auth));

@@ -15,7 +15,7 @@ use diesel::prelude::*;
 use super::connection::{DbConnection, connect};
 use super::opener::{Opened, Opener};
 use super::pool::Pool;
-use super::primary::Timeline;
+use super::primary::{Timeline, check_primary};
 use super::schema::changes;
 use super::{Store, UnsuitableDatabase};
 use crate::error::{Result, ServiceError};
@@ -115,7 +115,7 @@ impl ChangeFeed {
         match &mut self.connection {
             DbConnection::Postgres(c) => {
                 if start - self.alive_at >= HEARTBEAT_INTERVAL {
-                    c.batch_execute("SELECT 1")?;
+                    check_primary(c)?;
                     self.alive_at = start;
                 }
                 let received: Vec<_> = c.notifications_iter().collect::<QueryResult<_>>()?;

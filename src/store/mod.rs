@@ -24,6 +24,7 @@ mod pool;
 mod preferences;
 mod primary;
 mod refusal;
+mod replication;
 mod schema;
 mod sealing;
 mod sweep;
@@ -50,6 +51,7 @@ pub use keys::KeyOwner;
 pub use opener::Opener;
 use pool::Pool;
 pub use refusal::ConnectError;
+pub use replication::{Replication, ReplicationGap};
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 

@@ -14,6 +14,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::connection::DbConnection;
+use crate::error::{Result, ServiceError};
 
 /// The part of a cluster's history that one primary has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,22 @@ pub(super) enum NotPrimary {
     Standby,
     #[error("the server is a primary that has been replaced: its timeline is {0}, and {1} has been reached")]
     Replaced(u32, u32),
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Returns whether the server is a standby.
+    fn pg_is_in_recovery() -> Bool;
+}
+
+/// Checks that the server of a connection responds and is not a standby. A connection through a pooler may lead to
+/// another server than before.
+pub(super) fn check_primary(connection: &mut PgConnection) -> Result<()> {
+    if diesel::select(pg_is_in_recovery()).get_result(connection)? {
+        Err(ServiceError::unavailable(NotPrimary::Standby))
+    } else {
+        Ok(())
+    }
 }
 
 impl Primary {
