@@ -27,6 +27,7 @@ EXPERIMENTS = {
     "two-nodes-sqlite": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "two-nodes-postgres": (experiments.two_nodes, {"number": (1_000, 20_000)}, "lost notifications"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
+    "stopped-postgres": (postgres_nodes.stopped, {}, None),
     "pooler-postgres": (postgres_nodes.pooler, {}, None),
     "languages-postgres": (languages.languages, {}, None),
 }

@@ -75,12 +75,17 @@ class Postgres:
         where = f"datname = '{name}' AND pid <> pg_backend_pid()"
         self.run("psql", "--quiet", f"--command=SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}", url)
 
-    def kill(self):
-        """Sends `kill -9` to all of its processes at once."""
+    def signal(self, number):
+        """Sends a signal to all of its processes at once. Returns the parent of the others."""
         parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for process in [parent, *map(int, children)]:
-            os.kill(process, signal.SIGKILL)
+            os.kill(process, number)
+        return parent
+
+    def kill(self):
+        """Sends `kill -9` to all of its processes at once."""
+        parent = self.signal(signal.SIGKILL)
         while Path(f"/proc/{parent}").exists():
             time.sleep(0.01)
 

@@ -1,12 +1,14 @@
 """Experiments with several PostgreSQL servers and with a pooler."""
 
 import asyncio
+import shutil
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from model import Broken, Unseen
 from server import Server
@@ -14,6 +16,9 @@ from storm import Storm
 
 # How many seconds after a switch requests may still be rejected. The limit is generous, because the machine may be busy.
 MAX_RECOVERY = 15
+# How many seconds after the promotion the nodes must have found the new primary. A node gives up a silent connection
+# after ten seconds, so it must not have waited for that.
+MAX_SEARCH = 8
 
 
 class Switch:
@@ -45,25 +50,40 @@ async def copy(reader, writer):
     writer.close()
 
 
-async def standby(lab, seed, times):
-    """Leads the server to a standby and back, and then to the standby as the new primary, without closing its connections.
-
-    The primary waits until the standby has applied each change, so no acknowledged change may be missing.
+@contextmanager
+def synchronous_standby(postgres, url):
+    """Starts a standby and returns its folder. The primary waits until the standby has applied each change, so no
+    acknowledged change may be missing. Afterwards, the standby is gone and the primary runs alone.
     """
-    postgres = lab.postgres
-    url = postgres.new_database()
-    name = url.rsplit("/", 1)[1]
     folder = postgres.folder / "standby"
-    postgres.run("pg_basebackup", f"--host={postgres.folder}", f"--username={url[11:].split('@')[0]}", "--checkpoint=fast",
+    postgres.run("pg_basebackup", f"--host={postgres.folder}", f"--username={user_of(url)}", "--checkpoint=fast",
                  "--write-recovery-conf", "--pgdata=standby")
     postgres.run("pg_ctl", "start", "--wait", "--pgdata=standby", "--log=standby-log", f"--options=-k {folder}")
     settings = ["synchronous_standby_names = '*'", "synchronous_commit = remote_apply"]
     postgres.configure(url, [f"SET {setting}" for setting in settings])
-    switch = Switch(str(postgres.folder / ".s.PGSQL.5432"))
-    user = url[11:].split("@")[0]
-    slowest = 0.0
     try:
-        with Server(lab.program, lab.folder, f"postgres://{user}@127.0.0.1:{switch.port}/{name}") as server:
+        yield folder
+    finally:
+        postgres.run("pg_ctl", "stop", "--mode=immediate", "--pgdata=standby")
+        with suppress(RuntimeError):
+            postgres.start()
+        postgres.configure(url, ["RESET synchronous_standby_names", "RESET synchronous_commit"])
+        shutil.rmtree(folder)
+
+
+def user_of(url):
+    return url[11:].split("@")[0]
+
+
+async def standby(lab, seed, times):
+    """Leads the server to a standby and back, and then to the standby as the new primary, without closing its connections."""
+    postgres = lab.postgres
+    url = postgres.new_database()
+    name = url.rsplit("/", 1)[1]
+    slowest = 0.0
+    with synchronous_standby(postgres, url) as folder:
+        switch = Switch(str(postgres.folder / ".s.PGSQL.5432"))
+        with Server(lab.program, lab.folder, f"postgres://{user_of(url)}@127.0.0.1:{switch.port}/{name}") as server:
             server.start()
             storm = Storm(server, seed, pause=0.01)
             for _ in range(times):
@@ -78,8 +98,10 @@ async def standby(lab, seed, times):
                 # The connections to the standby stay open.
                 switch.target = str(postgres.folder / ".s.PGSQL.5432")
                 slowest = max(slowest, await recovery(storm))
-                if not rejected[503] or not rejected[200]:
+                if not rejected[503]:
                     raise Unseen(f"on the standby, the responses were {dict(rejected)}")
+                if set(rejected) != {503}:
+                    raise Broken(f"on the standby, which may not have the latest revocations: {dict(rejected)}")
                 await storm.check(100)
             storm.start()
             await storm.wait(1)
@@ -88,18 +110,52 @@ async def standby(lab, seed, times):
             await asyncio.to_thread(postgres.run, "pg_ctl", "promote", "--wait", "--pgdata=standby")
             slowest = max(slowest, await recovery(storm))
             await storm.check()
-    finally:
-        postgres.run("pg_ctl", "stop", "--mode=immediate", "--pgdata=standby")
-        with suppress(RuntimeError):
-            postgres.start()
-        postgres.configure(url, ["RESET synchronous_standby_names", "RESET synchronous_commit"])
     return {"switches": times + 1, **storm.counts(), "slowest recovery": f"{slowest:.2f} s"}
 
 
-async def recovery(storm):
-    """Returns how many seconds pass until all kinds of requests succeed. Stops the storm."""
+async def stopped(lab, seed):
+    """Stops all processes of the primary, promotes the standby at once, and resumes the old primary, which nothing demotes:
+    two primaries that both answer. Two nodes have the addresses of both.
+    """
+    postgres = lab.postgres
+    url = postgres.new_database()
+    with synchronous_standby(postgres, url) as folder:
+        hosts = ",".join(str(host).replace("/", "%2F") for host in [postgres.folder, folder])
+        name = url.rsplit("/", 1)[1]
+        both = f"postgres://{user_of(url)}@{hosts}/{name}?target_session_attrs=read-write"
+        with Server(lab.program, lab.folder, both) as server:
+            server.start()
+            with server.second_node() as second:
+                storm = Storm(server, seed, pause=0.01, second_node=second)
+                storm.start()
+                await storm.wait(1)
+                postgres.signal(signal.SIGSTOP)
+                await asyncio.to_thread(postgres.run, "pg_ctl", "promote", "--wait", "--pgdata=standby")
+                late = await recovery(storm, seconds=MAX_RECOVERY)
+                if late > MAX_SEARCH:
+                    raise Broken(f"the nodes needed {late:.2f} s to find the new primary")
+                storm.requests.clear()
+                storm.start()
+                await storm.wait(1)
+                postgres.signal(signal.SIGCONT)
+                await storm.wait(3)
+                await storm.stop()
+                failed = {status: count for status, count in storm.statuses().items() if status not in (200, 401)}
+                if failed:
+                    raise Broken(f"after the old primary was resumed, there were {failed}")
+                try:
+                    await asyncio.to_thread(postgres.run, "pg_isready", f"--host={postgres.folder}")
+                except RuntimeError as error:
+                    raise Unseen("the resumed primary does not answer") from error
+                await storm.check()
+        postgres.kill()
+    return {**storm.counts(), "recovery": f"{late:.2f} s"}
+
+
+async def recovery(storm, seconds=4):
+    """Returns after how many of the next `seconds` all kinds of requests succeed. Stops the storm."""
     back = time.monotonic()
-    await storm.wait(4)
+    await storm.wait(seconds)
     await storm.stop()
     late = [start - back for start, _, status in storm.requests if status not in (200, 401) and start > back]
     last = max(late, default=0.0)
