@@ -104,9 +104,10 @@ impl Store {
     /// allows only few. Does not run the migrations.
     pub fn open(settings: &CoreSettings) -> Result<Self, ConnectError> {
         let database = &settings.database;
+        let opener = Opener::new(database.clone());
         let refused = |e| ConnectError::new(database.to_string(), &e);
         let mut reader = Reader {
-            connection: connect(database).map_err(refused)?,
+            connection: opener.open().map_err(refused)?.connection,
         };
         let limits = reader.connection_limits().map_err(ConnectError::Unavailable)?;
         drop(reader);
@@ -114,7 +115,7 @@ impl Store {
         Ok(Self {
             file: FileId::of_database(database),
             limits,
-            ..Self::new(settings, pool_size)
+            ..Self::with_opener(settings, opener, pool_size)
         })
     }
 

@@ -24,7 +24,8 @@ const MAX_THREADS: usize = 20;
 /// Opens connections to one database, on PostgreSQL only to its primary. Clones share what they know about the primary.
 #[derive(Clone)]
 pub struct Opener {
-    database: Arc<Database>,
+    /// One for each server in the URL.
+    servers: Arc<[Database]>,
     primary: Arc<Primary>,
     /// Each thread has a reference.
     threads: Arc<()>,
@@ -40,7 +41,7 @@ pub(super) struct Opened {
 impl Opener {
     pub(super) fn new(database: Database) -> Self {
         Self {
-            database: Arc::new(database),
+            servers: each_server(database).into(),
             primary: Arc::default(),
             threads: Arc::default(),
             max_time: MAX_OPENING_TIME,
@@ -53,9 +54,9 @@ impl Opener {
 
     /// Opens a connection. Fails after [`MAX_OPENING_TIME`] on PostgreSQL. SQLite needs no limit.
     pub(super) fn open(&self) -> Result<Opened, r2d2::Error> {
-        match &*self.database {
-            Database::Sqlite(_) => open(&self.database, &self.primary),
-            Database::Postgres(_) => self.open_in_thread(),
+        match &*self.servers {
+            [Database::Postgres(_), ..] => self.open_in_thread(),
+            servers => open(servers, &self.primary),
         }
     }
 
@@ -79,11 +80,11 @@ impl Opener {
             ));
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (database, primary, thread) = (self.database.clone(), self.primary.clone(), self.threads.clone());
+        let (servers, primary, thread) = (self.servers.clone(), self.primary.clone(), self.threads.clone());
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = open(&database, &primary);
+                let opened = open(&servers, &primary);
                 drop(thread);
                 // If nothing waits for the connection any more, it is closed.
                 drop(sender.send(opened));
@@ -95,10 +96,43 @@ impl Opener {
     }
 }
 
-fn open(database: &Database, primary: &Primary) -> Result<Opened, r2d2::Error> {
-    let mut connection = connect(database)?;
+fn each_server(database: Database) -> Vec<Database> {
+    match database {
+        Database::Postgres(url) => url.each_server().into_iter().map(Database::Postgres).collect(),
+        Database::Sqlite(_) => vec![database],
+    }
+}
+
+/// Opens a connection to the first server that is the primary, beginning with the one that was it last. libpq would begin
+/// with the first server each time, and wait two seconds for it as long as it is stopped or disconnected. It would also
+/// try no other server after one that refuses the login or is a primary that has been replaced.
+fn open(servers: &[Database], primary: &Primary) -> Result<Opened, r2d2::Error> {
+    let first = primary.last_server();
+    let order = (first..servers.len()).chain(0..first.min(servers.len()));
+    let mut failures = Vec::new();
+    for index in order {
+        match open_server(&servers[index], primary) {
+            Ok(opened) => {
+                primary.set_last_server(index);
+                return Ok(opened);
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    match failures.len() {
+        1 => Err(failures.remove(0)),
+        _ => {
+            let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
+            Err(failure(&messages.join("\n")))
+        }
+    }
+}
+
+fn open_server(server: &Database, primary: &Primary) -> Result<Opened, r2d2::Error> {
+    let mut connection = connect(server)?;
     let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
-    let timeline = admitted.map_err(|reason| failure(&reason.to_string()))?;
+    // With the words of libpq, which separate the messages of several servers.
+    let timeline = admitted.map_err(|reason| failure(&format!("connection to server failed: {reason}")))?;
     Ok(Opened { connection, timeline })
 }
 

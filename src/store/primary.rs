@@ -7,6 +7,7 @@
 //!
 //! A standby may lag behind its primary, so connections to standbys are not used at all.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -24,9 +25,12 @@ pub(super) struct Timeline {
     number: u32,
 }
 
-/// The latest timeline that this process has reached.
+/// What this process knows about the primary.
 #[derive(Default)]
 pub(super) struct Primary {
+    /// The position in the URL of the server that was last found to be the primary.
+    last_server: AtomicUsize,
+    /// The latest timeline that has been reached.
     latest: Mutex<Option<Latest>>,
 }
 
@@ -41,11 +45,11 @@ struct Latest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotPrimary {
     #[error(
-        "the server is a standby, which may not have the latest revocations; DATABASE_URL must lead to the primary: name \
-         all servers and add target_session_attrs=read-write"
+        "it is a standby, which may not have the latest revocations; DATABASE_URL must lead to the primary, so name all \
+         servers of the cluster in it: postgres://USER@HOST1,HOST2/NAME"
     )]
     Standby,
-    #[error("the server is a primary that has been replaced: its timeline is {0}, and {1} has been reached")]
+    #[error("it is a primary that has been replaced: its timeline is {0}, and {1} has been reached")]
     Replaced(u32, u32),
 }
 
@@ -107,6 +111,15 @@ impl Primary {
             reached_at: Instant::now(),
         });
         Ok(())
+    }
+
+    /// Returns the position in the URL of the server that was last found to be the primary.
+    pub fn last_server(&self) -> usize {
+        self.last_server.load(Ordering::Relaxed)
+    }
+
+    pub fn set_last_server(&self, position: usize) {
+        self.last_server.store(position, Ordering::Relaxed);
     }
 
     /// Returns whether a later timeline of the same cluster has been reached.

@@ -65,8 +65,10 @@ def synchronous_standby(postgres, url):
         yield folder
     finally:
         postgres.run("pg_ctl", "stop", "--mode=immediate", "--pgdata=standby")
-        with suppress(RuntimeError):
-            postgres.start()
+        # It may be stopped or dead.
+        with suppress(ProcessLookupError, FileNotFoundError):
+            postgres.kill()
+        postgres.start()
         postgres.configure(url, ["RESET synchronous_standby_names", "RESET synchronous_commit"])
         shutil.rmtree(folder)
 
@@ -148,7 +150,6 @@ async def stopped(lab, seed):
                 except RuntimeError as error:
                     raise Unseen("the resumed primary does not answer") from error
                 await storm.check()
-        postgres.kill()
     return {**storm.counts(), "recovery": f"{late:.2f} s"}
 
 
