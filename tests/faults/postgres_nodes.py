@@ -8,10 +8,11 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
+from client import Client
 from model import Broken, Unseen
-from server import Server
+from server import PASSWORD, Server
 from storm import Storm
 
 # How many seconds after a switch requests may still be rejected. The limit is generous, because the machine may be busy.
@@ -84,6 +85,7 @@ async def standby(lab, seed, times):
     name = url.rsplit("/", 1)[1]
     slowest = 0.0
     with synchronous_standby(postgres, url) as folder:
+        await refused_without_synchronous_replication(lab, url)
         switch = Switch(str(postgres.folder / ".s.PGSQL.5432"))
         with Server(lab.program, lab.folder, f"postgres://{user_of(url)}@127.0.0.1:{switch.port}/{name}") as server:
             server.start()
@@ -115,6 +117,24 @@ async def standby(lab, seed, times):
     return {"switches": times + 1, **storm.counts(), "slowest recovery": f"{slowest:.2f} s"}
 
 
+async def refused_without_synchronous_replication(lab, url):
+    """Checks that a server that requires synchronous replication does not start while the standby is asynchronous."""
+    postgres = lab.postgres
+    await asyncio.to_thread(postgres.configure, url, ["RESET synchronous_standby_names"])
+    server = Server(lab.program, lab.folder, url)
+    server.environment["SHOKO_AUTH_SYNCHRONOUS_REPLICATION"] = "require"
+    with server:
+        try:
+            server.start()
+        except RuntimeError as error:
+            if "synchronous_standby_names is empty" not in str(error):
+                raise Broken(f"the message does not name the reason: {error}") from error
+        else:
+            raise Broken("the server started without synchronous replication")
+        await asyncio.to_thread(postgres.configure, url, ["SET synchronous_standby_names = '*'"])
+        server.start()
+
+
 async def stopped(lab, seed):
     """Stops all processes of the primary, promotes the standby at once, and resumes the old primary, which nothing demotes:
     two primaries that both answer. Two nodes have the addresses of both.
@@ -133,9 +153,8 @@ async def stopped(lab, seed):
                 await storm.wait(1)
                 postgres.signal(signal.SIGSTOP)
                 await asyncio.to_thread(postgres.run, "pg_ctl", "promote", "--wait", "--pgdata=standby")
-                late = await recovery(storm, seconds=MAX_RECOVERY)
-                if late > MAX_SEARCH:
-                    raise Broken(f"the nodes needed {late:.2f} s to find the new primary")
+                found = await asyncio.gather(search(server), search(second))
+                await storm.stop()
                 storm.requests.clear()
                 storm.start()
                 await storm.wait(1)
@@ -150,13 +169,36 @@ async def stopped(lab, seed):
                 except RuntimeError as error:
                     raise Unseen("the resumed primary does not answer") from error
                 await storm.check()
-    return {**storm.counts(), "recovery": f"{late:.2f} s"}
+    return {**storm.counts(), "the nodes found the new primary after": " and ".join(f"{late:.2f} s" for late in found)}
 
 
-async def recovery(storm, seconds=4):
-    """Returns after how many of the next `seconds` all kinds of requests succeed. Stops the storm."""
+async def search(node):
+    """Returns after how many seconds the node accepts logins. Sends several requests at once, because each may be waiting
+    for the stopped primary.
+    """
+    start, attempts = time.monotonic(), []
+    while time.monotonic() - start < MAX_SEARCH:
+        attempts.append(asyncio.create_task(log_in(node)))
+        await asyncio.sleep(0.25)
+        if any(attempt.done() and attempt.result() == 200 for attempt in attempts):
+            late = time.monotonic() - start
+            await asyncio.gather(*attempts)
+            return late
+    raise Broken(f"after {MAX_SEARCH} s, a node has not found the new primary")
+
+
+async def log_in(node):
+    """Logs in on a connection of its own, and returns the status."""
+    client = Client(node)
+    with closing(client):
+        status, _ = await client.request("POST", "/api/auth", {"user": "Default", "pass": PASSWORD, "device": "search"})
+        return status
+
+
+async def recovery(storm):
+    """Returns how many seconds pass until all kinds of requests succeed. Stops the storm."""
     back = time.monotonic()
-    await storm.wait(seconds)
+    await storm.wait(4)
     await storm.stop()
     late = [start - back for start, _, status in storm.requests if status not in (200, 401) and start > back]
     last = max(late, default=0.0)
