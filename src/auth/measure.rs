@@ -52,11 +52,11 @@ impl Auth {
             lookup_queue: self.lookups.waiting(),
             hashing_queue: self.hashing.waiting(),
             connections_in_use: self.store.connections_in_use(),
-            replication: self.last_replication().map(|replication| match replication {
-                Replication::Synchronous => metrics::Replication::Synchronous,
-                Replication::Incomplete(ReplicationGap::NoStandby) => metrics::Replication::None,
-                Replication::Incomplete(_) => metrics::Replication::Asynchronous,
-            }),
+            replication: match self.last_replication() {
+                Some(Replication::Synchronous) => metrics::Replication::Synchronous,
+                Some(Replication::Incomplete(ReplicationGap::NoStandby)) | None => metrics::Replication::None,
+                Some(Replication::Incomplete(_)) => metrics::Replication::Asynchronous,
+            },
         }
     }
 }

@@ -16,13 +16,13 @@ pub struct State {
     /// The requests that wait for a hashing thread.
     pub hashing_queue: usize,
     pub connections_in_use: usize,
-    /// How PostgreSQL replicates changes. `None` on SQLite.
-    pub replication: Option<Replication>,
+    pub replication: Replication,
 }
 
-/// How PostgreSQL replicates acknowledged changes.
+/// How the database replicates acknowledged changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replication {
+    /// There is no standby, or the database is SQLite.
     None,
     Synchronous,
     Asynchronous,
@@ -103,7 +103,7 @@ impl StateGauges {
             )?,
             replication: gauges(
                 "shoko_auth_replication_state",
-                "1 for the way in which PostgreSQL replicates changes, 0 for the others. On SQLite, there are none.",
+                "1 for the way in which the database replicates changes, 0 for the others.",
                 "state",
             )?,
             users: gauge("shoko_auth_users", "Users, counted once a minute.")?,
@@ -136,15 +136,13 @@ impl StateGauges {
         self.lookup_queue.set(number(state.lookup_queue));
         self.hashing_queue.set(number(state.hashing_queue));
         self.connections_in_use.set(number(state.connections_in_use));
-        if let Some(current) = state.replication {
-            for (label, replication) in [
-                ("none", Replication::None),
-                ("synchronous", Replication::Synchronous),
-                ("asynchronous", Replication::Asynchronous),
-            ] {
-                let gauge = self.replication.with_label_values(&[label]);
-                gauge.set((replication == current).into());
-            }
+        for (label, replication) in [
+            ("none", Replication::None),
+            ("synchronous", Replication::Synchronous),
+            ("asynchronous", Replication::Asynchronous),
+        ] {
+            let gauge = self.replication.with_label_values(&[label]);
+            gauge.set((replication == state.replication).into());
         }
     }
 
