@@ -12,7 +12,7 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::max;
 use diesel::prelude::*;
 
-use super::connection::{DbConnection, connect};
+use super::connection::DbConnection;
 use super::opener::{Opened, Opener};
 use super::pool::Pool;
 use super::primary::{Timeline, check_primary};
@@ -20,7 +20,6 @@ use super::schema::changes;
 use super::{Store, UnsuitableDatabase};
 use crate::error::{Result, ServiceError};
 use crate::secret::random;
-use crate::settings::Database;
 
 /// The channel on which PostgreSQL's triggers send user ids.
 const CHANNEL: &str = "shoko_auth_changes";
@@ -151,8 +150,8 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
 
 /// Checks that each connection has a session of its own. A pooler in transaction mode lets clients share sessions, so it
 /// loses notifications, prepared statements and settings.
-pub(super) fn check_sessions(database: &Database, echo_sender: &EchoSender) -> Result<(), UnsuitableDatabase> {
-    match connect(database).map_err(ServiceError::unavailable)? {
+pub(super) fn check_sessions(opener: &Opener, echo_sender: &EchoSender) -> Result<(), UnsuitableDatabase> {
+    match opener.open().map_err(ServiceError::unavailable)?.connection {
         DbConnection::Postgres(mut c) => {
             if listen(&mut c, echo_sender)? {
                 Ok(())
