@@ -13,8 +13,7 @@ use super::open::{OpenError, create_private_folder};
 use crate::error::ServiceError;
 use crate::settings::{CoreSettings, Database};
 use crate::store::{
-    SessionMode, Store, UnsuitableDatabase, Use, check_integrity, copy_database, count_revived_keys, finish_log,
-    prepare_restored,
+    Store, UnsuitableDatabase, Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored,
 };
 
 /// The reason why a backup or a restore failed. The message is for the operator.
@@ -169,7 +168,7 @@ fn migrate(settings: &CoreSettings, copy: &Path, backup: &Path) -> Result<(), Ba
         database: Database::Sqlite(copy.to_owned()),
         ..settings.clone()
     };
-    let store = Store::new(&settings, 1, SessionMode::new(&settings.database));
+    let store = Store::new(&settings, 1);
     if !store.has_been_migrated()? {
         let reason = "it has no tables of shoko-auth".to_owned();
         return Err(BackupError::Damaged(backup.to_owned(), reason));

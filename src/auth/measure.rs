@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Auth, ChangeSource, FeedState, SecretState, SecretUse};
+use super::{Auth, ChangeSource, FeedState, Replication, ReplicationGap, SecretState, SecretUse};
 use crate::error::{LoginError, Result, ServiceError};
-use crate::metrics::{Feed, LoginOutcome, Metrics, State};
+use crate::metrics::{self, Feed, LoginOutcome, Metrics, State};
 
 impl Auth {
     /// Returns the metrics. `None` if nothing is counted.
@@ -53,6 +53,11 @@ impl Auth {
             lookup_queue: self.lookups.waiting(),
             hashing_queue: self.hashing.waiting(),
             connections_in_use: self.store.connections_in_use(),
+            replication: match self.last_replication() {
+                Some(Replication::Synchronous) => metrics::Replication::Synchronous,
+                Some(Replication::Incomplete(ReplicationGap::NoStandby)) | None => metrics::Replication::None,
+                Some(Replication::Incomplete(_)) => metrics::Replication::Asynchronous,
+            },
         }
     }
 }

@@ -22,6 +22,7 @@ mod open;
 mod password_changes;
 mod permission;
 mod preferences;
+mod replication;
 mod sealing;
 mod sessions;
 mod throttle;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::{ChangeSource, ConnectError, ConnectionLimits, Page};
+pub use crate::store::{ChangeSource, ConnectError, ConnectionLimits, Page, Replication, ReplicationGap};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;
@@ -51,7 +52,7 @@ pub use sealing::{SecretState, SecretUse};
 pub use sessions::{NewSession, SignIn};
 pub use throttle::{ACCOUNT_FAILURES, Throttles, Wait, longest_wait, max_failures};
 pub use users::{CreatedAdmin, KeysAfterChange};
-pub use verification::{FeedState, LookupResult};
+pub use verification::{FeedState, LookupResult, Silence};
 
 use crate::clock::Clock;
 use crate::error::Result;
@@ -65,6 +66,7 @@ use audit::AuditLog;
 use database_lock::DatabaseLock;
 use hashing::HashingPool;
 use password_changes::PasswordChanges;
+use replication::LastReplication;
 use throttle::Throttle;
 use verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 
@@ -85,6 +87,7 @@ pub struct Auth {
     lookups: Lookups,
     last_used: LastUsedBuffer,
     feed_thread: FeedThread,
+    replication: LastReplication,
     /// `None` if nothing is to be counted.
     metrics: Option<Arc<Metrics>>,
     /// Held until the service is dropped, so that no restore replaces the embedded database.

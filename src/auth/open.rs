@@ -16,6 +16,7 @@ use super::file_access::{FileAccessError, Pipes, ReadFileError, check_files, dat
 use super::file_system::{FileSystemError, check_file_system};
 use super::hashing::HashingPool;
 use super::password_changes::PasswordChanges;
+use super::replication::LastReplication;
 use super::throttle::Throttle;
 use super::verification::{FeedThread, KeyCache, LastUsedBuffer, Lookups};
 use crate::error::ServiceError;
@@ -109,8 +110,8 @@ impl Auth {
         store.check_compatibility()?;
         clock::follow(&settings.clock, &store)?;
         let key_cache = Arc::new(KeyCache::new());
+        let opener = store.opener().clone();
         let metrics = settings.has_metrics.then(Metrics::new).transpose()?;
-        let lookups = Lookups::new(settings, store.session_mode(), key_cache.clone());
         Ok(Self {
             clock: settings.clock.clone(),
             store,
@@ -123,10 +124,11 @@ impl Auth {
             key_limits: settings.key_limits,
             session_limits: settings.sessions,
             link_lifetime: settings.link_lifetime,
-            lookups,
+            lookups: Lookups::new(settings, opener, key_cache.clone()),
             key_cache,
             last_used: LastUsedBuffer::default(),
             feed_thread: FeedThread::default(),
+            replication: LastReplication::default(),
             metrics,
             _lock: lock,
         })

@@ -16,6 +16,7 @@ mod log_limit;
 mod openapi;
 mod parsers;
 mod password;
+mod replication;
 mod secret;
 mod serve;
 mod settings;
@@ -111,6 +112,8 @@ enum CliError {
     Service(#[from] ServiceError),
     #[error(transparent)]
     Manage(#[from] ManageError),
+    #[error(transparent)]
+    Replication(#[from] replication::ReplicationRequired),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]

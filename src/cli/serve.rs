@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::greeting::greeting;
 use super::settings::local_url;
-use super::{CliError, print};
+use super::{CliError, print, replication};
 use crate::auth::{Auth, ChangeSource, ConnectError, CreatedAdmin, OpenError};
 use crate::error::{ManageError, ServiceError};
 use crate::secret::seal::SecretId;
@@ -120,6 +120,7 @@ async fn start_in_thread(settings: &Settings) -> Result<Started, CliError> {
 /// Opens the database and the port, and creates the first administrator.
 fn start(settings: &Settings) -> Result<Started, CliError> {
     let auth = Arc::new(open(settings, MAX_DATABASE_WAIT)?);
+    replication::check(&auth, settings.synchronous_replication)?;
     let listener = listen(settings.listen)?;
     let metrics = settings.metrics_listen.map(listen).transpose()?;
     let url = local_url(listener.local_addr()?, &settings.base_path);
@@ -298,7 +299,7 @@ mod tests {
     use crate::model::{NewName, SecretText};
     use crate::settings::{
         CoreSettings, CorsOrigins, Dialects, FirstAdmin, GatewayDomains, KeyLimits, LINK_LIFETIME, MAX_WAIT,
-        RESPONSE_DEADLINE, SessionLimits,
+        RESPONSE_DEADLINE, SessionLimits, SynchronousReplication,
     };
 
     #[cfg(target_os = "linux")]
@@ -331,6 +332,7 @@ mod tests {
             metrics_listen: None,
             shutdown_grace: Duration::ZERO,
             response_deadline: RESPONSE_DEADLINE,
+            synchronous_replication: SynchronousReplication::Warn,
             core: CoreSettings {
                 clock: Clock::system(),
                 database: "postgres://127.0.0.1:1/none".parse().unwrap(),

@@ -18,7 +18,7 @@ use crate::error::{Result, ServiceError};
 use per_thread::PerThread;
 pub use per_thread::{RequestRecord, VerificationOutcome, VerificationSource};
 use state::StateGauges;
-pub use state::{Feed, RowCounts, State};
+pub use state::{Feed, Replication, RowCounts, State};
 
 /// The upper bounds of the buckets for waiting in the hashing queue and for hashing, in seconds.
 const HASHING_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];

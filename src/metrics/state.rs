@@ -18,6 +18,16 @@ pub struct State {
     /// The requests that wait for a hashing thread.
     pub hashing_queue: usize,
     pub connections_in_use: usize,
+    pub replication: Replication,
+}
+
+/// How the database replicates acknowledged changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// There is no standby, or the database is SQLite.
+    None,
+    Synchronous,
+    Asynchronous,
 }
 
 /// The state of the change feed.
@@ -54,6 +64,7 @@ pub struct StateGauges {
     lookup_queue: IntGauge,
     hashing_queue: IntGauge,
     connections_in_use: IntGauge,
+    replication: IntGaugeVec,
     users: IntGauge,
     keys: IntGaugeVec,
     throttled: IntGaugeVec,
@@ -97,6 +108,11 @@ impl StateGauges {
                 "shoko_auth_database_connections_in_use",
                 "Connections of the pool that are in use. The pool has at most ten.",
             )?,
+            replication: gauges(
+                "shoko_auth_replication_state",
+                "1 for the way in which the database replicates changes, 0 for the others.",
+                "state",
+            )?,
             users: gauge("shoko_auth_users", "Users, counted once a minute.")?,
             keys: gauges("shoko_auth_keys", "Unexpired keys, counted once a minute.", "kind")?,
             throttled: gauges(
@@ -128,6 +144,14 @@ impl StateGauges {
         self.lookup_queue.set(number(state.lookup_queue));
         self.hashing_queue.set(number(state.hashing_queue));
         self.connections_in_use.set(number(state.connections_in_use));
+        for (label, replication) in [
+            ("none", Replication::None),
+            ("synchronous", Replication::Synchronous),
+            ("asynchronous", Replication::Asynchronous),
+        ] {
+            let gauge = self.replication.with_label_values(&[label]);
+            gauge.set((replication == state.replication).into());
+        }
     }
 
     /// Sets the gauges of the row counts.

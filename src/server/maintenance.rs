@@ -6,21 +6,26 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
-use crate::auth::Auth;
-use crate::settings::CoreSettings;
+use crate::auth::{Auth, Replication, Silence};
+use crate::error::ServiceError;
+use crate::settings::{CoreSettings, SynchronousReplication};
 use crate::web::call;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const CLOCK_INTERVAL: Duration = Duration::from_secs(2);
-const FEED_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// The pause between two attempts to find another primary. Each opens a connection.
+const PRIMARY_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+const REPLICATION_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// Replaces the change feed if the database no longer responds to it.
 pub async fn watch_feed(auth: Data<Auth>, settings: CoreSettings) {
+    let silence = Silence::new(&settings);
     loop {
-        sleep(FEED_WATCH_INTERVAL).await;
-        if let Err(error) = auth.replace_silent_feed(&settings.database, settings.max_connection_use()) {
+        sleep(WATCH_INTERVAL).await;
+        if let Err(error) = auth.replace_silent_feed(silence) {
             log::warn!("starting another change feed failed and will be retried: {error}");
         }
     }
@@ -33,6 +38,46 @@ pub async fn follow_clock(auth: Data<Auth>) {
         if let Err(error) = call(&auth, Auth::follow_clock).await {
             log::debug!("reading the database's clock failed and will be retried: {error}");
         }
+    }
+}
+
+/// Looks for another primary while the database does not respond.
+pub async fn watch_primary(auth: Data<Auth>, settings: CoreSettings) {
+    let silence = Silence::new(&settings);
+    loop {
+        sleep(WATCH_INTERVAL).await;
+        if auth.is_database_silent(silence) {
+            let searched = call(&auth, |auth| {
+                auth.look_for_primary();
+                Ok::<_, ServiceError>(())
+            });
+            if let Err(error) = searched.await {
+                log::debug!("looking for the primary failed: {error}");
+            }
+            sleep(PRIMARY_SEARCH_PAUSE).await;
+        }
+    }
+}
+
+/// Checks every few seconds whether a failover can undo acknowledged changes, and logs when that changes.
+pub async fn watch_replication(auth: Data<Auth>, setting: SynchronousReplication) {
+    let mut last = auth.last_replication();
+    loop {
+        sleep(REPLICATION_INTERVAL).await;
+        let replication = match call(&auth, Auth::check_replication).await {
+            Ok(replication) => replication,
+            Err(error) => {
+                log::debug!("checking the replication of the database failed and will be retried: {error}");
+                continue;
+            }
+        };
+        if replication != last && setting != SynchronousReplication::Ignore {
+            match replication.as_ref().and_then(Replication::warning) {
+                Some(warning) => log::warn!("{warning}"),
+                None => log::info!("the replication of the database has changed: {replication:?}"),
+            }
+        }
+        last = replication;
     }
 }
 

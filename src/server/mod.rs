@@ -35,7 +35,7 @@ use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
 use crate::auth::Auth;
-use crate::settings::Settings;
+use crate::settings::{Database, Settings};
 use crate::web::address::TrustedProxies;
 use crate::web::process::Process;
 use connections::Connections;
@@ -79,7 +79,7 @@ pub fn run(
     };
     let auth = Data::from(auth);
     let routes = Routes::new(settings, auth.clone(), process.clone(), proxies)?;
-    auth.follow_changes(&settings.core.database)?;
+    auth.follow_changes()?;
     let address = listener.local_addr()?;
     if let Err(error) = limit_unread_bytes(&listener) {
         log::warn!("limiting the unread bytes of a connection failed: {error}");
@@ -114,6 +114,13 @@ pub fn run(
     let server = builder.run();
     spawn(maintenance::watch_feed(auth.clone(), settings.core.clone()));
     spawn(maintenance::follow_clock(auth.clone()));
+    if let Database::Postgres(_) = &settings.core.database {
+        spawn(maintenance::watch_primary(auth.clone(), settings.core.clone()));
+        spawn(maintenance::watch_replication(
+            auth.clone(),
+            settings.synchronous_replication,
+        ));
+    }
     spawn(maintenance::sweep(auth.clone()));
     spawn(maintenance::flush(auth));
     spawn(stop_after(stop, process, server.handle(), settings.shutdown_grace));

@@ -5,6 +5,7 @@ mod gateway;
 mod origins;
 mod postgres_keywords;
 mod postgres_url;
+mod replication;
 mod warnings;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub use database::{Database, DatabaseUrlError};
 pub use gateway::{GatewayDomain, GatewayDomainError, GatewayDomains};
 pub use origins::CorsOrigins;
 pub use postgres_url::{PostgresUrl, TLS_IS_BUILT_IN};
+pub use replication::SynchronousReplication;
 pub use warnings::exposed_database;
 
 /// The settings of `serve`.
@@ -54,6 +56,7 @@ pub struct Settings {
     /// The longest time from the first byte of a response until all of it has been sent. The program uses
     /// [`RESPONSE_DEADLINE`].
     pub response_deadline: Duration,
+    pub synchronous_replication: SynchronousReplication,
     pub core: CoreSettings,
     pub first_admin: FirstAdmin,
 }

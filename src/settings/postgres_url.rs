@@ -121,6 +121,34 @@ impl PostgresUrl {
         quoted.collect::<Vec<_>>().join(" ")
     }
 
+    /// Returns a URL for each of the servers, in their order. Returns this URL alone if it has one server, if its lists
+    /// do not have the same length, or if the environment or a service file names the servers.
+    #[must_use]
+    pub fn each_server(&self) -> Vec<Self> {
+        let lists = ["host", "hostaddr", "port"].map(|name| {
+            let values: Vec<_> = self.get(name).split(',').map(str::to_owned).collect();
+            (name, values)
+        });
+        let count = lists.iter().map(|(_, values)| values.len()).max().unwrap_or(1);
+        let is_list = |name: &str, values: &[String]| match values {
+            [value] => value.is_empty() || name == "port",
+            values => values.len() == count,
+        };
+        if count == 1 || !lists.iter().all(|(name, values)| is_list(name, values)) {
+            return vec![self.clone()];
+        }
+        let server = |index: usize| {
+            let mut url = self.clone();
+            for (name, values) in &lists {
+                if let Some(value) = values.get(index) {
+                    url.parameters.push(((*name).to_owned(), value.clone()));
+                }
+            }
+            url
+        };
+        (0..count).map(server).collect()
+    }
+
     /// Returns whether all servers are on this machine, or `None` if some are or the URL does not say where they are.
     #[must_use]
     pub fn is_local(&self) -> Option<bool> {
@@ -222,6 +250,38 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(PostgresUrl::parse(url).unwrap().is_local(), is_local, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_several_servers_is_split_into_one_for_each() {
+        for (url, servers) in [
+            ("me@a/auth", &[("a", "", "")][..]),
+            ("me@a:1,b:2/auth", &[("a", "", "1"), ("b", "", "2")]),
+            ("me@a,b:2/auth", &[("a", "", ""), ("b", "", "2")]),
+            ("me@a,b/auth?port=6432", &[("a", "", "6432"), ("b", "", "6432")]),
+            (
+                "/auth?host=/run/a,/run/b&port=1,2",
+                &[("/run/a", "", "1"), ("/run/b", "", "2")],
+            ),
+            (
+                "a,b/auth?hostaddr=192.0.2.1,192.0.2.2",
+                &[("a", "192.0.2.1", ""), ("b", "192.0.2.2", "")],
+            ),
+            // libpq rejects these lists and says why.
+            ("a,b/auth?port=1,2,3", &[("a,b", "", "1,2,3")]),
+            (
+                "a/auth?hostaddr=192.0.2.1,192.0.2.2",
+                &[("a", "192.0.2.1,192.0.2.2", "")],
+            ),
+            ("", &[("", "", "")]),
+        ] {
+            let split = PostgresUrl::parse(url).unwrap().each_server();
+            let split: Vec<_> = split
+                .iter()
+                .map(|url| (url.get("host"), url.get("hostaddr"), url.get("port")))
+                .collect();
+            assert_eq!(split, servers, "{url}");
         }
     }
 

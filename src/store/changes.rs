@@ -16,11 +16,13 @@ use diesel::prelude::*;
 use diesel::sql_types::Integer;
 
 use super::Store;
-use super::connection::{DbConnection, connect};
+use super::connection::DbConnection;
+use super::opener::{Opened, Opener};
 use super::polled_changes::PolledChanges;
 use super::pool::Pool;
+use super::primary::{Timeline, check_primary};
 use super::schema::changes;
-use super::sessions::{SessionMode, Sessions};
+use super::sessions::Sessions;
 use crate::error::{Result, ServiceError};
 use crate::secret::random;
 use crate::settings::Database;
@@ -55,10 +57,7 @@ pub enum ChangeSource {
 /// Sends notifications to this node itself, on a connection of the pool. A connection of its own could exceed the limit
 /// of a role that allows only few.
 #[derive(Clone)]
-pub struct EchoSender {
-    pool: Weak<Pool>,
-    sessions: SessionMode,
-}
+pub struct EchoSender(Weak<Pool>);
 
 /// The number of the process that serves a PostgreSQL session.
 #[derive(QueryableByName)]
@@ -71,7 +70,7 @@ impl EchoSender {
     /// Sends a notification. Returns the session that has sent it.
     fn send(&self, channel: &str) -> Result<i32> {
         let closed = || ServiceError::unavailable("the pool of connections is closed");
-        let pool = self.pool.upgrade().ok_or_else(closed)?;
+        let pool = self.0.upgrade().ok_or_else(closed)?;
         let mut connection = pool.connection()?;
         let began_at = Instant::now();
         let notify = format!("SELECT pg_backend_pid() AS pid FROM pg_notify('{channel}', '')");
@@ -86,16 +85,13 @@ impl EchoSender {
 impl Store {
     #[must_use]
     pub fn echo_sender(&self) -> EchoSender {
-        EchoSender {
-            pool: Arc::downgrade(&self.pool),
-            sessions: self.sessions.clone(),
-        }
+        EchoSender(Arc::downgrade(&self.pool))
     }
 
     /// Returns how changes by other processes arrive.
     #[must_use]
     pub fn change_source(&self) -> ChangeSource {
-        match (&self.database, self.sessions.get()) {
+        match (&self.database, self.opener.session_mode().get()) {
             (Database::Postgres(_), Sessions::Own) => ChangeSource::Notifications,
             (Database::Postgres(_), Sessions::Shared) | (Database::Sqlite(_), _) => ChangeSource::Polling,
         }
@@ -103,7 +99,12 @@ impl Store {
 }
 
 /// A connection that receives changes.
-pub struct ChangeFeed(Source);
+pub struct ChangeFeed {
+    source: Source,
+    /// Knows whether the server of the connection has been replaced.
+    opener: Opener,
+    timeline: Option<Timeline>,
+}
 
 enum Source {
     Notifications {
@@ -124,17 +125,18 @@ impl ChangeFeed {
     ///
     /// If notifications do not arrive any more, all connections are used as those that share sessions from now on: the
     /// operator has changed the pooler.
-    pub fn open(database: &Database, echo_sender: &EchoSender) -> Result<Self> {
-        let sessions = echo_sender.sessions.get();
-        let source = match (
-            connect(database, sessions).map_err(ServiceError::unavailable)?,
+    pub fn open(opener: &Opener, echo_sender: &EchoSender) -> Result<Self> {
+        let Opened {
+            connection,
             sessions,
-        ) {
+            timeline,
+        } = opener.open().map_err(ServiceError::unavailable)?;
+        let source = match (connection, sessions) {
             (DbConnection::Postgres(mut connection), Sessions::Own) => {
                 if !listen(&mut connection, echo_sender)? {
                     log::warn!("the connections to the database now share sessions, so changes are polled");
-                    echo_sender.sessions.set(Sessions::Shared);
-                    return Self::open(database, echo_sender);
+                    opener.session_mode().set(Sessions::Shared);
+                    return Self::open(opener, echo_sender);
                 }
                 let alive_at = Instant::now();
                 Source::Notifications { connection, alive_at }
@@ -145,16 +147,23 @@ impl ChangeFeed {
                 Source::Numbers { connection, number }
             }
         };
-        Ok(Self(source))
+        Ok(Self {
+            source,
+            opener: opener.clone(),
+            timeline,
+        })
     }
 
     /// Returns the changes since the last call, and the time up to which the changes are known to be complete.
     pub fn poll(&mut self) -> Result<(Vec<Change>, Instant)> {
         let start = Instant::now();
-        match &mut self.0 {
+        if self.opener.primary().has_replaced(self.timeline) {
+            return Err(ServiceError::unavailable("another server has become the primary"));
+        }
+        match &mut self.source {
             Source::Notifications { connection, alive_at } => {
                 if start - *alive_at >= HEARTBEAT_INTERVAL {
-                    connection.batch_execute("SELECT 1")?;
+                    check_primary(connection)?;
                     *alive_at = start;
                 }
                 let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
@@ -189,9 +198,10 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Returns whether connections have sessions of their own. Uses connections that work in either case.
-pub(super) fn detect_sessions(database: &Database, echo_sender: &EchoSender) -> Result<Sessions> {
-    match connect(database, Sessions::Shared).map_err(ServiceError::unavailable)? {
+/// Returns whether connections have sessions of their own. The opener must use them as if they were shared, which works in
+/// either case.
+pub(super) fn detect_sessions(opener: &Opener, echo_sender: &EchoSender) -> Result<Sessions> {
+    match opener.open().map_err(ServiceError::unavailable)?.connection {
         DbConnection::Postgres(mut c) => {
             let is_heard = receives_echo(&mut c, echo_sender)?;
             Ok(if is_heard { Sessions::Own } else { Sessions::Shared })

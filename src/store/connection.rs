@@ -11,7 +11,8 @@ use diesel::sql_types::Text;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use super::opener::Opener;
+use super::opener::{Opened, Opener};
+use super::primary::Timeline;
 use super::sessions::{SessionMode, Sessions};
 use super::{Reader, Transaction};
 use crate::error::ServiceError;
@@ -102,6 +103,7 @@ pub(super) struct Pooled {
     /// What the connection was opened for.
     sessions: Sessions,
     mode: SessionMode,
+    timeline: Option<Timeline>,
     opened_at: Instant,
     /// When the connection last proved to work. `None` if its last use failed.
     checked_at: Option<Instant>,
@@ -111,13 +113,15 @@ pub(super) struct Pooled {
 
 impl Pooled {
     /// Opens a connection of its own, or one for a place in the pool.
-    pub fn new(connection: DbConnection, sessions: Sessions, mode: SessionMode) -> Self {
+    pub fn new(opened: Opened, mode: SessionMode) -> Self {
+        let reader = Reader {
+            connection: opened.connection,
+        };
         Self {
-            transaction: Transaction {
-                reader: Reader { connection },
-            },
-            sessions,
+            transaction: Transaction { reader },
+            sessions: opened.sessions,
             mode,
+            timeline: opened.timeline,
             opened_at: Instant::now(),
             checked_at: Some(Instant::now()),
             is_discarded: false,
@@ -142,6 +146,16 @@ impl Pooled {
         let sessions = self.sessions;
         DbConnection::begin(self, sessions)?;
         Ok(&mut self.transaction)
+    }
+
+    /// Returns the timeline of the server, if it has one.
+    pub fn timeline(&self) -> Option<Timeline> {
+        self.timeline
+    }
+
+    /// Makes the pool close this connection after its use.
+    pub fn discard(&mut self) {
+        self.is_discarded = true;
     }
 
     pub fn opened_at(&self) -> Instant {
@@ -205,13 +219,11 @@ impl DerefMut for Pooled {
 /// and hides the real error.
 pub(super) struct Manager {
     opener: Opener,
-    mode: SessionMode,
 }
 
 impl Manager {
-    pub fn new(database: Database, mode: SessionMode) -> Self {
-        let opener = Opener::new(database);
-        Self { opener, mode }
+    pub fn new(opener: Opener) -> Self {
+        Self { opener }
     }
 }
 
@@ -221,9 +233,10 @@ impl ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Option<Pooled>, Self::Error> {
-        let sessions = self.mode.get();
-        let connection = self.opener.open(sessions)?;
-        Ok(Some(Pooled::new(connection, sessions, self.mode.clone())))
+        Ok(Some(Pooled::new(
+            self.opener.open()?,
+            self.opener.session_mode().clone(),
+        )))
     }
 
     /// Does nothing, because the pool could not abandon a check that never ends. [`Pooled::is_valid`] checks the

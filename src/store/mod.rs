@@ -24,7 +24,9 @@ mod opener;
 mod polled_changes;
 mod pool;
 mod preferences;
+mod primary;
 mod refusal;
+mod replication;
 mod schema;
 mod sealing;
 mod sessions;
@@ -36,7 +38,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use account::Page;
 pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
@@ -49,11 +51,13 @@ use connection::{DbConnection, Pooled, connect};
 use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
+pub use opener::Opener;
 pub use polled_changes::CHANGE_RETENTION;
 use polled_changes::Horizon;
 use pool::Pool;
 pub use refusal::ConnectError;
-pub use sessions::{SessionMode, Sessions};
+pub use replication::{Replication, ReplicationGap};
+pub use sessions::Sessions;
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 
@@ -97,7 +101,7 @@ pub struct Store {
     file: Option<FileId>,
     /// How many connections a PostgreSQL server allows. `None` if that has not been read.
     limits: Option<ConnectionLimits>,
-    sessions: SessionMode,
+    opener: Opener,
     pool: Arc<Pool>,
     /// The rows that the next sweep deletes from PostgreSQL's table of changes.
     horizon: Mutex<Option<Horizon>>,
@@ -108,10 +112,10 @@ impl Store {
     /// allows only few. Does not run the migrations.
     pub fn open(settings: &CoreSettings) -> Result<Self, ConnectError> {
         let database = &settings.database;
+        let opener = Opener::new(database.clone());
         let refused = |e| ConnectError::new(database.to_string(), &e);
-        let mode = SessionMode::new(database);
-        let connection = connect(database, mode.get()).map_err(refused)?;
-        let mut connection = Pooled::new(connection, mode.get(), mode.clone());
+        let opened = opener.open().map_err(refused)?;
+        let mut connection = Pooled::new(opened, opener.session_mode().clone());
         let limits = connection
             .read(Reader::connection_limits)
             .map_err(ConnectError::Unavailable)?;
@@ -120,19 +124,26 @@ impl Store {
         Ok(Self {
             file: FileId::of_database(database),
             limits,
-            ..Self::new(settings, pool_size, mode)
+            ..Self::with_opener(settings, opener, pool_size)
         })
     }
 
     /// Creates a store with a pool of up to `connections` connections. Does not wait for the first connection.
     #[must_use]
-    pub fn new(settings: &CoreSettings, connections: u32, sessions: SessionMode) -> Self {
+    pub fn new(settings: &CoreSettings, connections: u32) -> Self {
+        Self::with_opener(settings, Opener::new(settings.database.clone()), connections)
+    }
+
+    /// Creates a store with a pool of up to `connections` connections, which shares its knowledge of the primary with
+    /// the other users of the opener. Does not wait for the first connection.
+    #[must_use]
+    pub fn with_opener(settings: &CoreSettings, opener: Opener, connections: u32) -> Self {
         Self {
             database: settings.database.clone(),
             file: None,
             limits: None,
-            sessions: sessions.clone(),
-            pool: Arc::new(Pool::new(settings, connections, sessions)),
+            pool: Arc::new(Pool::new(settings, opener.clone(), connections)),
+            opener,
             horizon: Mutex::default(),
         }
     }
@@ -142,10 +153,9 @@ impl Store {
         &self.database
     }
 
-    /// Returns how connections to this database are used. Pass it to [`Self::new`] for another pool.
     #[must_use]
-    pub fn session_mode(&self) -> SessionMode {
-        self.sessions.clone()
+    pub fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     /// Returns how many connections PostgreSQL allows this program.
@@ -253,6 +263,12 @@ impl Store {
             connection.checkpoint()?;
         }
         Ok(())
+    }
+
+    /// Returns whether the database has not responded on a connection of the pool for longer than `time`.
+    #[must_use]
+    pub fn has_been_silent_for(&self, time: Duration) -> bool {
+        self.pool.has_been_silent_for(time)
     }
 
     /// Returns how many connections of the pool are in use.

@@ -6,13 +6,14 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::ConnectionError;
 use diesel::r2d2;
 
 use super::connection::{DbConnection, connect};
-use super::sessions::Sessions;
+use super::primary::{Primary, Timeline};
+use super::sessions::{SessionMode, Sessions};
 use crate::settings::Database;
 
 /// How long opening a connection may take. Longer than libpq's `connect_timeout`, which is 2 s for each address of the
@@ -21,43 +22,82 @@ const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
 /// The maximum number of threads that open connections, with the abandoned ones.
 const MAX_THREADS: usize = 20;
 
-/// Opens connections to one database.
-pub(super) struct Opener {
-    database: Arc<Database>,
+/// Opens connections to one database, on PostgreSQL only to its primary. Clones share what they know about the sessions
+/// and the primary.
+#[derive(Clone)]
+pub struct Opener {
+    /// One for each server in the URL.
+    servers: Arc<[Database]>,
+    sessions: SessionMode,
+    primary: Arc<Primary>,
     /// Each thread has a reference.
     threads: Arc<()>,
     max_time: Duration,
 }
 
+/// A new connection.
+pub(super) struct Opened {
+    pub connection: DbConnection,
+    /// What the connection was opened for.
+    pub sessions: Sessions,
+    pub timeline: Option<Timeline>,
+}
+
 impl Opener {
-    pub fn new(database: Database) -> Self {
+    pub(super) fn new(database: Database) -> Self {
         Self {
-            database: Arc::new(database),
+            sessions: SessionMode::new(&database),
+            servers: each_server(database).into(),
+            primary: Arc::default(),
             threads: Arc::default(),
             max_time: MAX_OPENING_TIME,
         }
     }
 
+    /// Returns how connections are used at the moment.
+    #[must_use]
+    pub fn session_mode(&self) -> &SessionMode {
+        &self.sessions
+    }
+
+    pub(super) fn primary(&self) -> &Primary {
+        &self.primary
+    }
+
     /// Opens a connection. Fails after [`MAX_OPENING_TIME`] on PostgreSQL. SQLite needs no limit.
-    pub fn open(&self, sessions: Sessions) -> Result<DbConnection, r2d2::Error> {
-        match &*self.database {
-            Database::Sqlite(_) => connect(&self.database, sessions),
-            Database::Postgres(_) => self.open_in_thread(sessions),
+    pub(super) fn open(&self) -> Result<Opened, r2d2::Error> {
+        match &*self.servers {
+            [Database::Postgres(_), ..] => self.open_in_thread(),
+            servers => open(servers, &self.primary, self.sessions.get()),
         }
     }
 
-    fn open_in_thread(&self, sessions: Sessions) -> Result<DbConnection, r2d2::Error> {
+    /// Returns whether another server was found to be the primary after `time`.
+    #[must_use]
+    pub fn has_found_primary_since(&self, time: Instant) -> bool {
+        self.primary.has_changed_since(time)
+    }
+
+    /// Opens a connection only to learn which server is the primary, and closes it.
+    pub fn look_for_primary(&self) {
+        if let Err(error) = self.open() {
+            log::debug!("looking for the primary failed: {error}");
+        }
+    }
+
+    fn open_in_thread(&self) -> Result<Opened, r2d2::Error> {
         if Arc::strong_count(&self.threads) > MAX_THREADS {
             return Err(failure(
                 "too many connections are being opened, and the server does not respond",
             ));
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (database, thread) = (self.database.clone(), self.threads.clone());
+        let (servers, primary, thread) = (self.servers.clone(), self.primary.clone(), self.threads.clone());
+        let sessions = self.sessions.get();
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = connect(&database, sessions);
+                let opened = open(&servers, &primary, sessions);
                 drop(thread);
                 // If nothing waits for the connection any more, it is closed.
                 drop(sender.send(opened));
@@ -67,6 +107,50 @@ impl Opener {
             .recv_timeout(self.max_time)
             .map_err(|_| failure("the server has accepted the connection, but does not respond"))?
     }
+}
+
+fn each_server(database: Database) -> Vec<Database> {
+    match database {
+        Database::Postgres(url) => url.each_server().into_iter().map(Database::Postgres).collect(),
+        Database::Sqlite(_) => vec![database],
+    }
+}
+
+/// Opens a connection to the first server that is the primary, beginning with the one that was it last. libpq would begin
+/// with the first server each time, and wait two seconds for it as long as it is stopped or disconnected. It would also
+/// try no other server after one that refuses the login or is a primary that has been replaced.
+fn open(servers: &[Database], primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
+    let first = primary.last_server();
+    let order = (first..servers.len()).chain(0..first.min(servers.len()));
+    let mut failures = Vec::new();
+    for index in order {
+        match open_server(&servers[index], primary, sessions) {
+            Ok(opened) => {
+                primary.set_last_server(index);
+                return Ok(opened);
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    match failures.len() {
+        1 => Err(failures.remove(0)),
+        _ => {
+            let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
+            Err(failure(&messages.join("\n")))
+        }
+    }
+}
+
+fn open_server(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
+    let mut connection = connect(server, sessions)?;
+    let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
+    // With the words of libpq, which separate the messages of several servers.
+    let timeline = admitted.map_err(|reason| failure(&format!("connection to server failed: {reason}")))?;
+    Ok(Opened {
+        connection,
+        sessions,
+        timeline,
+    })
 }
 
 fn failure(message: &str) -> r2d2::Error {
@@ -108,7 +192,7 @@ mod tests {
             max_time: Duration::from_millis(50),
             ..Opener::new(url.parse().unwrap())
         };
-        let message = |opener: &Opener| opener.open(Sessions::Own).err().unwrap().to_string();
+        let message = |opener: &Opener| opener.open().err().unwrap().to_string();
         for _ in 0..MAX_THREADS {
             let message = message(&opener);
             assert!(message.contains("does not respond"), "{message}");

@@ -2,7 +2,8 @@
 //!
 //! PostgreSQL's timeouts do not end a wait for a server that is stopped, or for a proxy that keeps a connection open but
 //! no longer forwards it, and libpq has no timeout for a response. The thread that waits cannot be interrupted.
-//! Therefore a connection that has been in use for too long is abandoned: another one takes its place in the pool.
+//! Therefore a connection that has been in use for too long is abandoned: another one takes its place in the pool. If
+//! another server has become the primary, connections to the previous one are abandoned at once.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::{self, NopErrorHandler, PooledConnection};
 
 use super::connection::{Manager, Pooled};
-use super::sessions::SessionMode;
+use super::opener::Opener;
+use super::primary::Timeline;
 use crate::error::{Result, ServiceError};
 use crate::settings::CoreSettings;
 
@@ -31,6 +33,7 @@ const MAX_ABANDONED: usize = 20;
 
 pub(super) struct Pool {
     connections: r2d2::Pool<Manager>,
+    opener: Opener,
     uses: Arc<Mutex<Uses>>,
     max_wait: Duration,
     /// How long after its checkout a connection may be abandoned.
@@ -49,6 +52,7 @@ struct Uses {
 
 struct Use {
     began_at: Instant,
+    timeline: Option<Timeline>,
     /// The connection's place in the pool. The user of the connection has taken the connection itself.
     place: PooledConnection<Manager>,
 }
@@ -63,7 +67,7 @@ pub(super) struct Checkout {
 
 impl Pool {
     /// Creates a pool of up to `size` connections. Does not wait for the first one.
-    pub fn new(settings: &CoreSettings, size: u32, sessions: SessionMode) -> Self {
+    pub fn new(settings: &CoreSettings, opener: Opener, size: u32) -> Self {
         // The only connection of a pool keeps its place. If it were closed when it is idle or old, another pool could take
         // the last place that the server has.
         let is_kept = size == 1;
@@ -75,9 +79,10 @@ impl Pool {
             .test_on_check_out(false)
             .connection_timeout(RECONNECT_INTERVAL * 2)
             .error_handler(Box::new(NopErrorHandler))
-            .build_unchecked(Manager::new(settings.database.clone(), sessions));
+            .build_unchecked(Manager::new(opener.clone()));
         Self {
             connections,
+            opener,
             uses: Arc::default(),
             max_wait: settings.max_wait,
             max_use: settings.max_connection_use(),
@@ -96,7 +101,9 @@ impl Pool {
         let deadline = Instant::now() + timeout;
         loop {
             let mut connection = self.check_out(deadline)?;
-            if connection.is_valid() {
+            if self.opener.primary().has_replaced(connection.timeline()) {
+                connection.discard();
+            } else if connection.is_valid() {
                 return Ok(connection);
             }
         }
@@ -104,7 +111,7 @@ impl Pool {
 
     /// Returns a connection that may have failed since its last use.
     fn check_out(&self, deadline: Instant) -> Result<Checkout> {
-        lock(&self.uses).abandon_overdue(self.max_use);
+        self.abandon_connections();
         let timeout = deadline.saturating_duration_since(Instant::now());
         let place = self.connections.get_timeout(timeout);
         // If the pool has connections, they are only all in use. The database is down only if it has none.
@@ -116,7 +123,8 @@ impl Pool {
         }
         let mut place = place.map_err(ServiceError::unavailable)?;
         let connection = place.take();
-        let id = lock(&self.uses).begin(place);
+        let timeline = connection.as_ref().and_then(Pooled::timeline);
+        let id = lock(&self.uses).begin(place, timeline);
         let uses = self.uses.clone();
         Ok(Checkout { connection, id, uses })
     }
@@ -132,6 +140,30 @@ impl Pool {
         }
     }
 
+    /// Abandons the connections that have been in use for too long, and those to a primary that has been replaced.
+    fn abandon_connections(&self) {
+        let max_use = self.max_use;
+        let mut uses = lock(&self.uses);
+        while let Some(overdue) = uses.abandon(|current| current.began_at.elapsed() > max_use) {
+            drop(overdue);
+            log::warn!(
+                "the database has not responded on a connection for {max_use:?}, so another one takes its place"
+            );
+        }
+        let primary = self.opener.primary();
+        while let Some(replaced) = uses.abandon(|current| primary.has_replaced(current.timeline)) {
+            drop(replaced);
+            log::warn!("a connection in use leads to a primary that has been replaced, so another one takes its place");
+        }
+    }
+
+    /// Returns whether a connection has been in use for longer than `time`.
+    pub fn has_been_silent_for(&self, time: Duration) -> bool {
+        let uses = lock(&self.uses);
+        let oldest = uses.current.values().next();
+        oldest.is_some_and(|oldest| oldest.began_at.elapsed() > time)
+    }
+
     /// Returns how many connections are in use.
     pub fn connections_in_use(&self) -> usize {
         lock(&self.uses).current.len()
@@ -139,26 +171,27 @@ impl Pool {
 }
 
 impl Uses {
-    fn begin(&mut self, place: PooledConnection<Manager>) -> u64 {
+    fn begin(&mut self, place: PooledConnection<Manager>, timeline: Option<Timeline>) -> u64 {
         self.last_id += 1;
-        let began_at = Instant::now();
-        self.current.insert(self.last_id, Use { began_at, place });
+        let current = Use {
+            began_at: Instant::now(),
+            timeline,
+            place,
+        };
+        self.current.insert(self.last_id, current);
         self.last_id
     }
 
-    /// Abandons the connections that have been in use for longer than `max_use`. Their places in the pool are free
-    /// again.
-    fn abandon_overdue(&mut self, max_use: Duration) {
-        while self.abandoned < MAX_ABANDONED
-            && let Some(oldest) = self.current.first_entry()
-            && oldest.get().began_at.elapsed() > max_use
-        {
-            oldest.remove();
-            self.abandoned += 1;
-            log::warn!(
-                "the database has not responded on a connection for {max_use:?}, so another one takes its place"
-            );
+    /// Removes a use that meets the condition. The connection's place in the pool is free again when the returned value
+    /// is dropped.
+    fn abandon(&mut self, condition: impl Fn(&Use) -> bool) -> Option<Use> {
+        if self.abandoned >= MAX_ABANDONED {
+            return None;
         }
+        let (id, _) = self.current.iter().find(|(_, current)| condition(current))?;
+        let id = *id;
+        self.abandoned += 1;
+        self.current.remove(&id)
     }
 }
 

@@ -1,7 +1,10 @@
 use std::env;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
+use std::thread;
 
 use test_support::database::SEALING_SECRET;
 use test_support::process::command;
@@ -129,6 +132,57 @@ fn every_form_of_a_postgresql_url_reaches_the_database() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn every_server_in_the_url_is_tried_also_after_one_that_refuses_the_login() {
+    let database = TestDatabase::create(Backend::Postgres);
+    let (host, name) = host_and_name(&database);
+    let server = env::var("TEST_DATABASE_URL").unwrap();
+    let (login, _) = server.split_once("://").unwrap().1.rsplit_once('@').unwrap();
+    let refusing = refusing_server();
+    let url =
+        format!("postgres://{login}@127.0.0.1:1,127.0.0.1:{refusing},{host}/{name}?sslmode=disable&gssencmode=disable");
+    let output = list_users(&url, database.folder.path());
+    assert!(output.status.success(), "{output:?}");
+    let url = format!("postgres://{login}@127.0.0.1:{refusing}/{name}?sslmode=disable&gssencmode=disable");
+    let output = list_users(&url, database.folder.path());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("authentication failed"), "{error}");
+}
+
+/// Starts a server that refuses all logins, and returns its port.
+fn refusing_server() -> u16 {
+    const REFUSAL: &[u8] = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"x\"\0\0";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _length = stream.read(&mut [0; 1024]).unwrap();
+            let length = u32::try_from(REFUSAL.len() + 4).unwrap();
+            stream
+                .write_all(&[b"E", &length.to_be_bytes()[..], REFUSAL].concat())
+                .unwrap();
+        }
+    });
+    port
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run ./scripts/test"]
+fn the_options_in_the_url_apply_to_each_session() {
+    let database = TestDatabase::create(Backend::Postgres);
+    let url = database.url();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{separator}options=-c%20default_transaction_read_only%3Don");
+    let output = list_users(&url, database.folder.path());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && error.contains("accepts no changes"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -119,6 +119,8 @@ mod real_clients;
 mod recorded;
 /// Requests that are rejected before the application sees them.
 mod rejected_requests;
+/// The replication that a start may require.
+mod replication;
 /// Slashes, encodings and charsets of requests, in every dialect.
 mod request_forms;
 /// The commands `backup` and `restore`.

@@ -15,7 +15,7 @@ use shoko_auth::model::{NewName, SecretText};
 use shoko_auth::server;
 use shoko_auth::settings::{
     CoreSettings, CorsOrigins, Dialects, FirstAdmin, GatewayDomains, KeyLimits, LINK_LIFETIME, MAX_WAIT,
-    RESPONSE_DEADLINE, SessionLimits, Settings,
+    RESPONSE_DEADLINE, SessionLimits, Settings, SynchronousReplication,
 };
 use test_support::database::SEALING_SECRET;
 use test_support::process::{command, run_with_input};
@@ -73,6 +73,7 @@ impl UseDatabase for TestDatabase {
             metrics_listen: None,
             shutdown_grace: Duration::ZERO,
             response_deadline: RESPONSE_DEADLINE,
+            synchronous_replication: SynchronousReplication::Warn,
             core: CoreSettings {
                 clock: Clock::system(),
                 database: self.url().parse().unwrap(),

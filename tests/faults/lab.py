@@ -86,12 +86,17 @@ class Postgres:
             if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(int(child), signal.SIGKILL)
 
-    def kill(self):
-        """Sends `kill -9` to all of its processes at once."""
+    def signal(self, number):
+        """Sends a signal to all of its processes at once. Returns the parent of the others."""
         parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for process in [parent, *map(int, children)]:
-            os.kill(process, signal.SIGKILL)
+            os.kill(process, number)
+        return parent
+
+    def kill(self):
+        """Sends `kill -9` to all of its processes at once."""
+        parent = self.signal(signal.SIGKILL)
         while Path(f"/proc/{parent}").exists():
             time.sleep(0.01)
 

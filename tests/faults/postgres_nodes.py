@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import shutil
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 
 import experiments
 from client import Client
@@ -18,6 +20,9 @@ from storm import Storm
 
 # How many seconds after a switch requests may still be rejected. The limit is generous, because the machine may be busy.
 MAX_RECOVERY = 15
+# How many seconds after the promotion the nodes must have found the new primary. A node gives up a silent connection
+# after ten seconds, so it must not have waited for that.
+MAX_SEARCH = 8
 
 
 class Switch:
@@ -49,25 +54,43 @@ async def copy(reader, writer):
     writer.close()
 
 
-async def standby(lab, seed, times):
-    """Leads the server to a standby and back, and then to the standby as the new primary, without closing its connections.
-
-    The primary waits until the standby has applied each change, so no acknowledged change may be missing.
+@contextmanager
+def synchronous_standby(postgres, url):
+    """Starts a standby and returns its folder. The primary waits until the standby has applied each change, so no
+    acknowledged change may be missing. Afterwards, the standby is gone and the primary runs alone.
     """
-    postgres = lab.postgres
-    url = postgres.new_database()
-    name = url.rsplit("/", 1)[1]
     folder = postgres.folder / "standby"
-    postgres.run("pg_basebackup", f"--host={postgres.folder}", f"--username={url[11:].split('@')[0]}", "--checkpoint=fast",
+    postgres.run("pg_basebackup", f"--host={postgres.folder}", f"--username={user_of(url)}", "--checkpoint=fast",
                  "--write-recovery-conf", "--pgdata=standby")
     postgres.run("pg_ctl", "start", "--wait", "--pgdata=standby", "--log=standby-log", f"--options=-k {folder}")
     settings = ["synchronous_standby_names = '*'", "synchronous_commit = remote_apply"]
     postgres.configure(url, [f"SET {setting}" for setting in settings])
-    switch = Switch(str(postgres.folder / ".s.PGSQL.5432"))
-    user = url[11:].split("@")[0]
-    slowest = 0.0
     try:
-        with Server(lab.program, lab.folder, f"postgres://{user}@127.0.0.1:{switch.port}/{name}") as server:
+        yield folder
+    finally:
+        postgres.run("pg_ctl", "stop", "--mode=immediate", "--pgdata=standby")
+        # It may be stopped or dead.
+        with suppress(ProcessLookupError, FileNotFoundError):
+            postgres.kill()
+        postgres.start()
+        postgres.configure(url, ["RESET synchronous_standby_names", "RESET synchronous_commit"])
+        shutil.rmtree(folder)
+
+
+def user_of(url):
+    return url[11:].split("@")[0]
+
+
+async def standby(lab, seed, times):
+    """Leads the server to a standby and back, and then to the standby as the new primary, without closing its connections."""
+    postgres = lab.postgres
+    url = postgres.new_database()
+    name = url.rsplit("/", 1)[1]
+    slowest = 0.0
+    with synchronous_standby(postgres, url) as folder:
+        await refused_without_synchronous_replication(lab, url)
+        switch = Switch(str(postgres.folder / ".s.PGSQL.5432"))
+        with Server(lab.program, lab.folder, f"postgres://{user_of(url)}@127.0.0.1:{switch.port}/{name}") as server:
             server.start()
             storm = Storm(server, seed, pause=0.01)
             for _ in range(times):
@@ -82,8 +105,10 @@ async def standby(lab, seed, times):
                 # The connections to the standby stay open.
                 switch.target = str(postgres.folder / ".s.PGSQL.5432")
                 slowest = max(slowest, await recovery(storm))
-                if not rejected[503] or not rejected[200]:
+                if not rejected[503]:
                     raise Unseen(f"on the standby, the responses were {dict(rejected)}")
+                if set(rejected) != {503}:
+                    raise Broken(f"on the standby, which may not have the latest revocations: {dict(rejected)}")
                 await storm.check(100)
             storm.start()
             await storm.wait(1)
@@ -92,12 +117,85 @@ async def standby(lab, seed, times):
             await asyncio.to_thread(postgres.run, "pg_ctl", "promote", "--wait", "--pgdata=standby")
             slowest = max(slowest, await recovery(storm))
             await storm.check()
-    finally:
-        postgres.run("pg_ctl", "stop", "--mode=immediate", "--pgdata=standby")
-        with suppress(RuntimeError):
-            postgres.start()
-        postgres.configure(url, ["RESET synchronous_standby_names", "RESET synchronous_commit"])
     return {"switches": times + 1, **storm.counts(), "slowest recovery": f"{slowest:.2f} s"}
+
+
+async def refused_without_synchronous_replication(lab, url):
+    """Checks that a server that requires synchronous replication does not start while the standby is asynchronous."""
+    postgres = lab.postgres
+    await asyncio.to_thread(postgres.configure, url, ["RESET synchronous_standby_names"])
+    server = Server(lab.program, lab.folder, url)
+    server.environment["SHOKO_AUTH_SYNCHRONOUS_REPLICATION"] = "require"
+    with server:
+        try:
+            server.start()
+        except RuntimeError as error:
+            if "synchronous_standby_names is empty" not in str(error):
+                raise Broken(f"the message does not name the reason: {error}") from error
+        else:
+            raise Broken("the server started without synchronous replication")
+        await asyncio.to_thread(postgres.configure, url, ["SET synchronous_standby_names = '*'"])
+        server.start()
+
+
+async def stopped(lab, seed):
+    """Stops all processes of the primary, promotes the standby at once, and resumes the old primary, which nothing demotes:
+    two primaries that both answer. Two nodes have the addresses of both.
+    """
+    postgres = lab.postgres
+    url = postgres.new_database()
+    with synchronous_standby(postgres, url) as folder:
+        hosts = ",".join(str(host).replace("/", "%2F") for host in [postgres.folder, folder])
+        name = url.rsplit("/", 1)[1]
+        both = f"postgres://{user_of(url)}@{hosts}/{name}?target_session_attrs=read-write"
+        with Server(lab.program, lab.folder, both) as server:
+            server.start()
+            with server.second_node() as second:
+                storm = Storm(server, seed, pause=0.01, second_node=second)
+                storm.start()
+                await storm.wait(1)
+                postgres.signal(signal.SIGSTOP)
+                await asyncio.to_thread(postgres.run, "pg_ctl", "promote", "--wait", "--pgdata=standby")
+                found = await asyncio.gather(search(server), search(second))
+                await storm.stop()
+                storm.requests.clear()
+                storm.start()
+                await storm.wait(1)
+                postgres.signal(signal.SIGCONT)
+                await storm.wait(3)
+                await storm.stop()
+                failed = {status: count for status, count in storm.statuses().items() if status not in (200, 401)}
+                if failed:
+                    raise Broken(f"after the old primary was resumed, there were {failed}")
+                try:
+                    await asyncio.to_thread(postgres.run, "pg_isready", f"--host={postgres.folder}")
+                except RuntimeError as error:
+                    raise Unseen("the resumed primary does not answer") from error
+                await storm.check()
+    return {**storm.counts(), "the nodes found the new primary after": " and ".join(f"{late:.2f} s" for late in found)}
+
+
+async def search(node):
+    """Returns after how many seconds the node accepts logins. Sends several requests at once, because each may be waiting
+    for the stopped primary.
+    """
+    start, attempts = time.monotonic(), []
+    while time.monotonic() - start < MAX_SEARCH:
+        attempts.append(asyncio.create_task(log_in(node)))
+        await asyncio.sleep(0.25)
+        if any(attempt.done() and attempt.result() == 200 for attempt in attempts):
+            late = time.monotonic() - start
+            await asyncio.gather(*attempts)
+            return late
+    raise Broken(f"after {MAX_SEARCH} s, a node has not found the new primary")
+
+
+async def log_in(node):
+    """Logs in on a connection of its own, and returns the status."""
+    client = Client(node)
+    with closing(client):
+        status, _ = await client.request("POST", "/api/auth", {"user": "Default", "pass": PASSWORD, "device": "search"})
+        return status
 
 
 async def recovery(storm):

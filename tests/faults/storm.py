@@ -16,12 +16,12 @@ CLIENTS_PER_USER = 3
 class Storm:
     """Loads a server until it is stopped. Each client sends one request after the other."""
 
-    def __init__(self, server, seed, pause=0.0, second_node=None):
-        """Half of the clients use the `second_node` on the same database, if there is one."""
+    def __init__(self, server, seed, pause=0.0, second_node=None, names="user"):
+        """Half of the clients use the `second_node` on the same database, if there is one. `names` begins their names."""
         self.server, self.pause = server, pause
         self.nodes = [server, second_node or server]
         self.requests, self.tasks, self.stopping = [], [], False
-        self.users = [User(f"user {number}", PASSWORD, Random(f"{seed} {number}")) for number in range(USERS)]
+        self.users = [User(f"{names} {number}", PASSWORD, Random(f"{seed} {number}")) for number in range(USERS)]
         for user in self.users:
             server.add_user(user.name, PASSWORD)
 
@@ -30,8 +30,11 @@ class Storm:
         clients = [(user, self.nodes[number % 2]) for user in self.users for number in range(CLIENTS_PER_USER)]
         self.tasks = [asyncio.create_task(self.run(user, node)) for user, node in clients]
 
+    def client(self, node):
+        return Client(node, self.requests)
+
     async def run(self, user, node):
-        client = Client(node, self.requests)
+        client = self.client(node)
         while not self.stopping:
             try:
                 await user.act(client)

@@ -10,9 +10,9 @@ use crate::store::{Change, ChangeFeed, Sessions};
 
 /// Returns a feed that polls the table of changes.
 fn polling_feed(nodes: &Nodes) -> ChangeFeed {
-    nodes.one.store.session_mode().set(Sessions::Shared);
-    let database = nodes.database.url().parse().unwrap();
-    ChangeFeed::open(&database, &nodes.one.store.echo_sender()).unwrap()
+    let store = &nodes.one.store;
+    store.opener().session_mode().set(Sessions::Shared);
+    ChangeFeed::open(store.opener(), &store.echo_sender()).unwrap()
 }
 
 /// Returns the changes of the next poll. A feed polls only every few milliseconds.

@@ -8,8 +8,7 @@ use test_support::wait::{wait_for, wait_until};
 use test_support::{Backend, apply, both_databases};
 
 use super::{
-    NEW, Nodes, OLD, admin, check_password, core_settings, device, key_for, log_in, new_user, revoke_all_keys,
-    set_password, verify,
+    NEW, Nodes, OLD, admin, check_password, device, key_for, log_in, new_user, revoke_all_keys, set_password, verify,
 };
 use crate::auth::{FeedState, KeysAfterChange};
 use crate::error::{KeyError, LoginError, ManageError, ServiceError};
@@ -210,10 +209,7 @@ fn creating_a_user_waits_for_a_running_demotion_and_is_rejected(backend: Backend
 #[apply(both_databases!)]
 fn a_lookup_overtaken_by_a_revocation_does_not_cache_the_key(backend: Backend) {
     let nodes = Nodes::on(backend);
-    nodes
-        .one
-        .follow_changes(&core_settings(&nodes.database).database)
-        .unwrap();
+    nodes.one.follow_changes().unwrap();
     wait_until("the change feed is up", || nodes.one.feed_state() == FeedState::Up);
     for revoke in [
         &(|key: &Key| nodes.one.revoke_key(None, &key.expose(), &RequestContext::default())) as &dyn Fn(&Key) -> _,

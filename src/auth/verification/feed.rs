@@ -10,10 +10,10 @@ use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use super::cache::KeyCache;
+use super::silence::Silence;
 use crate::auth::Auth;
 use crate::error::{Result, ServiceError};
-use crate::settings::Database;
-use crate::store::{Change, ChangeFeed, EchoSender};
+use crate::store::{Change, ChangeFeed, EchoSender, Opener};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long cached keys stay valid after the last successful poll. This is also the longest delay before a revocation
@@ -52,9 +52,9 @@ struct Running {
     handle: JoinHandle<()>,
 }
 
-/// The settings with which a feed opens its connection.
+/// What a feed needs to open its connection.
 struct Source {
-    database: Database,
+    opener: Opener,
     echo_sender: EchoSender,
 }
 
@@ -68,6 +68,11 @@ struct Progress {
 }
 
 impl FeedThread {
+    /// Returns when the current exchange with the database began.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.running().as_ref().and_then(|running| *running.progress.lock())
+    }
+
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,39 +95,38 @@ impl Progress {
         *self.lock() = None;
     }
 
-    fn is_silent(&self, max_time: Duration) -> bool {
-        self.lock().is_some_and(|began_at| began_at.elapsed() > max_time)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
         self.exchange_began_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Auth {
-    /// Starts a thread that follows changes to `database`, which must be this service's own database. Verified keys are
-    /// cached only while the thread can follow the changes. Only a server needs this: a command exits too soon to
-    /// benefit.
-    pub fn follow_changes(&self, database: &Database) -> io::Result<()> {
-        self.start_feed(database, FeedHealth { is_down: false })
+    /// Starts a thread that follows changes to the database. Verified keys are cached only while the thread can follow
+    /// the changes. Only a server needs this: a command exits too soon to benefit.
+    pub fn follow_changes(&self) -> io::Result<()> {
+        self.start_feed(FeedHealth { is_down: false })
     }
 
-    /// Starts another feed if the database has not responded to the current one for `max_time`. Call it regularly.
-    pub fn replace_silent_feed(&self, database: &Database, max_time: Duration) -> io::Result<()> {
-        let is_silent = |running: &Running| running.progress.is_silent(max_time);
+    /// Starts another feed if the database does not respond to the current one. Call it regularly.
+    pub fn replace_silent_feed(&self, silence: Silence) -> io::Result<()> {
+        let opener = self.store.opener();
+        let is_silent = |running: &Running| {
+            let began_at = *running.progress.lock();
+            began_at.is_some_and(|began_at| silence.is_final(began_at, opener))
+        };
         let is_needed = self.feed_thread.running().as_ref().is_some_and(is_silent);
         if !is_needed || Arc::strong_count(&self.feed_thread.threads) > MAX_FEEDS {
             return Ok(());
         }
         let mut health = FeedHealth { is_down: false };
         health.report(Some(&ServiceError::unavailable("the database does not respond")));
-        self.start_feed(database, health)
+        self.start_feed(health)
     }
 
-    fn start_feed(&self, database: &Database, health: FeedHealth) -> io::Result<()> {
+    fn start_feed(&self, health: FeedHealth) -> io::Result<()> {
         let cache = Arc::downgrade(&self.key_cache);
         let source = Source {
-            database: database.clone(),
+            opener: self.store.opener().clone(),
             echo_sender: self.store.echo_sender(),
         };
         let progress = Arc::<Progress>::default();
@@ -172,7 +176,7 @@ fn follow_connection(
     health: &mut FeedHealth,
 ) -> Result<()> {
     progress.begin_exchange();
-    let mut feed = ChangeFeed::open(&source.database, &source.echo_sender)?;
+    let mut feed = ChangeFeed::open(&source.opener, &source.echo_sender)?;
     // The feed does not report changes that were made before it was opened.
     cache.upgrade().inspect(|cache| cache.invalidate_all());
     let mut used_at = Instant::now();

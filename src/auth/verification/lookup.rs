@@ -15,11 +15,12 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::cache::KeyCache;
+use super::silence::Silence;
 use crate::error::{Result, ServiceError};
 use crate::model::{Acceptance, KeyHolder};
 use crate::secret::key::KeyHash;
 use crate::settings::CoreSettings;
-use crate::store::{SessionMode, Store};
+use crate::store::{Opener, Store};
 
 /// The maximum number of requests that one query serves.
 const MAX_BATCH: usize = 256;
@@ -32,7 +33,7 @@ pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
 /// The lookup thread. It starts with the first lookup and stops when this value is dropped.
 pub struct Lookups {
     /// How long a query may take before another thread takes over.
-    max_query_time: Duration,
+    silence: Silence,
     worker: Arc<Worker>,
     thread: Mutex<Option<LookupThread>>,
 }
@@ -40,7 +41,7 @@ pub struct Lookups {
 /// What a lookup thread needs.
 struct Worker {
     settings: CoreSettings,
-    sessions: SessionMode,
+    opener: Opener,
     /// The thread's own connection. It opens with the first lookup.
     store: OnceLock<Store>,
     cache: Arc<KeyCache>,
@@ -63,12 +64,12 @@ struct Lookup {
 }
 
 impl Lookups {
-    pub fn new(settings: &CoreSettings, sessions: SessionMode, cache: Arc<KeyCache>) -> Self {
+    pub fn new(settings: &CoreSettings, opener: Opener, cache: Arc<KeyCache>) -> Self {
         Self {
-            max_query_time: settings.max_connection_use(),
+            silence: Silence::new(settings),
             worker: Arc::new(Worker {
                 settings: settings.clone(),
-                sessions,
+                opener,
                 store: OnceLock::new(),
                 cache,
             }),
@@ -116,13 +117,19 @@ impl Lookups {
             .map_or(0, |thread| thread.waiting.load(Ordering::Relaxed))
     }
 
+    /// Returns when the current query began.
+    pub fn waits_since(&self) -> Option<Instant> {
+        lock(&self.thread).as_ref().and_then(LookupThread::waits_since)
+    }
+
     /// Returns the queue of a thread that responds, and the counter of its length. The lookups of a thread that does
     /// not respond are not moved to the next thread: the requests behind the oldest of them have timed out.
     fn queue(&self) -> (SyncSender<Lookup>, Arc<AtomicUsize>) {
         let mut thread = lock(&self.thread);
         if thread
             .as_ref()
-            .is_some_and(|thread| thread.is_silent(self.max_query_time))
+            .and_then(LookupThread::waits_since)
+            .is_some_and(|began_at| self.silence.is_final(began_at, &self.worker.opener))
         {
             log::warn!("the database has not responded to a key lookup, so another connection takes over");
             *thread = None;
@@ -159,8 +166,8 @@ impl LookupThread {
         }
     }
 
-    fn is_silent(&self, max_query_time: Duration) -> bool {
-        lock(&self.query_began_at).is_some_and(|began_at| began_at.elapsed() > max_query_time)
+    fn waits_since(&self) -> Option<Instant> {
+        *lock(&self.query_began_at)
     }
 }
 
@@ -185,7 +192,7 @@ fn run(worker: &Worker, queue: &Receiver<Lookup>, waiting: &AtomicUsize, query_b
 fn look_up(worker: &Worker, batch: Vec<Lookup>) {
     let store = worker
         .store
-        .get_or_init(|| Store::new(&worker.settings, 1, worker.sessions.clone()));
+        .get_or_init(|| Store::with_opener(&worker.settings, worker.opener.clone(), 1));
     let (cache, clock) = (&worker.cache, &worker.settings.clock);
     let hashes = |are_cookies: bool| -> Vec<KeyHash> {
         let lookups = batch

@@ -5,6 +5,7 @@ mod demand;
 mod feed;
 mod last_used;
 mod lookup;
+mod silence;
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -15,6 +16,7 @@ pub(super) use feed::FeedThread;
 pub(super) use last_used::LastUsedBuffer;
 pub use lookup::LookupResult;
 pub(super) use lookup::Lookups;
+pub use silence::Silence;
 
 use super::Auth;
 use crate::error::{Result, ServiceError};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 use url::Host;
 
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::model::NewName;
 use crate::settings::{
     BasePath, CoreSettings, CorsOrigins, Database, FirstAdmin, GatewayDomain, GatewayDomains, MAX_WAIT, PublicUrl,
-    RESPONSE_DEADLINE, Settings,
+    RESPONSE_DEADLINE, Settings, SynchronousReplication,
 };
 use credentials::CredentialFlags;
 use dialects::DialectFlags;
@@ -156,6 +156,16 @@ pub struct Flags {
         value_parser = BoolishValueParser::new()
     )]
     network_file_system: bool,
+    /// If the failover to a standby of PostgreSQL can undo acknowledged changes: `ignore` it, `warn` in the log, or
+    /// `require` synchronous replication to start
+    #[arg(
+        long,
+        global = true,
+        env = "SHOKO_AUTH_SYNCHRONOUS_REPLICATION",
+        default_value = "warn",
+        value_name = "MODE"
+    )]
+    synchronous_replication: ReplicationMode,
     /// Address and port on which to serve metrics for Prometheus at `/metrics` [default: none]. Every client that can
     /// reach it can read them
     #[arg(long, global = true, env = "SHOKO_AUTH_METRICS_LISTEN", value_name = "ADDRESS")]
@@ -176,6 +186,23 @@ pub struct Flags {
     pub log_format: LogFormat,
     #[command(flatten)]
     credentials: CredentialFlags,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ReplicationMode {
+    Ignore,
+    Warn,
+    Require,
+}
+
+impl From<ReplicationMode> for SynchronousReplication {
+    fn from(mode: ReplicationMode) -> Self {
+        match mode {
+            ReplicationMode::Ignore => Self::Ignore,
+            ReplicationMode::Warn => Self::Warn,
+            ReplicationMode::Require => Self::Require,
+        }
+    }
 }
 
 impl Flags {
@@ -208,6 +235,7 @@ impl Flags {
             metrics_listen: self.metrics_listen,
             shutdown_grace: self.shutdown_grace,
             response_deadline: RESPONSE_DEADLINE,
+            synchronous_replication: self.synchronous_replication.into(),
             core: CoreSettings {
                 clock: Clock::system(),
                 database,
