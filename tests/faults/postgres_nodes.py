@@ -18,6 +18,8 @@ from storm import Storm
 
 # How many seconds after a switch requests may still be rejected. The limit is generous, because the machine may be busy.
 MAX_RECOVERY = 15
+# How many seconds a fault may take to show. The limit is reached only if something is wrong with the experiment.
+FAULT_TIMEOUT = 60
 
 
 class Switch:
@@ -130,7 +132,8 @@ async def pooler(lab, seed, number, revocations):
                 storm.start()
                 await storm.wait(1)
                 await asyncio.to_thread(lab.postgres.crash)
-                await asyncio.sleep(1)
+                await storm.wait(FAULT_TIMEOUT, until=lambda: storm.statuses()[503])
+                await asyncio.to_thread(lab.postgres.wait)
                 recovered = await recovery(storm)
                 if not storm.statuses()[503]:
                     raise Unseen("no request met the crash of PostgreSQL")
