@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from server import Server
@@ -85,6 +86,13 @@ class Postgres:
         for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(int(child), signal.SIGKILL)
+
+    def wait(self):
+        """Waits until the server accepts connections."""
+        while True:
+            with suppress(RuntimeError):
+                return self.run("pg_isready", f"--host={self.folder}")
+            time.sleep(0.05)
 
     def signal(self, number):
         """Sends a signal to all of its processes at once. Returns the parent of the others."""

@@ -23,6 +23,8 @@ MAX_RECOVERY = 15
 # How many seconds after the promotion the nodes must have found the new primary. A node gives up a silent connection
 # after ten seconds, so it must not have waited for that.
 MAX_SEARCH = 8
+# How many seconds a fault may take to show. The limit is reached only if something is wrong with the experiment.
+FAULT_TIMEOUT = 60
 
 
 class Switch:
@@ -228,7 +230,8 @@ async def pooler(lab, seed, number, revocations):
                 storm.start()
                 await storm.wait(1)
                 await asyncio.to_thread(lab.postgres.crash)
-                await asyncio.sleep(1)
+                await storm.wait(FAULT_TIMEOUT, until=lambda: storm.statuses()[503])
+                await asyncio.to_thread(lab.postgres.wait)
                 recovered = await recovery(storm)
                 if not storm.statuses()[503]:
                     raise Unseen("no request met the crash of PostgreSQL")
