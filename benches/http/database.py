@@ -60,6 +60,16 @@ def rows(path):
 
 USER_COLUMNS = "id, name, name_folded, password, created_at"
 KEY_COLUMNS = "id, user_id, device, device_folded, hash, created_at"
+# For keys that a login has issued: a sealed copy of the usual length, and the id of the sealing secret.
+SEALED_COLUMNS = f"{KEY_COLUMNS}, sealed, sealed_with"
+SEALED = (bytes(57), "5d0f1c2e")
+
+
+def key_rows(path, sealed):
+    """Returns the columns and the rows of the keys in a file."""
+    if not sealed:
+        return KEY_COLUMNS, rows(path)
+    return SEALED_COLUMNS, ((*row, *SEALED) for row in rows(path))
 
 
 class Sqlite:
@@ -72,12 +82,14 @@ class Sqlite:
         self.path = folder / "shoko-auth.db"
         self.environment = {"SHOKO_AUTH_DATA_DIR": str(folder)}
 
-    def fill(self, path):
+    def fill(self, path, sealed=False):
+        columns, values = key_rows(path, sealed)
+        marks = ", ".join("?" for _ in columns.split(","))
         database = sqlite3.connect(self.path, timeout=60)
         database.execute("PRAGMA cache_size = -500000")
         with database:
             database.executemany(f"INSERT INTO users ({USER_COLUMNS}) VALUES (?, ?, ?, ?, ?)", users())
-            database.executemany(f"INSERT INTO api_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows(path))
+            database.executemany(f"INSERT INTO api_keys ({columns}) VALUES ({marks})", values)
         database.execute("ANALYZE")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.close()
@@ -110,14 +122,16 @@ class Postgres:
         if psql.returncode:
             raise RuntimeError("psql failed")
 
-    def fill(self, path):
+    def fill(self, path, sealed=False):
+        columns, values = key_rows(path, sealed)
+
         def lines(rows):
             for row in rows:
                 texts = (rf"\\x{value.hex()}" if isinstance(value, bytes) else str(value) for value in row)
                 yield "\t".join(texts) + "\n"
 
         self.psql(self.url, f"COPY users ({USER_COLUMNS}) FROM STDIN", lines(users()))
-        self.psql(self.url, f"COPY api_keys ({KEY_COLUMNS}) FROM STDIN", lines(rows(path)))
+        self.psql(self.url, f"COPY api_keys ({columns}) FROM STDIN", lines(values))
         for table in ("users", "api_keys"):
             self.psql(self.url, f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
         # Otherwise the autovacuum would do this later, during a measurement.
