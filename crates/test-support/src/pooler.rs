@@ -90,6 +90,7 @@ fn spawn(target: &Target, mode: PoolMode, port: u16) -> Child {
          default_pool_size = {size}\n\
          server_round_robin = 1\n\
          server_login_retry = 0.1\n\
+         ignore_startup_parameters = options\n\
          max_client_conn = 500\n"
     );
     let mut file = tempfile::tempfile().expect("a temporary file");
