@@ -92,7 +92,8 @@ static class Drive
         });
         await Step("list", async () =>
         {
-            var devices = string.Join(" ", (await Client(laptop).ApiAuthGetAsync()).Select(listed => listed.Device).OrderBy(name => name));
+            var keys = await Client(laptop).ApiAuthGetAsync();
+            var devices = string.Join(" ", keys.Select(listed => listed.Device).OrderBy(name => name));
             Check(devices == "laptop phone", "the devices are " + devices);
         });
         await Step("revoke", async () =>
@@ -110,9 +111,11 @@ static class Drive
         await Step("users", async () =>
         {
             var client = Client(key);
-            var bob = await client.ApiV3UserPostAsync(new CreateUserBody { Username = "bob", Password = "bobs long password" });
-            Check((await client.ApiV3UserGetAsync()).Any(user => user.Username == "bob"), "bob is not listed");
-            var rename = new JsonPatchOperation { Op = JsonPatchOperationOp.Replace, Path = "/Username", Value = "rob" };
+            var user = new CreateUserBody { Username = "bob", Password = "bobs long password" };
+            var bob = await client.ApiV3UserPostAsync(user);
+            Check((await client.ApiV3UserGetAsync()).Any(listed => listed.Username == "bob"), "bob is not listed");
+            var replace = JsonPatchOperationOp.Replace;
+            var rename = new JsonPatchOperation { Op = replace, Path = "/Username", Value = "rob" };
             var renamed = await client.ApiV3UserByUserIDPatchAsync(bob.ID, new[] { rename });
             Check(renamed.Username == "rob", "the name is " + renamed.Username);
             await client.ApiV3UserByUserIDDeleteAsync(bob.ID);

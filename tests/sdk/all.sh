@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # scripts/test-sdk sets the variables
 # The part of scripts/test-sdk for `--all`, which sources it: the SDKs in Go, C# and Rust.
 
 # NSwag runs on Mono, and so does what it generates.
