@@ -42,7 +42,7 @@ pub fn simplify_operations(document: &mut Value) {
             let body = operation.get_mut("requestBody").and_then(Value::as_object_mut);
             for (_, content) in body
                 .into_iter()
-                .flat_map(|body| body["content"].as_object_mut())
+                .filter_map(|body| body["content"].as_object_mut())
                 .flatten()
             {
                 remove_null(&mut content["schema"]);

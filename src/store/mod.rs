@@ -114,8 +114,8 @@ impl Store {
         let database = &settings.database;
         let opener = Opener::new(database.clone());
         let refused = |e| ConnectError::new(database.to_string(), &e);
-        let opened = opener.open().map_err(refused)?;
-        let mut connection = Pooled::new(opened, opener.session_mode().clone());
+        let first = opener.open().map_err(refused)?;
+        let mut connection = Pooled::new(first, opener.session_mode().clone());
         let limits = connection
             .read(Reader::connection_limits)
             .map_err(ConnectError::Unavailable)?;

@@ -132,13 +132,11 @@ fn open(servers: &[Database], primary: &Primary, sessions: Sessions) -> Result<O
             Err(error) => failures.push(error),
         }
     }
-    match failures.len() {
-        1 => Err(failures.remove(0)),
-        _ => {
-            let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
-            Err(failure(&messages.join("\n")))
-        }
+    if failures.len() == 1 {
+        return Err(failures.remove(0));
     }
+    let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    Err(failure(&messages.join("\n")))
 }
 
 fn open_server(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {

@@ -123,7 +123,7 @@ fn describe(status: StatusCode, description: &str, problems: Vec<(&str, Value)>)
             content.examples = problems
                 .into_iter()
                 .map(|(name, problem)| (name, example(problem)))
-                .collect()
+                .collect();
         }
     }
     let response = ResponseBuilder::new().description(description);
@@ -153,6 +153,7 @@ fn example(problem: Value) -> RefOr<Example> {
 }
 
 /// Describes a header with a text.
+#[must_use]
 pub fn header(description: &str) -> Header {
     let mut header = Header::new(ObjectBuilder::new().schema_type(Type::String).build());
     header.description = Some(description.to_owned());

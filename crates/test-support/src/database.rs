@@ -134,9 +134,10 @@ impl TestDatabase {
     /// Starts a relay in front of PostgreSQL. Returns it with the value of `DATABASE_URL` that leads through it.
     pub fn relay(&self) -> (Relay, String) {
         let (host, port) = self.postgres().address();
-        let relay = Relay::start(match host.starts_with('/') {
-            true => format!("{host}/.s.PGSQL.{port}"),
-            false => format!("{host}:{port}"),
+        let relay = Relay::start(if host.starts_with('/') {
+            format!("{host}/.s.PGSQL.{port}")
+        } else {
+            format!("{host}:{port}")
         });
         let url = through(&self.postgres().url, &relay.address.to_string());
         (relay, url)
