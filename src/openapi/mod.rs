@@ -1,6 +1,6 @@
 //! The OpenAPI documents, and Swagger UI to read them and try them out.
 //!
-//! Each wire protocol has a document, which the handlers describe in OpenAPI 3.1. [`version_3_0`] converts it for the
+//! Each wire protocol has a document, which the handlers describe in OpenAPI 3.1. The module `version_3_0` converts it for the
 //! generators of clients that read only OpenAPI 3.0.
 
 mod operations;
