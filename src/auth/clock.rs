@@ -41,8 +41,8 @@ pub(super) fn follow(clock: &Clock, store: &Store) -> Result<()> {
         ),
         ClockChange::Returned => log::warn!("{source} has jumped back"),
         ClockChange::Followed(jump) => log::warn!(
-            "{source} has stayed {} off, so the server now uses this time; for the next {} minutes, rows that only this \
-             jump has made expire are not deleted",
+            "the jump of {source} by {} has lasted, so the server now uses this time; for the next {} minutes, rows that \
+             expired only because of this jump are not deleted",
             seconds(jump),
             SETTLING_TIME.as_secs() / 60
         ),

@@ -11,7 +11,7 @@ use crate::store::Replication;
 pub struct LastReplication(Mutex<Option<Replication>>);
 
 impl Auth {
-    /// Queries how PostgreSQL replicates acknowledged changes. `None` on SQLite.
+    /// Queries how PostgreSQL replicates acknowledged changes. Returns `None` on SQLite.
     pub fn check_replication(&self) -> Result<Option<Replication>> {
         let replication = self.store.replication()?;
         let mut last = self.replication.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -82,7 +82,8 @@ pub async fn watch_replication(auth: Data<Auth>, setting: SynchronousReplication
 }
 
 /// Deletes keys that are no longer valid, stale failures, and changes that all nodes have seen. They have no effect even
-/// before they are deleted. Then counts rows for the metrics, and copies all changes of the last minute into SQLite's database file.
+/// before they are deleted. Then counts rows for the metrics, and copies all changes of the last minute into SQLite's
+/// database file.
 pub async fn sweep(auth: Data<Auth>) {
     loop {
         sweep_keys(&auth).await;

@@ -123,8 +123,8 @@ enum Source {
 impl ChangeFeed {
     /// Opens a feed of all changes from now on.
     ///
-    /// If notifications do not arrive any more, all connections are used as those that share sessions from now on: the
-    /// operator has changed the pooler.
+    /// If notifications no longer arrive, because the operator has changed the pooler, all connections are used from then
+    /// on as if they shared sessions.
     pub fn open(opener: &Opener, echo_sender: &EchoSender) -> Result<Self> {
         let Opened {
             connection,
@@ -226,8 +226,8 @@ fn receives_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Res
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!("LISTEN {echo}"))?;
     let own: SessionId = diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection)?;
-    // If two open connections have the same session, it is shared. A pooler with little to do proves it in this way, and
-    // the start need not wait for the notification.
+    // If two open connections have the same session, it is shared. A pooler with little to do shows this at once, so the
+    // start does not have to wait for the notification.
     let is_same = echo_sender.send(&echo)? == own.pid;
     let is_heard = !is_same && wait_for_echo(connection, &echo)?;
     connection.batch_execute(&format!("UNLISTEN {echo}"))?;

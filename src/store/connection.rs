@@ -112,7 +112,7 @@ pub(super) struct Pooled {
 }
 
 impl Pooled {
-    /// Opens a connection of its own, or one for a place in the pool.
+    /// Wraps a new connection, for the pool or for use outside it.
     pub fn new(opened: Opened, mode: SessionMode) -> Self {
         let reader = Reader {
             connection: opened.connection,
@@ -170,7 +170,8 @@ impl Pooled {
         works
     }
 
-    /// Checks whether the connection works, unless it has just done so. A connection for another kind of sessions does not.
+    /// Checks whether the connection works, unless it has just done so. A connection that was opened for the other kind of
+    /// sessions counts as broken, and is closed.
     pub fn is_valid(&mut self) -> bool {
         if self.sessions != self.mode.get() {
             self.is_discarded = true;

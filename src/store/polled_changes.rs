@@ -101,7 +101,7 @@ impl PolledChanges {
     }
 }
 
-/// A moment. The rows of changes that were visible before it are deleted [`CHANGE_RETENTION`] later.
+/// A point in time. Rows of changes that were visible before it are deleted [`CHANGE_RETENTION`] later.
 #[derive(QueryableByName)]
 struct Moment {
     #[diesel(sql_type = Text)]
@@ -116,8 +116,8 @@ pub(super) struct Horizon {
 }
 
 impl Store {
-    /// Deletes the rows of changes that were visible at an earlier call at least `retention` ago: every node has seen them,
-    /// or will notice that it has not. Does nothing on SQLite, whose table has at most one row for each user.
+    /// Deletes the rows of changes that were visible at an earlier call at least `retention` ago. Every node has seen them,
+    /// or will notice that it has missed changes. Does nothing on SQLite, whose table has at most one row for each user.
     pub fn prune_changes(&self, retention: Duration) -> Result<()> {
         if let Database::Sqlite(_) = self.database {
             return Ok(());
@@ -149,8 +149,8 @@ impl Reader {
 impl Transaction {
     /// Deletes some of the rows that were visible at a moment. Returns whether there may be more of them.
     ///
-    /// The age of a row alone would not do: a transaction may have become visible long after it has stored the row. Its
-    /// transaction alone would not do either, because its number may have been used before a failover.
+    /// The age of a row alone is not enough, because a transaction may become visible long after it has stored the row. Its
+    /// transaction alone is not enough either, because the same number may have been used before a failover.
     fn delete_changes(&mut self, moment: &Moment) -> Result<bool> {
         const DELETE: &str = "\
             DELETE FROM changes WHERE ctid = ANY (ARRAY( \

@@ -1,4 +1,4 @@
-//! Whether the failover to a standby of PostgreSQL can undo acknowledged changes.
+//! Reads from PostgreSQL whether the failover to a standby can undo acknowledged changes.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};

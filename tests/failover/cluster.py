@@ -194,7 +194,7 @@ class Member(Host):
 
 
 class Watch:
-    """Asks a member every 50 ms whether it is the primary, in a thread of its own, because a stopped member is silent."""
+    """Queries a member every 50 ms whether it is the primary, in a thread of its own: a stopped member is silent."""
 
     def __init__(self, member):
         self.member = member

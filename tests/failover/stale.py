@@ -1,4 +1,4 @@
-"""What a leader still answers after it was stopped and resumed, until Patroni demotes it."""
+"""Measures how a leader still responds after it was stopped and resumed, until Patroni demotes it."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ class StaleLeader:
             raise Broken(f"after the promotion, a revocation had the status {status}")
 
     async def measure(self):
-        """Queries the leader from just before it is resumed. Returns what it still answered."""
+        """Queries the leader from just before it is resumed. Returns how it still responded."""
         self.reads.start()
         self.writes.start()
         verifications, logins = asyncio.create_task(self.verify()), asyncio.create_task(self.log_in())
@@ -146,7 +146,7 @@ class Loop(threading.Thread):
             self.connection.close()
 
     def answered_until(self, start):
-        """Returns for how long after `start` the leader answered."""
+        """Returns for how long after `start` the leader responded."""
         return max(0.0, self.answered_at - start)
 
 

@@ -142,7 +142,7 @@ async def refused_without_synchronous_replication(lab, url):
 
 async def stopped(lab, seed):
     """Stops all processes of the primary, promotes the standby at once, and resumes the old primary, which nothing demotes:
-    two primaries that both answer. Two nodes have the addresses of both.
+    two primaries that both respond. Two nodes have the addresses of both.
     """
     postgres = lab.postgres
     url = postgres.new_database()
@@ -172,7 +172,7 @@ async def stopped(lab, seed):
                 try:
                     await asyncio.to_thread(postgres.run, "pg_isready", f"--host={postgres.folder}")
                 except RuntimeError as error:
-                    raise Unseen("the resumed primary does not answer") from error
+                    raise Unseen("the resumed primary does not respond") from error
                 await storm.check()
     return {**storm.counts(), "the nodes found the new primary after": " and ".join(f"{late:.2f} s" for late in found)}
 

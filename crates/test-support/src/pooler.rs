@@ -60,8 +60,8 @@ impl Drop for Pooler {
     }
 }
 
-/// Sessions are few, and each transaction gets the one that has rested longest, so clients rarely meet the same session
-/// twice in a row.
+/// Starts PgBouncer. It has few sessions, and each transaction gets the one that has been idle for the longest time, so
+/// clients rarely get the same session twice in a row.
 fn spawn(target: &Target, mode: PoolMode, port: u16) -> Child {
     let (mode, size) = match mode {
         PoolMode::Session => ("session", 40),

@@ -25,7 +25,7 @@ const MAX_ENTRIES: usize = 100_000;
 /// these users are invalidated together. There are as many slots for keys.
 const GENERATION_SLOTS: usize = 1 << 16;
 /// How long a cached lookup stays valid. This is also the longest time that an entry can be wrong if the change feed
-/// cannot report a change, as with a restored database or a lagging replica.
+/// cannot report a change, as with a restored database.
 const CACHE_ENTRY_TTL: Duration = Duration::from_secs(60);
 
 /// The number of changes so far. It orders changes and lookups.
