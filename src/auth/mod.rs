@@ -105,7 +105,7 @@ impl Auth {
         self.store.checkpoint()
     }
 
-    /// Deletes rows of PostgreSQL's table of changes that no node needs any more. Call it once a minute.
+    /// Deletes rows of PostgreSQL's table of changes that no node needs any longer. Call it once a minute.
     pub fn prune_changes(&self) -> Result<()> {
         self.store.prune_changes(CHANGE_RETENTION)
     }

@@ -7,8 +7,8 @@ use crate::settings::SynchronousReplication;
 /// The server must not start, because a failover could undo acknowledged changes.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "SHOKO_AUTH_SYNCHRONOUS_REPLICATION is require, but a failover can undo acknowledged changes, also revocations: \
-     {0}. To start anyway, set SHOKO_AUTH_SYNCHRONOUS_REPLICATION=warn"
+    "SHOKO_AUTH_SYNCHRONOUS_REPLICATION is require, but a failover can undo acknowledged changes, including \
+     revocations: {0}. To start anyway, set SHOKO_AUTH_SYNCHRONOUS_REPLICATION=warn"
 )]
 pub struct ReplicationRequired(#[from] ReplicationGap);
 

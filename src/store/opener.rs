@@ -99,7 +99,7 @@ impl Opener {
             .spawn(move || {
                 let opened = open(&servers, &primary, sessions);
                 drop(thread);
-                // If nothing waits for the connection any more, it is closed.
+                // If nothing waits for the connection any longer, it is closed.
                 drop(sender.send(opened));
             })
             .map_err(|error| failure(&error.to_string()))?;

@@ -41,7 +41,7 @@ impl Replication {
         match self {
             Self::Incomplete(gap @ (ReplicationGap::NoSynchronousStandby | ReplicationGap::CommitsDoNotWait(_))) => {
                 Some(format!(
-                    "a failover can undo acknowledged changes, also revocations: {gap}"
+                    "a failover can undo acknowledged changes, including revocations: {gap}"
                 ))
             }
             Self::Synchronous | Self::Incomplete(ReplicationGap::NoStandby) => None,
