@@ -83,8 +83,8 @@ def measure_load(server, database, keys):
     logins = processor_time(server, USERS, lambda user: expect(connection, login(user)))
     looked_up = processor_time(server, parts(keys), lambda part: walk(url, 1, part)["requests"])
     memory = server.memory()
-    print(f"{database.name}: a login takes {logins * 1000:.0f} ms of processor time, so a core does {1 / logins:.1f} in a second")
-    print(f"{database.name}: a cached verification takes {cached * 1e6:.1f} µs, so a core does {1 / cached:,.0f} in a second")
+    print(f"{database.name}: a login takes {logins * 1000:.0f} ms of processor time, so a core handles {1 / logins:.1f} a second")
+    print(f"{database.name}: a cached verification takes {cached * 1e6:.1f} µs, so a core handles {1 / cached:,.0f} a second")
     print(f"{database.name}: the first verification of a key takes {looked_up * 1e6:.0f} µs of the server's processor time")
     print(f"{database.name}: {memory['now']:.1f} MiB with a full key cache and after logins, at most {memory['most']:.1f} MiB",
           flush=True)

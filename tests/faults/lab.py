@@ -81,7 +81,7 @@ class Postgres:
         self.run("psql", "--quiet", f"--command=SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}", url)
 
     def crash(self):
-        """Sends `kill -9` to one of its processes. The server then closes all connections and recovers from its log."""
+        """Kills one of its processes with SIGKILL. PostgreSQL then closes all connections and recovers from its log."""
         parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():

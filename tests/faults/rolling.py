@@ -77,7 +77,7 @@ class Caddy:
 
 
 async def rolling(lab, seed, rounds):
-    """Restarts each of two nodes `rounds` times under load. With OLD_PROGRAM, both nodes are first of that version, and the
+    """Restarts each of two nodes `rounds` times under load. With OLD_PROGRAM, both nodes first run that version, and the
     first round replaces them."""
     first = os.environ.get("OLD_PROGRAM", lab.program)
     server = lab.server()

@@ -20,7 +20,7 @@ fn get(app: &TestApp, path: &str) -> Response {
     replay(app, &GET.replace("{path}", path), "")
 }
 
-/// `name` and `password` are encoded as in a form, with `+` for a blank.
+/// Sends a login. `name` and `password` are encoded as in a form, with `+` for a space.
 fn log_in(app: &TestApp, name: &str, password: &str) -> Response {
     replay(app, &LOGIN.replace("{name}", name), &format!("password={password}"))
 }
@@ -46,7 +46,7 @@ fn desktop_logs_in_only_if_another_server_tells_it_the_settings(backend: Backend
     assert_eq!((rejected.status, rejected.body.len()), (204, 0));
 }
 
-/// Desktop first tries an empty password for the user of the last time.
+/// Desktop first tries an empty password for the user who logged in last.
 #[apply(both_databases!)]
 fn desktop_can_be_started_any_number_of_times(backend: Backend) {
     let app = TestApp::with(backend, |settings| {

@@ -1,4 +1,4 @@
-//! The requests of Shoko's clients, to the byte. They come from the source of each client, or were recorded while its
+//! The requests of Shoko's clients, byte for byte. They come from the source of each client, or were recorded while its
 //! own code ran against this server: docs/clients.md says which. The web UI has `web_ui.rs`.
 
 /// Shoko Desktop.

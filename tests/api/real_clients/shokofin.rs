@@ -17,7 +17,7 @@ Host: {host}
 traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
 Content-Type: application/json; charset=utf-8
 Content-Length: {length}";
-/// Every later request has an empty text as its body, even a GET.
+/// Every later request has an empty string as its body, even a GET.
 const CALL: &str = "\
 {call} HTTP/1.1
 Host: {host}
