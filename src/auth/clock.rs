@@ -26,9 +26,9 @@ pub(super) fn follow(clock: &Clock, store: &Store) -> Result<()> {
     match change {
         ClockChange::None => {}
         ClockChange::Started(difference) => {
-            if difference.abs() > TimeDelta::seconds(1) {
+            if difference.abs() > TimeDelta::seconds(1) && matches!(store.database(), Database::Postgres(_)) {
                 log::warn!(
-                    "the clock of this machine differs from {source} by {}; the database's is used, but the times in the \
+                    "the clock of this machine differs from the database's by {}; the latter is used, but the times in the \
                      log are this machine's",
                     seconds(-difference)
                 );

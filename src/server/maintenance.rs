@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
-use crate::auth::{Auth, Replication, Silence};
+use crate::auth::{Auth, Silence};
 use crate::error::ServiceError;
 use crate::settings::{CoreSettings, SynchronousReplication};
 use crate::web::call;
@@ -71,10 +71,13 @@ pub async fn watch_replication(auth: Data<Auth>, setting: SynchronousReplication
                 continue;
             }
         };
-        if replication != last && setting != SynchronousReplication::Ignore {
-            match replication.as_ref().and_then(Replication::warning) {
+        if replication != last
+            && setting != SynchronousReplication::Ignore
+            && let Some(replication) = &replication
+        {
+            match replication.warning() {
                 Some(warning) => log::warn!("{warning}"),
-                None => log::info!("the replication of the database has changed: {replication:?}"),
+                None => log::info!("the replication of the database has changed: {replication}"),
             }
         }
         last = replication;

@@ -79,8 +79,9 @@ fn run_on_sqlite(connection: &mut SqliteConnection) -> Result<()> {
     }
     connection.batch_execute(LARGE_CACHE)?;
     let result = connection.run_pending_migrations(SQLITE_MIGRATIONS).map(drop);
-    connection.batch_execute(NORMAL_CACHE)?;
-    result.map_err(failed)
+    let restored = connection.batch_execute(NORMAL_CACHE);
+    result.map_err(failed)?;
+    Ok(restored?)
 }
 
 fn failed(error: impl Display) -> ServiceError {

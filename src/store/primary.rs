@@ -7,7 +7,7 @@
 //!
 //! A standby may lag behind its primary, so connections to standbys are not used at all.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +32,8 @@ pub(super) struct Primary {
     last_server: AtomicUsize,
     /// The latest timeline that has been reached.
     latest: Mutex<Option<Latest>>,
+    /// Whether the log says that the timeline cannot be read.
+    has_warned: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -78,7 +80,11 @@ impl Primary {
         let state = match ServerState::read(connection) {
             Ok(state) => state,
             // Databases that only speak PostgreSQL's protocol have no timelines.
-            Err(_) => ServerState::read_without_timeline(connection)?,
+            Err(error) => {
+                let state = ServerState::read_without_timeline(connection)?;
+                self.warn_without_timeline(&error);
+                state
+            }
         };
         if state.is_standby {
             return Ok(Err(NotPrimary::Standby));
@@ -87,6 +93,16 @@ impl Primary {
             return Ok(Ok(None));
         };
         Ok(self.reach(timeline).map(|()| Some(timeline)))
+    }
+
+    /// Logs once that a primary that has been replaced cannot be recognized.
+    fn warn_without_timeline(&self, error: &diesel::result::Error) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "the database does not show its timeline, so a primary that has been replaced is not recognized; if this is \
+                 PostgreSQL, allow the role to execute pg_control_system(): {error}"
+            );
+        }
     }
 
     /// Records that a primary writes this timeline. Fails if a later one has been reached.

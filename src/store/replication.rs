@@ -1,5 +1,7 @@
 //! Reads from PostgreSQL whether the failover to a standby can undo acknowledged changes.
 
+use std::fmt;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
@@ -31,6 +33,15 @@ pub enum ReplicationGap {
          ROLE … SET synchronous_commit = on"
     )]
     CommitsDoNotWait(String),
+}
+
+impl fmt::Display for Replication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Synchronous => f.write_str("a standby has each change before it is acknowledged"),
+            Self::Incomplete(gap) => gap.fmt(f),
+        }
+    }
 }
 
 impl Replication {

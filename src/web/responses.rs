@@ -88,7 +88,7 @@ problems! {
         ["unknownUser" => {"detail": ManageError::UnknownUser.to_string()}];
     UnknownKey: NOT_FOUND, "There is no such key.",
         ["unknownKey" => {"detail": ManageError::UnknownKey.to_string()}];
-    UnknownLink: NOT_FOUND, "The link is not valid any more.",
+    UnknownLink: NOT_FOUND, "The link is no longer valid.",
         ["unknownLink" => {"detail": LinkError::Unknown.to_string()}];
     SwitchedOff: NOT_FOUND, "The route is switched off.", ["switchedOff" => {}];
     Conflict: CONFLICT, "The device already has a key.",
