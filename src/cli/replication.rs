@@ -6,18 +6,26 @@ use crate::settings::SynchronousReplication;
 
 /// The server must not start, because a failover could undo acknowledged changes.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "SHOKO_AUTH_SYNCHRONOUS_REPLICATION is require, but a failover can undo acknowledged changes, including \
-     revocations: {0}. To start anyway, set SHOKO_AUTH_SYNCHRONOUS_REPLICATION=warn"
-)]
-pub struct ReplicationRequired(#[from] ReplicationGap);
+pub enum ReplicationRequired {
+    #[error(
+        "SHOKO_AUTH_SYNCHRONOUS_REPLICATION is require, but a failover can undo acknowledged changes, including \
+         revocations: {0}. To start anyway, set SHOKO_AUTH_SYNCHRONOUS_REPLICATION=warn"
+    )]
+    Gap(#[from] ReplicationGap),
+    #[error(
+        "SHOKO_AUTH_SYNCHRONOUS_REPLICATION is require, but the embedded database is not replicated. Set DATABASE_URL \
+         to a PostgreSQL cluster, or remove the setting"
+    )]
+    Embedded,
+}
 
 /// Checks the replication, and logs or returns what is missing.
 pub fn check(auth: &Auth, setting: SynchronousReplication) -> Result<(), CliError> {
     match (auth.check_replication(), setting) {
         (Ok(Some(Replication::Incomplete(gap))), SynchronousReplication::Require) => {
-            return Err(ReplicationRequired(gap).into());
+            return Err(ReplicationRequired::Gap(gap).into());
         }
+        (Ok(None), SynchronousReplication::Require) => return Err(ReplicationRequired::Embedded.into()),
         (Ok(Some(replication)), SynchronousReplication::Warn) => {
             if let Some(warning) = replication.warning() {
                 log::warn!("{warning}");
