@@ -177,8 +177,8 @@ class Member(Host):
 
     def connect(self, role="postgres", password="superuser", database="postgres"):
         """Opens a connection in which each statement is a transaction."""
-        connection = psycopg2.connect(host=self.address, user=role, password=password, dbname=database, connect_timeout=2,
-                                      tcp_user_timeout=1500)
+        connection = psycopg2.connect(host=self.address, user=role, password=password, dbname=database,
+                                      connect_timeout=2, tcp_user_timeout=1500)
         connection.autocommit = True
         return connection
 
@@ -267,7 +267,7 @@ class Cluster:
 
     def leader(self):
         """Returns the only primary."""
-        wait_until(lambda: sum(watch.is_primary is True for watch in self.watches.values()) == 1, "there is one primary")
+        wait_until(lambda: sum(watch.is_primary is True for watch in self.watches.values()) == 1, "one is the primary")
         return next(member for member, watch in self.watches.items() if watch.is_primary)
 
     def roles(self):
