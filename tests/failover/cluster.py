@@ -111,7 +111,7 @@ class Etcd(Host):
     def run(self):
         urls = f"http://{ETCD}:2379"
         self.start("etcd", "--data-dir=data", f"--listen-client-urls={urls}", f"--advertise-client-urls={urls}",
-                   "--log-level=warn")
+                   "--log-level=warn", "--enable-v2")
 
 
 class Member(Host):
@@ -129,7 +129,9 @@ class Member(Host):
             "scope": "auth",
             "name": self.name,
             "restapi": {"listen": f"{self.address}:8008", "connect_address": f"{self.address}:8008"},
-            "etcd3": {"host": f"{ETCD}:2379"},
+            # Version 2 of etcd's interface. With version 3, Patroni 3.0.2 renews the leader key without checking that it
+            # still owns it. A leader that is resumed at the wrong moment then takes the key back from the new leader.
+            "etcd": {"host": f"{ETCD}:2379"},
             "bootstrap": {
                 "dcs": {
                     "ttl": TTL,
