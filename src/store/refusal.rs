@@ -259,12 +259,15 @@ mod tests {
             "FATAL:  Rolle »me« existiert nicht",
         ]
         .map(|message| format!("{AT}{message}\n"));
+        // As `super::opener` joins the messages of several servers.
+        let standby = "\nconnection to server failed: it is a standby".to_owned();
         for (hosts, failure) in [
             ([&wrong, &wrong], Failure::Refused(Refusal::Login)),
             ([&wrong, &falsch], Failure::ProbablyRefused),
             ([&falsch, &wrong], Failure::ProbablyRefused),
             ([&down, &wrong], Failure::Temporary),
             ([&falsch, &down], Failure::Temporary),
+            ([&wrong, &standby], Failure::Temporary),
         ] {
             let message = hosts.map(String::as_str).concat();
             assert_eq!(Failure::of(&message), failure, "{message}");

@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--first", type=int, default=1, help="the number of the first round, which selects its fault")
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     parser.add_argument("--strict", action="store_true", help="set synchronous_mode_strict")
-    parser.add_argument("--asynchronous", action="store_true", help="switch synchronous_mode off, and count what is lost")
+    parser.add_argument("--asynchronous", action="store_true", help="switch synchronous_mode off, and count the losses")
     parser.add_argument("--logs", type=Path, help="the folder for the logs of etcd, Patroni and PostgreSQL")
     parser.add_argument("program")
     options = parser.parse_args()

@@ -111,7 +111,7 @@ class Etcd(Host):
     def run(self):
         urls = f"http://{ETCD}:2379"
         self.start("etcd", "--data-dir=data", f"--listen-client-urls={urls}", f"--advertise-client-urls={urls}",
-                   "--log-level=warn")
+                   "--log-level=warn", "--enable-v2")
 
 
 class Member(Host):
@@ -129,7 +129,9 @@ class Member(Host):
             "scope": "auth",
             "name": self.name,
             "restapi": {"listen": f"{self.address}:8008", "connect_address": f"{self.address}:8008"},
-            "etcd3": {"host": f"{ETCD}:2379"},
+            # Version 2 of etcd's interface. With version 3, Patroni 3.0.2 renews the leader key without checking that it
+            # still owns it. A leader that is resumed at the wrong moment then takes the key back from the new leader.
+            "etcd": {"host": f"{ETCD}:2379"},
             "bootstrap": {
                 "dcs": {
                     "ttl": TTL,
@@ -177,8 +179,8 @@ class Member(Host):
 
     def connect(self, role="postgres", password="superuser", database="postgres"):
         """Opens a connection in which each statement is a transaction."""
-        connection = psycopg2.connect(host=self.address, user=role, password=password, dbname=database, connect_timeout=2,
-                                      tcp_user_timeout=1500)
+        connection = psycopg2.connect(host=self.address, user=role, password=password, dbname=database,
+                                      connect_timeout=2, tcp_user_timeout=1500)
         connection.autocommit = True
         return connection
 
@@ -267,7 +269,7 @@ class Cluster:
 
     def leader(self):
         """Returns the only primary."""
-        wait_until(lambda: sum(watch.is_primary is True for watch in self.watches.values()) == 1, "there is one primary")
+        wait_until(lambda: sum(watch.is_primary is True for watch in self.watches.values()) == 1, "one is the primary")
         return next(member for member, watch in self.watches.items() if watch.is_primary)
 
     def roles(self):
