@@ -170,6 +170,15 @@ impl Pooled {
         works
     }
 
+    /// Stops using prepared statements, which may no longer match their tables. The pool closes the connection after its
+    /// use, because diesel would use the names of these statements again.
+    pub fn forget_statements(&mut self) {
+        if let DbConnection::Postgres(c) = &mut **self {
+            c.set_prepared_statement_cache_size(CacheSize::Disabled);
+            self.is_discarded = true;
+        }
+    }
+
     /// Checks whether the connection works, unless it has just done so. A connection that was opened for the other kind of
     /// sessions counts as broken, and is closed.
     pub fn is_valid(&mut self) -> bool {

@@ -130,11 +130,16 @@ impl Pool {
     }
 
     /// Returns a connection that works. Checks the connections that were opened before a failure at `failed_at`, because
-    /// a server that has closed one has probably closed all. Returns a later one unchecked: another would be no better.
+    /// a server that has closed one has probably closed all, and lets them prepare their statements again. Returns a later one
+    /// unchecked: another would be no better.
     pub fn working_connection(&self, failed_at: Instant) -> Result<Checkout> {
         loop {
             let mut connection = self.connection()?;
-            if connection.opened_at() > failed_at || connection.works() {
+            if connection.opened_at() > failed_at {
+                return Ok(connection);
+            }
+            if connection.works() {
+                connection.forget_statements();
                 return Ok(connection);
             }
         }

@@ -30,9 +30,12 @@ fn a_single_server_starts_without_a_warning(backend: Backend) {
 }
 
 #[test]
-fn replication_is_required_only_of_postgresql() {
+fn a_start_that_requires_synchronous_replication_is_refused_on_the_embedded_database() {
     let database = TestDatabase::create(Backend::Sqlite);
     let mut serve = database.program(&["serve"]);
     serve.env("SHOKO_AUTH_SYNCHRONOUS_REPLICATION", "require");
-    Process::spawn(serve).wait_for_log("listening on");
+    let output = serve.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("the embedded database is not replicated"), "{error}");
 }

@@ -126,9 +126,11 @@ fn a_running_node_polls_when_its_pooler_begins_to_share_sessions() {
     nodes.wait_until_up();
     assert!(nodes.other.accepts(&key));
     nodes.pooler.restart(PoolMode::Transaction);
-    wait_until("logins work again", || {
-        nodes.one.log_in(ADMIN, ADMIN_PASSWORD, "new").status == 200
-    });
+    for node in [&nodes.one, &nodes.other] {
+        wait_until("logins work again", || {
+            node.log_in(ADMIN, ADMIN_PASSWORD, "new").status == 200
+        });
+    }
     nodes.wait_until_up();
     assert_caches(&nodes.other, &key, &nodes.database);
     assert_eq!(nodes.one.delete(&format!("/api/auth?apikey={key}")).send().status, 200);
