@@ -67,7 +67,6 @@ class Scaling:
         Node(self.database, {}).stop()
         self.database.fill(self.keys)
         say(f"created {count:,} keys")
-        self.tables = []
 
     def sql(self, statements):
         self.database.psql(self.database.url, statements)
@@ -88,7 +87,7 @@ class Scaling:
             spread = f"{figures['rate']:,.0f} ({rounds_of(rounds)})" if len(rounds) > 1 else f"{figures['rate']:,.1f}"
             times = [f"{figures[name]:,.1f}" for name in ("server", "postgres")]
             lines.append([name, spread, *times, f"{figures['busy']:.2f}", f"{figures['p50']:.2f}", f"{figures['p99']:.2f}"])
-        self.tables.append((title, table(HEADS, lines)))
+        print(f"\n## {title}\n\n{table(HEADS, lines)}", flush=True)
 
     def rounds(self, measure):
         return [measure() for _ in range(self.chosen.rounds)]
@@ -134,7 +133,7 @@ class Scaling:
             rows.append((count, self.rounds(lambda: self.with_wal(nodes, "login", seconds, values, connections))))
             stop(nodes)
         self.add(title, rows)
-        self.tables.append((f"{title}: commits and write-ahead log of the last round", self.wal))
+        print(f"\nThe last round: {self.wal}.", flush=True)
 
     def with_wal(self, *arguments, **more):
         """Loads nodes, and also counts the commits and the bytes of the write-ahead log."""
@@ -168,7 +167,7 @@ class Scaling:
                 idle_times = f"{rounds[-1]['idle']:.1f} µs of each other node"
             stop(nodes)
         self.add(f"{title}, all on the first node", rows)
-        self.tables.append((f"{title}: other costs of a revocation", f"{self.wal}; {idle_times}"))
+        print(f"\nThe last round: {self.wal}; {idle_times}.", flush=True)
 
 
 def disk_speed(folder):
@@ -202,8 +201,6 @@ def main():
                 getattr(scaling, names[name])()
         finally:
             Server.stop_all()
-    for title, text in scaling.tables:
-        print(f"\n## {title}\n\n{text}")
 
 
 main()
