@@ -12,7 +12,7 @@ from pathlib import Path
 import database
 from database import Postgres, make_keys
 from figures import table
-from load import Node, Range, load
+from load import Node, Range, load, postgres_time
 from server import Server
 
 MAX_NODES = 3
@@ -27,12 +27,13 @@ CHEAP = 1000
 NETWORKS = {"SHOKO_AUTH_TRUSTED_PROXIES": "127.0.0.1"}
 HEADS = ["Nodes", "Per second", "Node, µs each", "PostgreSQL, µs each", "Cores in use", "p50 (ms)", "p99 (ms)"]
 
-# Replaces the notifications by rows in a table, from which other nodes could read the changes.
+# The trigger without its notification. Nodes that poll read the changes from the table. Programs without polling have no
+# such table.
 WITHOUT_NOTIFICATIONS = """
-    CREATE TABLE polled (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id INTEGER);
+    CREATE TABLE IF NOT EXISTS changes (user_id INTEGER);
     CREATE OR REPLACE FUNCTION shoko_auth_key_changed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        INSERT INTO polled (user_id) VALUES (OLD.user_id);
+        INSERT INTO changes (user_id) VALUES (OLD.user_id) ON CONFLICT DO NOTHING;
         RETURN NULL;
     END $$;
 """
@@ -56,7 +57,7 @@ def options(names):
 
 class Scaling:
     def __init__(self, chosen, folder):
-        self.chosen, self.seconds, self.keys = chosen, chosen.seconds, folder / "keys"
+        self.chosen, self.seconds, self.keys, self.script = chosen, chosen.seconds, folder / "keys", folder / "script"
         lookups = LOOKUPS * chosen.rounds * self.seconds
         revocations = 4 * REVOCATIONS * chosen.rounds * self.seconds
         count = CACHED + lookups + revocations
@@ -67,7 +68,6 @@ class Scaling:
         Node(self.database, {}).stop()
         self.database.fill(self.keys)
         say(f"created {count:,} keys")
-        self.tables = []
 
     def sql(self, statements):
         self.database.psql(self.database.url, statements)
@@ -88,7 +88,7 @@ class Scaling:
             spread = f"{figures['rate']:,.0f} ({rounds_of(rounds)})" if len(rounds) > 1 else f"{figures['rate']:,.1f}"
             times = [f"{figures[name]:,.1f}" for name in ("server", "postgres")]
             lines.append([name, spread, *times, f"{figures['busy']:.2f}", f"{figures['p50']:.2f}", f"{figures['p99']:.2f}"])
-        self.tables.append((title, table(HEADS, lines)))
+        print(f"\n## {title}\n\n{table(HEADS, lines)}", flush=True)
 
     def rounds(self, measure):
         return [measure() for _ in range(self.chosen.rounds)]
@@ -134,7 +134,7 @@ class Scaling:
             rows.append((count, self.rounds(lambda: self.with_wal(nodes, "login", seconds, values, connections))))
             stop(nodes)
         self.add(title, rows)
-        self.tables.append((f"{title}: commits and write-ahead log of the last round", self.wal))
+        print(f"\nThe last round: {self.wal}.", flush=True)
 
     def with_wal(self, *arguments, **more):
         """Loads nodes, and also counts the commits and the bytes of the write-ahead log."""
@@ -151,11 +151,35 @@ class Scaling:
         statement = "SELECT xact_commit, pg_current_wal_lsn() - '0/0' FROM pg_stat_database WHERE datname = 'scaling'"
         return [float(number) for number in self.query(statement).split("|")]
 
+    def commits(self):
+        """Commits inserted rows with PostgreSQL's own load generator, with and without a notification in each commit."""
+        self.sql("CREATE TABLE probe (number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id INTEGER)")
+        lines, seconds = [], max(self.seconds, 5)
+        for clients in (1, 10, 30):
+            for name, query in (("yes", "SELECT pg_notify('shoko_auth_changes', '1')"), ("no", "SELECT 1")):
+                rounds = self.rounds(lambda: self.commit(query, clients, seconds))
+                rate, each = sorted(rounds)[len(rounds) // 2]
+                spread = f"{min(rounds)[0]:,.0f} to {max(rounds)[0]:,.0f}"
+                lines.append([clients, name, f"{rate:,.0f} ({spread})", f"{each:,.0f}"])
+        heads = ["Connections", "Notification", "Commits a second", "PostgreSQL, µs each"]
+        print(f"\n## Commits of pgbench\n\n{table(heads, lines)}", flush=True)
+
+    def commit(self, query, clients, seconds):
+        """Returns the commits a second and PostgreSQL's processor time for each, in microseconds."""
+        self.script.write_text(f"BEGIN;\nINSERT INTO probe (user_id) VALUES (1);\n{query};\nCOMMIT;\n", encoding="ascii")
+        program, before = os.path.join(os.environ["POSTGRES_BIN"], "pgbench"), postgres_time()
+        command = [program, "-n", f"-c{clients}", "-j1", f"-T{seconds}", f"-f{self.script}", self.database.url]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        # The time of a process counts when it has exited.
+        time.sleep(0.2)
+        done = int(re.search(r"transactions actually processed: ([0-9]+)", output)[1])
+        return float(re.search(r"tps = ([0-9.]+)", output)[1]), (postgres_time() - before) * 1e6 / done
+
     def revocations(self):
         """Revokes keys, with the notifications and then without them."""
         self.measure_revocations("Revocations with notifications")
         self.sql(WITHOUT_NOTIFICATIONS)
-        self.measure_revocations("Revocations that insert a row instead")
+        self.measure_revocations("Revocations without notifications")
 
     def measure_revocations(self, title):
         rows, idle_times = [], ""
@@ -168,7 +192,7 @@ class Scaling:
                 idle_times = f"{rounds[-1]['idle']:.1f} µs of each other node"
             stop(nodes)
         self.add(f"{title}, all on the first node", rows)
-        self.tables.append((f"{title}: other costs of a revocation", f"{self.wal}; {idle_times}"))
+        print(f"\nThe last round: {self.wal}; {idle_times}.", flush=True)
 
 
 def disk_speed(folder):
@@ -191,7 +215,7 @@ def stop(nodes):
 
 def main():
     names = {name.replace("_", "-"): name for name in
-             ("cached_keys", "each_key_once", "logins", "cheap_logins", "revocations")}
+             ("cached_keys", "each_key_once", "logins", "cheap_logins", "commits", "revocations")}
     chosen = options(names)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -202,8 +226,6 @@ def main():
                 getattr(scaling, names[name])()
         finally:
             Server.stop_all()
-    for title, text in scaling.tables:
-        print(f"\n## {title}\n\n{text}")
 
 
 main()
