@@ -1,6 +1,6 @@
 // Uses a running server through the C# SDK of NSwag.
 //
-// Called by scripts/test-sdk as `mono Drive.exe URL PASSWORD CLOCK`, which explains the arguments and the output.
+// Called by scripts/test-sdk as `mono Drive.exe URL PASSWORD EXPIRE`, which explains the arguments and the output.
 
 using System;
 using System.IO;
@@ -68,7 +68,7 @@ static class Drive
         Run(arguments[1], arguments[2]).GetAwaiter().GetResult();
     }
 
-    static async Task Run(string password, string clock)
+    static async Task Run(string password, string expire)
     {
         string laptop = null, phone = null, key = null;
         await Step("log in", async () =>
@@ -128,7 +128,11 @@ static class Drive
             var left = issued.ExpiresAt.Value - DateTimeOffset.Now;
             Check(left > TimeSpan.Zero && left <= TimeSpan.FromMinutes(1), "the key expires in " + left);
             await CurrentUser(issued.Token.ToString());
-            File.WriteAllText(clock, "+120\n");
+            File.WriteAllText(expire, "");
+            while (File.Exists(expire))
+            {
+                await Task.Delay(50);
+            }
             await Rejected(401, CurrentUser(issued.Token.ToString()));
             await CurrentUser(key);
         });

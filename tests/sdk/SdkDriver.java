@@ -1,6 +1,6 @@
 // Uses a running server through the Java SDK of openapi-generator (library "native").
 //
-// Called by scripts/test-sdk as `java SdkDriver.java URL PASSWORD CLOCK`, which explains the arguments and the output.
+// Called by scripts/test-sdk as `java SdkDriver.java URL PASSWORD EXPIRE`, which explains the arguments and the output.
 
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -28,7 +28,7 @@ class SdkDriver {
   public static void main(String[] arguments) {
     url = arguments[0];
     String password = arguments[1];
-    Path clock = Path.of(arguments[2]);
+    Path expire = Path.of(arguments[2]);
 
     String laptop = step("log in", () -> {
       String key = logIn(password, "laptop");
@@ -84,7 +84,10 @@ class SdkDriver {
       var left = Duration.between(OffsetDateTime.now(), issued.getExpiresAt());
       check(!left.isNegative() && left.toSeconds() < 60, "the key expires in " + left);
       users(script).apiV3UserCurrentGet();
-      Files.writeString(clock, "+120\n");
+      Files.createFile(expire);
+      while (Files.exists(expire)) {
+        Thread.sleep(50);
+      }
       rejected(401, () -> users(script).apiV3UserCurrentGet());
       return users(key).apiV3UserCurrentGet();
     });

@@ -1,6 +1,6 @@
 // Uses a running server through the Go SDK of openapi-generator, which needs only the standard library.
 //
-// Called by scripts/test-sdk as `drive URL PASSWORD CLOCK`, which explains the arguments and the output.
+// Called by scripts/test-sdk as `drive URL PASSWORD EXPIRE`, which explains the arguments and the output.
 package main
 
 import (
@@ -154,7 +154,11 @@ func main() {
 		check(left > 0 && left <= time.Minute, "the key expires in", left)
 		_, _, err = currentUser(issued.Token)
 		must(err)
-		must(os.WriteFile(os.Args[3], []byte("+120\n"), 0o600))
+		must(os.WriteFile(os.Args[3], nil, 0o600))
+		for exists := true; exists; _, err = os.Stat(os.Args[3]) {
+			exists = err == nil
+			time.Sleep(50 * time.Millisecond)
+		}
 		_, _, err = currentUser(issued.Token)
 		rejected(401, err)
 		_, _, err = currentUser(key)

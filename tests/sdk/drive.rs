@@ -1,6 +1,6 @@
 //! Uses a running server through the Rust SDK of progenitor.
 //!
-//! Called by scripts/test-sdk as `drive URL PASSWORD CLOCK`, which explains the arguments and the output.
+//! Called by scripts/test-sdk as `drive URL PASSWORD EXPIRE`, which explains the arguments and the output.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -83,10 +83,10 @@ async fn step<T>(name: &str, run: impl Future<Output = Result<T, Failure>>) -> T
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let [_, url, password, clock] = std::env::args()
+    let [_, url, password, expire] = std::env::args()
         .collect::<Vec<_>>()
         .try_into()
-        .expect("URL PASSWORD CLOCK");
+        .expect("URL PASSWORD EXPIRE");
     let server = Server { url };
     let laptop = step("log in", async {
         let key = server.log_in(&password, "laptop").await?;
@@ -174,7 +174,10 @@ async fn main() {
         check((1..=60).contains(&left), left)?;
         let script = issued.token.to_string();
         server.current_user(&script).await??;
-        std::fs::write(&clock, "+120\n")?;
+        std::fs::write(&expire, "")?;
+        while std::path::Path::new(&expire).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         rejected(401, server.current_user(&script).await?)?;
         server.current_user(&key).await??;
         Ok(())

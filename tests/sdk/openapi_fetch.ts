@@ -1,10 +1,10 @@
 // Uses a running server through openapi-fetch with the types of openapi-typescript.
 //
-// Called by scripts/test-sdk as `openapi_fetch.js URL PASSWORD CLOCK`, which explains the arguments and the output.
+// Called by scripts/test-sdk as `openapi_fetch.js URL PASSWORD EXPIRE`, which explains the arguments and the output.
 
 import createClient from 'openapi-fetch';
 import type { components, paths } from './schema';
-import { check, moveClock, password, step, url } from './steps';
+import { check, expireKeys, password, step, url } from './steps';
 
 type Problem = components['schemas']['MvcProblemDetails'];
 type Result<T> = { data?: T; error?: Problem; response: Response };
@@ -78,7 +78,7 @@ async function main(): Promise<void> {
     const left = Date.parse(issued.ExpiresAt ?? '') - Date.now();
     check(left > 0 && left <= 60_000, `the key expires in ${left} ms`);
     await ok(currentUser(issued.Token));
-    moveClock();
+    await expireKeys();
     await rejected(401, currentUser(issued.Token));
     await ok(currentUser(key));
   });

@@ -1,9 +1,10 @@
 """Uses a running server through the Python SDK of openapi-python-client.
 
-Called by scripts/test-sdk as `python_client.py URL PASSWORD CLOCK`, which explains the arguments and the output.
+Called by scripts/test-sdk as `python_client.py URL PASSWORD EXPIRE`, which explains the arguments and the output.
 """
 
 import sys
+import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,7 +34,7 @@ from shoko_auth_client.models import (
     MvcProblemDetails,
 )
 
-URL, PASSWORD, CLOCK = sys.argv[1:]
+URL, PASSWORD, EXPIRE = sys.argv[1:]
 
 
 @contextmanager
@@ -127,6 +128,8 @@ with step("expiry"):
     left = (issued.expires_at - datetime.now(timezone.utc)).total_seconds()
     check(0 < left <= 60, f"the key expires in {left} seconds")
     call(api_v3_user_current_get, client=with_key(str(issued.token)))
-    Path(CLOCK).write_text("+120\n")
+    Path(EXPIRE).touch()
+    while Path(EXPIRE).exists():
+        time.sleep(0.05)
     rejected(401, api_v3_user_current_get, client=with_key(str(issued.token)))
     call(api_v3_user_current_get, client=client)

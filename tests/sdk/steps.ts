@@ -1,8 +1,8 @@
-// What the TypeScript drivers share: their arguments, the output of their steps, and the clock of the server.
+// What the TypeScript drivers share: their arguments, the output of their steps, and the expiry of keys.
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 
-export const [, , url, password, clock] = process.argv as [string, string, string, string, string];
+export const [, , url, password, expire] = process.argv as [string, string, string, string, string];
 
 export async function step<T>(name: string, run: () => T | Promise<T>): Promise<T> {
   try {
@@ -19,7 +19,10 @@ export function check(condition: boolean, message: string): void {
   if (!condition) throw new Error(message);
 }
 
-/** Moves the server's clock forward by two minutes. */
-export function moveClock(): void {
-  writeFileSync(clock, '+120\n');
+/** Lets all expiring keys of the server expire. */
+export async function expireKeys(): Promise<void> {
+  writeFileSync(expire, '');
+  while (existsSync(expire)) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }

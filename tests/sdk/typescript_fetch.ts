@@ -1,8 +1,8 @@
 // Uses a running server through the TypeScript SDK of openapi-generator's typescript-fetch.
 //
-// Called by scripts/test-sdk as `typescript_fetch.js URL PASSWORD CLOCK`, which explains the arguments and the output.
+// Called by scripts/test-sdk as `typescript_fetch.js URL PASSWORD EXPIRE`, which explains the arguments and the output.
 
-import { check, moveClock, password, step, url } from './steps';
+import { check, expireKeys, password, step, url } from './steps';
 import {
   AuthApi,
   Configuration,
@@ -76,7 +76,7 @@ async function main(): Promise<void> {
     const left = (issued.expiresAt?.getTime() ?? 0) - Date.now();
     check(left > 0 && left <= 60_000, `the key expires in ${left} ms`);
     await users(issued.token).apiV3UserCurrentGet();
-    moveClock();
+    await expireKeys();
     await rejected(401, users(issued.token).apiV3UserCurrentGet());
     await users(key).apiV3UserCurrentGet();
   });
