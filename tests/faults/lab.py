@@ -6,7 +6,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from server import Server
@@ -89,9 +88,13 @@ class Postgres:
 
     def wait(self):
         """Waits until the server accepts connections."""
+        deadline = time.monotonic() + 60
         while True:
-            with suppress(RuntimeError):
+            try:
                 return self.run("pg_isready", f"--host={self.folder}")
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
             time.sleep(0.05)
 
     def signal(self, number):

@@ -124,7 +124,8 @@ class User:
         if self.changing.locked() or self.uncertain:
             return
         async with self.changing:
-            password = f"changed {self.random.getrandbits(64):x}"
+            # The server rejects a common word with digits, so the last part must not be a number.
+            password = f"changed {self.random.getrandbits(64):x} trombone"
             self.changes_sent.append(time.monotonic())
             try:
                 status, _ = await self.request(client, "POST", "/api/auth/ChangePassword", password, key.text)
