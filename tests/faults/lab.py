@@ -79,24 +79,6 @@ class Postgres:
         where = f"datname = '{name}' AND pid <> pg_backend_pid()"
         self.run("psql", "--quiet", f"--command=SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}", url)
 
-    def crash(self):
-        """Kills one of its processes with SIGKILL. PostgreSQL then closes all connections and recovers from its log."""
-        parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-            if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
-                os.kill(int(child), signal.SIGKILL)
-
-    def wait(self):
-        """Waits until the server accepts connections."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return self.run("pg_isready", f"--host={self.folder}")
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
-
     def signal(self, number):
         """Sends a signal to all of its processes at once. Returns the parent of the others."""
         parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])

@@ -215,7 +215,7 @@ async def recovery(storm):
 async def pooler(lab, seed, number, revocations):
     """Runs two nodes behind PgBouncer in transaction mode, and measures how long a revocation on one takes on the other.
 
-    Then crashes a process of PostgreSQL, after which the server may use numbers of transactions again.
+    Then kills PostgreSQL, which may use numbers of transactions again after its recovery.
     """
     with PgBouncer(lab.postgres) as lab.pooler:
         figures = await experiments.two_nodes(lab, seed, number)
@@ -229,12 +229,11 @@ async def pooler(lab, seed, number, revocations):
                 storm = Storm(server, seed, second_node=other)
                 storm.start()
                 await storm.wait(1)
-                await asyncio.to_thread(lab.postgres.crash)
-                await storm.wait(FAULT_TIMEOUT, until=lambda: storm.statuses()[503])
-                await asyncio.to_thread(lab.postgres.wait)
-                recovered = await recovery(storm)
-                if not storm.statuses()[503]:
+                await asyncio.to_thread(lab.postgres.kill)
+                if not await storm.wait(FAULT_TIMEOUT, until=lambda: storm.statuses()[503]):
                     raise Unseen("no request met the crash of PostgreSQL")
+                await asyncio.to_thread(lab.postgres.start)
+                recovered = await recovery(storm)
                 await storm.check()
                 delays = sorted(delays + [await revocation_delay(server, other) for _ in range(20)])
     p99 = delays[int(len(delays) * 0.99)]
