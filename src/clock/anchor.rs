@@ -16,8 +16,8 @@ const MAX_ADJUSTMENT: i64 = micros(Duration::from_secs(1));
 pub const HOLD_TIME: Duration = Duration::from_secs(60);
 /// How long after a start or a jump the clock is in doubt.
 pub const SETTLING_TIME: Duration = Duration::from_secs(60 * 60);
-/// By how much the clock may be ahead at the start. Many machines mistake local time for UTC until they get the time from
-/// the network.
+/// By how much the clock may be ahead at the start. Many machines mistake local time for UTC until they get the time
+/// from the network.
 const DOUBT_AT_START: i64 = micros(Duration::from_secs(24 * 60 * 60));
 /// A reading that is less certain than this is ignored.
 const MAX_UNCERTAINTY: i64 = micros(Duration::from_millis(500));

@@ -1,8 +1,9 @@
 //! The clock from which the service reads the time.
 //!
-//! A change of the machine's clock must not make keys expire or let failed logins lapse. Therefore another clock is read
-//! only every few seconds, for [`Clock::follow`]: that of PostgreSQL, so that all nodes agree, or that of the machine if the
-//! database is embedded. In between, the clock advances with the uptime of the machine, which no program can set.
+//! A change of the machine's clock must not make keys expire or let failed logins lapse. Therefore another clock is
+//! read only every few seconds, for [`Clock::follow`]: that of PostgreSQL, so that all nodes agree, or that of the
+//! machine if the database is embedded. In between, the clock advances with the uptime of the machine, which no program
+//! can set.
 
 mod anchor;
 

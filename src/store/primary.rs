@@ -1,9 +1,9 @@
 //! Recognizes the primary of a PostgreSQL cluster, so that a primary that has been replaced is no longer used.
 //!
-//! A primary that was stopped or cut off may come back after a standby has been promoted. Until it is demoted, it responds
-//! as before, but lacks the latest revocations. Each promotion begins a new timeline with a higher number. Therefore, once
-//! this process has reached a timeline, it closes its connections to servers on earlier timelines of the same cluster,
-//! and opens no new ones to them.
+//! A primary that was stopped or cut off may come back after a standby has been promoted. Until it is demoted, it
+//! responds as before, but lacks the latest revocations. Each promotion begins a new timeline with a higher number.
+//! Therefore, once this process has reached a timeline, it closes its connections to servers on earlier timelines of
+//! the same cluster, and opens no new ones to them.
 //!
 //! A standby may lag behind its primary, so connections to standbys are not used at all.
 

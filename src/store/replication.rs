@@ -29,8 +29,8 @@ pub enum ReplicationGap {
     )]
     NoSynchronousStandby,
     #[error(
-        "PostgreSQL does not wait for its standbys, because synchronous_commit is {0} for this role. To change it, run: \
-         ALTER ROLE … SET synchronous_commit = on"
+        "PostgreSQL does not wait for its standbys, because synchronous_commit is {0} for this role. To change it, \
+         run: ALTER ROLE … SET synchronous_commit = on"
     )]
     CommitsDoNotWait(String),
 }

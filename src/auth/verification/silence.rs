@@ -1,8 +1,8 @@
 //! Decides when a database that does not respond is given up, and looks for another primary before that.
 //!
 //! A server that is stopped keeps its connections open, and libpq has no timeout for a response. But a slow server is
-//! silent too, and its connections must stay open. Therefore a short silence has consequences only if a new connection reaches another
-//! server that has become the primary.
+//! silent too, and its connections must stay open. Therefore a short silence has consequences only if a new connection
+//! reaches another server that has become the primary.
 
 use std::time::{Duration, Instant};
 
