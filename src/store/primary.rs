@@ -51,7 +51,10 @@ pub(super) enum NotPrimary {
          servers of the cluster in it: postgres://USER@HOST1,HOST2/NAME"
     )]
     Standby,
-    #[error("it is a primary that has been replaced: its timeline is {0}, and {1} has been reached")]
+    #[error(
+        "it is a primary that has been replaced: its timeline is {0}, and {1} has been reached; demote this server, or, \
+         if the cluster has returned to it on purpose, restart shoko-auth"
+    )]
     Replaced(u32, u32),
 }
 
