@@ -2,7 +2,7 @@
 //!
 //! Over https, the cookie's name begins with `__Host-`: browsers then accept it only over https and only from this host
 //! itself (RFC 6265bis, section 4.1.3.2). Without encryption, which many home networks use, the cookie has another name
-//! and no `Secure`. Over https, that other name is ignored, because anyone in the network could have set it.
+//! and no `Secure`. Over https, that other name is ignored, because any machine in the network could have set it.
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};

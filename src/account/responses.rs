@@ -14,7 +14,7 @@ pub fn time(time: NaiveDateTime) -> String {
     time.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// Who is signed in, since when and until when.
+/// The user who is signed in, since when and until when.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {

@@ -182,7 +182,7 @@ impl Auth {
         KeyError::Invalid
     }
 
-    /// Logs that a valid key does not permit what the request asks for.
+    /// Logs that a valid key does not permit this request.
     pub fn log_denied_access(&self, caller: &Caller) {
         self.audit.log(Event::AccessDenied, &caller.holder.user, "", caller);
     }

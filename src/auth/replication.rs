@@ -1,4 +1,4 @@
-//! Observes whether acknowledged changes survive the failover to a standby of PostgreSQL.
+//! Observes whether acknowledged changes survive a failover to a standby of PostgreSQL.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Checks at the start of the server whether acknowledged changes survive the failover to a standby of PostgreSQL.
+//! Checks at the start of the server whether acknowledged changes survive a failover to a standby of PostgreSQL.
 
 use super::CliError;
 use crate::auth::{Auth, Replication, ReplicationGap};

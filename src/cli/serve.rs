@@ -110,7 +110,7 @@ async fn start_in_thread(settings: &Settings) -> Result<Started, CliError> {
     let (sender, receiver) = oneshot::channel();
     let settings = settings.clone();
     thread::Builder::new().name("start".to_owned()).spawn(move || {
-        // Nobody receives the result if a signal has stopped the start.
+        // Nothing receives the result if a signal has stopped the start.
         drop(sender.send(start(&settings)));
     })?;
     let panicked = |_| CliError::Other("the start failed unexpectedly; the lines above have the reason".to_owned());

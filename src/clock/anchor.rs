@@ -2,7 +2,7 @@
 //!
 //! Small differences are followed at once, because every clock is corrected now and then. A jump may be a correction as
 //! well as an error, so the clock follows it only after it has lasted for a minute. It may still be an error then.
-//! Therefore, for an hour, nothing is deleted that the clock would not have expired without the jump.
+//! Therefore, for an hour, a row is deleted only if it would have expired without the jump as well.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ const MAX_ADJUSTMENT: i64 = micros(Duration::from_secs(1));
 pub const HOLD_TIME: Duration = Duration::from_secs(60);
 /// How long after a start or a jump the clock is in doubt.
 pub const SETTLING_TIME: Duration = Duration::from_secs(60 * 60);
-/// By how much the clock may be ahead at the start. Many machines mistake local time for UTC until the network has told
-/// them the time.
+/// By how much the clock may be ahead at the start. Many machines mistake local time for UTC until they get the time
+/// from the network.
 const DOUBT_AT_START: i64 = micros(Duration::from_secs(24 * 60 * 60));
 /// A reading that is less certain than this is ignored.
 const MAX_UNCERTAINTY: i64 = micros(Duration::from_millis(500));
@@ -25,7 +25,7 @@ const MAX_UNCERTAINTY: i64 = micros(Duration::from_millis(500));
 /// The effect of a reading on the clock.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ClockChange {
-    /// The clocks agree, or nothing is known yet.
+    /// The clocks agree, or this reading decides nothing.
     None,
     /// This is the first reading, or the first certain one. This clock was behind the other one by this time.
     Started(TimeDelta),

@@ -1,8 +1,9 @@
 //! The clock from which the service reads the time.
 //!
-//! A change of the machine's clock must not make keys expire or let failed logins lapse. Therefore the time is only read
-//! from time to time, by [`Clock::follow`]: from PostgreSQL, so that all nodes agree, or from the machine if the database
-//! is embedded. In between, the clock advances with the uptime of the machine, which nothing sets.
+//! A change of the machine's clock must not make keys expire or let failed logins lapse. Therefore another clock is
+//! read only every few seconds, for [`Clock::follow`]: that of PostgreSQL, so that all nodes agree, or that of the
+//! machine if the database is embedded. In between, the clock advances with the uptime of the machine, which no program
+//! can set.
 
 mod anchor;
 
@@ -16,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use anchor::Anchor;
 pub use anchor::{ClockChange, HOLD_TIME, SETTLING_TIME};
 
-/// A source of the current time that tests can set by hand. All clones show the same time.
+/// A source of the current time, which tests can set by hand. All clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(TimeBase);
 
@@ -41,7 +42,7 @@ pub struct Reading {
     time: i64,
     /// The uptime of this machine at the same moment, in microseconds.
     uptime: i64,
-    /// The time may be wrong by as much as this, because reading it took twice as long. In microseconds.
+    /// The maximum error of the time, in microseconds: half of the duration of the reading.
     uncertainty: i64,
 }
 
@@ -97,13 +98,13 @@ impl Clock {
         now.fetch_add(time.num_microseconds().unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Sets the clock to the time of a reading, unless it differs so much that the other clock may be wrong. A manual
-    /// clock follows no other.
+    /// Sets the clock to the time of a reading, unless the times differ so much that the other clock may be wrong. A
+    /// manual clock follows no other clock.
     pub fn follow(&self, reading: &Reading) -> ClockChange {
         let TimeBase::Anchored(anchored) = &self.0 else {
             return ClockChange::None;
         };
-        // A panic cannot leave a wrong state behind, because following does not panic.
+        // The lock is never poisoned, because following does not panic.
         let mut anchor = anchored.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         let change = anchor.follow(reading);
         anchored.zero.store(anchor.zero(), Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The OpenAPI documents, and Swagger UI to read them and try them out.
 //!
-//! Each wire protocol has a document, which the handlers describe in OpenAPI 3.1. The module `version_3_0` converts it for the
-//! generators of clients that read only OpenAPI 3.0.
+//! Each wire protocol has a document in OpenAPI 3.1, which the handlers describe. The module `version_3_0` converts it
+//! for code generators that read only OpenAPI 3.0.
 
 mod operations;
 mod swagger_ui;
@@ -56,7 +56,7 @@ pub enum DocumentError {
         (name = "Auth", description = "Log in; list, issue and revoke keys; change the password. The routes are Shoko's."),
         (name = "User", description = "Read and manage users. The routes are Shoko's."),
         (name = "Settings", description = "The settings that Shoko's web UI stores."),
-        (name = "Init", description = "State and version of the server, for clients that ask before a login."),
+        (name = "Init", description = "State and version of the server, which clients request before a login."),
         (name = "Desktop", description = "Shoko Desktop's login, if the operator has switched it on."),
         (name = "Account", description = "Sessions of browsers, a user's own keys and password, and the administration \
             of users. The routes are those of the pages below `/account/`, not Shoko's."),

@@ -4,7 +4,7 @@
 // The operations that log in, with the member of the response that contains the key.
 const logins = { "post /api/auth": "apikey", "post /api/v3/Auth/SignIn": "Token" };
 
-// Without this parameter in its address, the page forgets the key when it is closed.
+// Without this parameter in its address, the page keeps the key only until it is closed or reloaded.
 const persistAuthorization = new URLSearchParams(location.search).get("persistAuthorization") === "true";
 
 // Presents the key of a successful login in all further requests, as the button "Authorize" would.

@@ -1,7 +1,6 @@
 //! Converts a document from OpenAPI 3.1 to 3.0.3, which many generators of clients still need.
 //!
-//! Everything is converted and nothing is left out: a field or keyword that this module does not know is an error, which
-//! a test would find.
+//! Everything is converted and nothing is left out: an unsupported field or keyword is an error, so that a test fails.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +95,7 @@ fn field(object: Object, name: &str) -> Option<Field> {
     })
 }
 
-/// Returns the value of a schema's keyword, or `None` if it is not known here.
+/// Returns the value of a schema's keyword, or `None` if it is not supported here.
 fn keyword(name: &str) -> Option<Field> {
     Some(match name {
         "$ref" | "type" | "format" | "title" | "description" | "default" | "enum" | "const" | "example"

@@ -117,7 +117,7 @@ impl SessionSecret {
     }
 
     /// Returns the secret that the browser sends to guarded services of this domain. It does not reveal the secret of
-    /// the session, so a guarded service that learns it cannot use the account.
+    /// the session, so a guarded service that receives it cannot use the account.
     #[must_use]
     pub fn gateway_secret(&self, domain: &CookieDomain) -> GatewaySecret {
         let mac = self.mac(b"shoko-auth gateway").chain_update(domain.as_str());

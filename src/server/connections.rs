@@ -307,7 +307,7 @@ impl Activity {
         (state < CLOSING).then_some(state)
     }
 
-    /// Tells the connection to close, unless it has become busy, so that no request that has begun is lost. Returns
+    /// Marks the connection to be closed, unless it has become busy, so that no request that has begun is lost. Returns
     /// whether the connection will close.
     fn close(&self, idle_since: u64) -> bool {
         let order = Ordering::Relaxed;

@@ -48,10 +48,10 @@ use routes::Routes;
 use socket::{Abort, limit_unread_bytes};
 use wire::Wire;
 
-/// How long requests in progress may take to finish after the server has been told to stop.
+/// How long requests in progress may take to finish after the server has received the signal to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// After the server has been told to stop, it keeps serving in two phases of this length. In the first, which a longer
-/// grace time extends, it still accepts connections. In the second, it serves its connections but accepts no new ones.
+/// After the signal to stop, the server keeps serving in two phases of this length. In the first, which a longer grace
+/// time extends, it still accepts connections. In the second, it serves its connections but accepts no new ones.
 const DRAIN_TIME: Duration = Duration::from_millis(400);
 /// How long the server reads from a client whose connection it is closing. A client that is still sending would
 /// otherwise lose the response.

@@ -1,4 +1,4 @@
-//! What to do if the failover to a standby of PostgreSQL can undo acknowledged changes.
+//! The reaction if a failover to a standby of PostgreSQL can undo acknowledged changes.
 
 /// The consequence of replication that does not protect acknowledged changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

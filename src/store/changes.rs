@@ -101,7 +101,7 @@ impl Store {
 /// A connection that receives changes.
 pub struct ChangeFeed {
     source: Source,
-    /// Knows whether the server of the connection has been replaced.
+    /// Shows whether the server of the connection has been replaced.
     opener: Opener,
     timeline: Option<Timeline>,
 }

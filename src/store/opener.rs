@@ -22,8 +22,8 @@ const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
 /// The maximum number of threads that open connections, with the abandoned ones.
 const MAX_THREADS: usize = 20;
 
-/// Opens connections to one database, on PostgreSQL only to its primary. Clones share what they know about the sessions
-/// and the primary.
+/// Opens connections to one database, on PostgreSQL only to its primary. Clones share the state of the sessions and
+/// the primary.
 #[derive(Clone)]
 pub struct Opener {
     /// One for each server in the URL.
@@ -78,7 +78,7 @@ impl Opener {
         self.primary.has_changed_since(time)
     }
 
-    /// Opens a connection only to learn which server is the primary, and closes it.
+    /// Opens a connection only to find out which server is the primary, and closes it.
     pub fn look_for_primary(&self) {
         if let Err(error) = self.open() {
             log::debug!("looking for the primary failed: {error}");

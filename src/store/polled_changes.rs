@@ -1,9 +1,10 @@
 //! Changes on PostgreSQL, for connections that receive no notifications because they share sessions.
 //!
-//! Triggers store each change with its transaction in the table `changes`. A feed remembers the snapshot of its last
-//! poll: the transactions that were visible. The next poll returns the changes of all transactions that have become
-//! visible since then, in whichever order they were committed. Numbers of transactions can be used again after a failover
-//! or a crash, and rows are deleted later. If either may have happened since the last poll, every user may have changed.
+//! Triggers store each change with its transaction in the table `changes`. A feed keeps the snapshot of its last poll:
+//! the transactions that were visible. The next poll returns the changes of all transactions that have become visible
+//! since then, in whichever order they were committed. Numbers of transactions can be used again after a failover or a
+//! crash, and rows are deleted later. If either may have happened since the last poll, the poll reports an unknown
+//! change, which invalidates all cached keys.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ use crate::settings::Database;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// If more users have changed at once, they all count as changed.
 const MAX_USERS: i32 = 1_000;
-/// How long rows stay after every node could have seen them. The function `shoko_auth_changes_since` relies on it.
+/// How long rows stay after every node could have seen them. The function `shoko_auth_changes_since` relies on this
+/// time.
 pub const CHANGE_RETENTION: Duration = Duration::from_secs(60);
 /// The maximum number of rows that one transaction deletes.
 const MAX_BATCH: i32 = 1_000;
@@ -89,7 +91,7 @@ impl PolledChanges {
         })
     }
 
-    /// Returns the changes since the last call, and the time up to which the changes are known to be complete.
+    /// Returns the changes since the last call, and the time up to which they are complete.
     pub fn poll(&mut self) -> Result<(Vec<Change>, Instant)> {
         let start = Instant::now();
         if start - self.polled_at < POLL_INTERVAL {
@@ -116,8 +118,9 @@ pub(super) struct Horizon {
 }
 
 impl Store {
-    /// Deletes the rows of changes that were visible at an earlier call at least `retention` ago. Every node has seen them,
-    /// or will notice that it has missed changes. Does nothing on SQLite, whose table has at most one row for each user.
+    /// Deletes the rows of changes that were visible at an earlier call at least `retention` ago. Every node has seen
+    /// them, or will detect that it has missed changes. Does nothing on SQLite, whose table has at most one row for
+    /// each user.
     pub fn prune_changes(&self, retention: Duration) -> Result<()> {
         if let Database::Sqlite(_) = self.database {
             return Ok(());

@@ -1,9 +1,9 @@
 //! Recognizes the primary of a PostgreSQL cluster, so that a primary that has been replaced is no longer used.
 //!
-//! A primary that was stopped or cut off responds as before when it comes back, until it learns that a standby has been
-//! promoted. It then knows nothing of the latest revocations. Each promotion begins a new timeline with a higher number.
-//! Therefore, once this process has reached a timeline, it closes its connections to earlier timelines of the same
-//! cluster and opens no new ones.
+//! A primary that was stopped or cut off may come back after a standby has been promoted. Until it is demoted, it
+//! responds as before, but lacks the latest revocations. Each promotion begins a new timeline with a higher number.
+//! Therefore, once this process has reached a timeline, it closes its connections to servers on earlier timelines of
+//! the same cluster, and opens no new ones to them.
 //!
 //! A standby may lag behind its primary, so connections to standbys are not used at all.
 
@@ -25,14 +25,14 @@ pub(super) struct Timeline {
     number: u32,
 }
 
-/// What this process knows about the primary.
+/// The primary as this process has last observed it.
 #[derive(Default)]
 pub(super) struct Primary {
     /// The position in the URL of the server that was last found to be the primary.
     last_server: AtomicUsize,
     /// The latest timeline that has been reached.
     latest: Mutex<Option<Latest>>,
-    /// Whether the log says that the timeline cannot be read.
+    /// Whether the warning that the timeline cannot be read has been logged.
     has_warned: AtomicBool,
 }
 
@@ -51,7 +51,10 @@ pub(super) enum NotPrimary {
          servers of the cluster in it: postgres://USER@HOST1,HOST2/NAME"
     )]
     Standby,
-    #[error("it is a primary that has been replaced: its timeline is {0}, and {1} has been reached")]
+    #[error(
+        "it is a primary that has been replaced: its timeline is {0}, and {1} has been reached; demote this server, or, \
+         if the cluster has returned to it on purpose, restart shoko-auth"
+    )]
     Replaced(u32, u32),
 }
 

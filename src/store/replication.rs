@@ -1,4 +1,4 @@
-//! Reads from PostgreSQL whether the failover to a standby can undo acknowledged changes.
+//! Reads from PostgreSQL whether a failover to a standby can undo acknowledged changes.
 
 use std::fmt;
 
@@ -25,12 +25,12 @@ pub enum ReplicationGap {
     NoStandby,
     #[error(
         "PostgreSQL does not wait for its standbys, because synchronous_standby_names is empty. With Patroni, set \
-         synchronous_mode: true, and otherwise: ALTER SYSTEM SET synchronous_standby_names = '…'"
+         synchronous_mode: true. Otherwise, run: ALTER SYSTEM SET synchronous_standby_names = '…'"
     )]
     NoSynchronousStandby,
     #[error(
-        "PostgreSQL does not wait for its standbys, because synchronous_commit is {0} for this role. Set it to on: ALTER \
-         ROLE … SET synchronous_commit = on"
+        "PostgreSQL does not wait for its standbys, because synchronous_commit is {0} for this role. To change it, \
+         run: ALTER ROLE … SET synchronous_commit = on"
     )]
     CommitsDoNotWait(String),
 }
@@ -45,8 +45,8 @@ impl fmt::Display for Replication {
 }
 
 impl Replication {
-    /// Returns the warning to log if a failover can undo acknowledged changes. `None` if there is no standby either,
-    /// which is usual for a single server.
+    /// Returns the warning to log if a failover can undo acknowledged changes. `None` without a standby, because no
+    /// failover is then possible.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         match self {

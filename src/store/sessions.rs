@@ -1,7 +1,7 @@
-//! Whether connections to PostgreSQL have sessions of their own, or share them behind a pooler.
+//! Records whether connections to PostgreSQL have sessions of their own, or share them behind a pooler.
 //!
-//! A pooler that shares sessions, such as PgBouncer with `pool_mode=transaction`, assigns each transaction to any of its
-//! connections to the server. Everything that a session keeps between two transactions is lost there, or meets another
+//! A pooler that shares sessions, such as PgBouncer with `pool_mode=transaction`, assigns each transaction to any of
+//! its connections to the server. State that a session keeps between two transactions is then lost, or affects another
 //! client: notifications, prepared statements, settings and advisory locks.
 
 use std::sync::Arc;

@@ -196,7 +196,7 @@ class Member(Host):
 
 
 class Watch:
-    """Queries a member every 50 ms whether it is the primary, in a thread of its own: a stopped member is silent."""
+    """Checks every 50 ms whether a member is the primary. Uses a thread, because a stopped member does not respond."""
 
     def __init__(self, member):
         self.member = member

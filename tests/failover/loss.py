@@ -1,4 +1,4 @@
-"""A storm for asynchronous replication. It counts broken promises, because there they are expected."""
+"""Storms on two nodes. With asynchronous replication, broken promises are expected, so they are counted."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class Tee:
 
 
 class LossyStorm(NodeStorm):
-    """Goes on after broken promises, and counts at the end what was lost."""
+    """A storm that continues after broken promises, and counts the lost changes at the end."""
 
     async def run(self, user, node):
         client = self.client(node)

@@ -20,7 +20,7 @@ INTERVAL = 0.01
 
 
 class StaleLeader:
-    """Clients that know only one leader: plain SQL, and a server node whose URL names no other member.
+    """Clients that have only the address of one leader: plain SQL, and a node whose URL names no other member.
 
     Start it before the leader is stopped, so that their connections are open when it is resumed.
     """
@@ -74,8 +74,8 @@ class StaleLeader:
         resumed = time.monotonic()
         accepted, self.keys = await verifications, await logins
         return {
-            "the resumed leader answered reads for": f"{self.reads.answered_until(resumed):.2f} s",
-            "a node that knew no other leader accepted the revoked key": f"{len(accepted)} times"
+            "the resumed leader responded to reads for": f"{self.reads.answered_until(resumed):.2f} s",
+            "a node whose URL names no other leader accepted the revoked key": f"{len(accepted)} times"
             + (f" for {accepted[-1] - resumed:.2f} s" if accepted else ""),
         }
 

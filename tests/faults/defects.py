@@ -3,8 +3,8 @@
 - `lost writes`: keys that the server has revoked come back, as on a database that loses acknowledged writes.
 - `too few connections`: the server may open only few files, so slow clients take all of its connections.
 - `undone revocations`: triggers insert revoked keys again.
-- `wrong clock`: the server restarts while its clock is wrong, or PostgreSQL tells one node the wrong time.
-- `lost notifications`: a node does not learn of revocations on the other, because the triggers of the change feed are gone.
+- `wrong clock`: the server restarts while its clock is wrong, or one node reads a wrong time from PostgreSQL.
+- `lost notifications`: revocations on one node do not reach the other, because a trigger of the change feed is gone.
 """
 
 from model import Unseen
@@ -58,7 +58,7 @@ def plant_triggers(lab, server):
 
 
 def restart(lab, server):
-    """Restarts a server, which then cannot know that the clock of its machine has jumped."""
+    """Restarts a server, which then cannot detect that the clock of its machine has jumped."""
     if lab.defect == "wrong clock" and not server.url:
         server.kill()
         server.start()

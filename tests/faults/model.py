@@ -1,4 +1,4 @@
-"""The model that every experiment checks the server against. It knows what the server has promised by its responses.
+"""The model against which every experiment checks the server. It records the promises in the server's responses.
 
 Several clients may work on one user at once, so a response is judged by the times when its request was sent and when it
 arrived. A change that was acknowledged before a request was sent must hold for that request. A change that was requested
@@ -39,7 +39,7 @@ class Key:
 
 
 class User:
-    """A user with everything that is known about their passwords and keys."""
+    """A user, with their passwords and keys as far as the responses show them."""
 
     def __init__(self, name, password, random):
         self.name, self.random = name, random
@@ -69,7 +69,7 @@ class User:
         return min([time for time, _ in self.revocations(key)], default=NEVER)
 
     def must_reject(self, key, start, server):
-        """Returns whether `server` must know that a key is revoked when a request is sent at `start`."""
+        """Returns whether `server` must reject a revoked key in a request that is sent at `start`."""
 
         def delay(by):
             return 0 if by is server and server.is_one_node else PROPAGATION
@@ -176,7 +176,7 @@ class User:
         self.uncertain = None
 
     async def check(self, client, last=None):
-        """Checks everything that is known, or only the last keys, while no other client works on the user."""
+        """Checks the password and all keys, or only the last keys, while no other client works on the user."""
         await self.resolve_uncertainty(client)
         await self.log_in(client, "check")
         for key in list(self.keys.values())[-last if last else 0 :]:

@@ -58,7 +58,7 @@ async def copy(reader, writer):
 
 @contextmanager
 def synchronous_standby(postgres, url):
-    """Starts a standby and returns its folder. The primary waits until the standby has applied each change, so no
+    """Starts a standby and yields its folder. The primary waits until the standby has applied each change, so no
     acknowledged change may be missing. Afterwards, the standby is gone and the primary runs alone.
     """
     folder = postgres.folder / "standby"
@@ -141,8 +141,8 @@ async def refused_without_synchronous_replication(lab, url):
 
 
 async def stopped(lab, seed):
-    """Stops all processes of the primary, promotes the standby at once, and resumes the old primary, which nothing demotes:
-    two primaries that both respond. Two nodes have the addresses of both.
+    """Stops all processes of the primary, promotes the standby at once, and resumes the old primary. Nothing demotes
+    the old primary, so both respond as primaries. Two nodes have the addresses of both.
     """
     postgres = lab.postgres
     url = postgres.new_database()
@@ -223,7 +223,7 @@ async def pooler(lab, seed, number, revocations):
             server.start()
             with server.second_node() as other:
                 if "shares sessions" not in server.read_log(0).decode():
-                    raise Unseen("the server has not noticed that sessions are shared")
+                    raise Unseen("the server has not detected that sessions are shared")
                 server.add_user("user", PASSWORD)
                 delays = sorted([await revocation_delay(server, other) for _ in range(revocations)])
                 storm = Storm(server, seed, second_node=other)

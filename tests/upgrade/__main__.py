@@ -1,4 +1,4 @@
-"""Upgrades a database of version 0.1.0 while another process uses it like a node of that version, and measures how long the
+"""Upgrades a database of version 0.1.0 while another process uses it like a node of that version. Measures how long the
 other process has to wait. `scripts/test-upgrade` runs this program."""
 
 import argparse

@@ -68,7 +68,7 @@ fn a_change_of_an_old_transaction_is_not_deleted_before_it_is_seen() {
     nodes.database.execute(CHANGE);
     let mut session = nodes.database.session();
     session("BEGIN; INSERT INTO changes (user_id) VALUES (7)");
-    // Remembers what is visible now. Only the next call deletes these rows.
+    // Records which rows are visible now. Only the next call deletes these rows.
     prune();
     session("COMMIT");
     assert_eq!(number_of_rows(&nodes), 2);

@@ -165,7 +165,7 @@ impl KeyCache {
         micros < self.valid_until.load(Ordering::SeqCst)
     }
 
-    /// Returns the demand for this cache, from which the change feed learns whether keys are being verified.
+    /// Returns the demand for this cache, which shows the change feed whether keys are being verified.
     pub fn demand(&self) -> Arc<Demand> {
         self.demand.clone()
     }

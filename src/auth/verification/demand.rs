@@ -1,4 +1,4 @@
-//! Tells the change feed whether keys are being verified. The feed polls often only during that time, so an idle server
+//! Shows the change feed whether keys are being verified. The feed polls often only during that time, so an idle server
 //! uses almost no processor time.
 
 use std::sync::atomic::{AtomicBool, Ordering};

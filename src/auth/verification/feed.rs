@@ -58,7 +58,7 @@ struct Source {
     echo_sender: EchoSender,
 }
 
-/// Tells whether a feed thread still receives responses from the database.
+/// Shows whether a feed thread still receives responses from the database.
 #[derive(Default)]
 struct Progress {
     /// When the current exchange with the database began. `None` between two exchanges.

@@ -1,8 +1,8 @@
 //! Decides when a database that does not respond is given up, and looks for another primary before that.
 //!
-//! A server that is stopped keeps its connections open, and libpq has no timeout for a response. A slow server is silent
-//! too, and must keep its connections. Therefore a short silence has consequences only if a new connection reaches another
-//! server that has become the primary.
+//! A server that is stopped keeps its connections open, and libpq has no timeout for a response. But a slow server is
+//! silent too, and its connections must stay open. Therefore a short silence has consequences only if a new connection
+//! reaches another server that has become the primary.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::auth::Auth;
 use crate::settings::CoreSettings;
 use crate::store::Opener;
 
-/// How long the database may be silent.
+/// How long the database may be silent before a reaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Silence {
     /// After this time, another connection takes over.

@@ -156,8 +156,8 @@ pub struct Flags {
         value_parser = BoolishValueParser::new()
     )]
     network_file_system: bool,
-    /// If the failover to a standby of PostgreSQL can undo acknowledged changes: `ignore` it, `warn` in the log, or
-    /// `require` synchronous replication to start
+    /// Reaction if a failover to a standby of PostgreSQL can undo acknowledged changes: `ignore` does nothing, `warn`
+    /// logs a warning, and with `require` the server does not start
     #[arg(
         long,
         global = true,

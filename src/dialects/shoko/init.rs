@@ -134,7 +134,7 @@ fn old_status(started: bool) -> Value {
     json!({
         "startup_state": if started { "Complete!" } else { "Starting" },
         "server_started": started,
-        // This route needs no key, and the uptime would tell strangers how long ago the server was last updated.
+        // This route needs no key, and the uptime would show strangers how long ago the server was last updated.
         "server_uptime": "00:00:00",
         "first_run": false,
         "startup_failed": false,

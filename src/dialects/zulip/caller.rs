@@ -67,7 +67,7 @@ impl FromRequest for ZulipCaller {
             let auth = auth.await.expect("the server registers the service for every route");
             let caller = caller.await;
             if let Err(error) = checked {
-                // The page learns nothing about the key.
+                // The response reveals nothing about the key to the page.
                 if let Ok(caller) = caller {
                     auth.log_denied_access(&caller);
                 }
