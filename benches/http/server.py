@@ -13,7 +13,12 @@ from pathlib import Path
 PROGRAMS = Path(os.environ.get("BENCH_PROGRAMS", ""))
 PROGRAM = PROGRAMS / "shoko-auth"
 # Every other setting has its default. The log contains warnings and the address on which the server listens.
-SETTINGS = {"SHOKO_AUTH_ADMIN_PASSWORD": "the right one", "RUST_LOG": "warn,shoko_auth::cli::serve=info"}
+SETTINGS = {
+    "SHOKO_AUTH_ADMIN_PASSWORD": "the right one",
+    # In large databases, users have more keys than the server allows by default.
+    "SHOKO_AUTH_MAX_KEYS_PER_USER": "1000000",
+    "RUST_LOG": "warn,shoko_auth::cli::serve=info",
+}
 # In seconds. The limit only stops a server that hangs.
 START_TIMEOUT = 120
 

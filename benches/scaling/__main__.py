@@ -24,8 +24,7 @@ LOOKUPS, REVOCATIONS = 60_000, 8_000
 USERS = Range(database.FIRST_LOGIN, database.LOGINS)
 CHEAP = 1000
 # Each login comes from another client network, as in practice. Otherwise, all would wait for the count of one network.
-# The users have more keys than the server allows by default.
-LOGIN_SETTINGS = {"SHOKO_AUTH_TRUSTED_PROXIES": "127.0.0.1", "SHOKO_AUTH_MAX_KEYS_PER_USER": "100000"}
+NETWORKS = {"SHOKO_AUTH_TRUSTED_PROXIES": "127.0.0.1"}
 HEADS = ["Nodes", "Per second", "Node, µs each", "PostgreSQL, µs each", "Cores in use", "p50 (ms)", "p99 (ms)"]
 
 # The trigger without its notification. Nodes that poll read the changes from the table. Programs without polling have no
@@ -128,7 +127,7 @@ class Scaling:
     def measure_logins(self, title, settings, connections):
         rows, seconds = [], max(self.seconds, 4)
         for count in range(1, MAX_NODES + 1):
-            nodes = self.nodes(count, LOGIN_SETTINGS | settings)
+            nodes = self.nodes(count, NETWORKS | settings)
             values = USERS.split(count)
             # The first login of each user issues a key, and the network becomes known.
             load(nodes, "login", 2 if settings else seconds * 4, values, connections)
