@@ -29,8 +29,8 @@ pub fn run_backup(settings: &CoreSettings, file: &Path) -> Result<String, CliErr
 pub fn run_restore(settings: &CoreSettings, file: &Path, options: RestoreOptions) -> Result<String, CliError> {
     let restored = restore(settings, file, options).map_err(|error| match error {
         BackupError::NotEmbedded => CliError::Other(format!(
-            "with PostgreSQL, stop all nodes and use its own program instead: pg_restore --clean --if-exists --no-owner \
-             --single-transaction --dbname=\"$DATABASE_URL\" {}",
+            "with PostgreSQL, use its own program instead: stop all nodes, create an empty database, let DATABASE_URL lead \
+             to it, and run pg_restore --no-owner --single-transaction --dbname=\"$DATABASE_URL\" {}",
             quoted(file)
         )),
         other => other.into(),
@@ -46,7 +46,7 @@ fn report(restored: &Restored, options: RestoreOptions) -> String {
     };
     format!(
         "Restored {}.\n{kept}Users, passwords and keys are those of the time of the backup: later password changes, deleted \
-         users and revoked keys are undone.\n{}{SECRET}",
+         users and revoked keys are undone. One-time links no longer work.\n{}{SECRET}",
         restored.database.display(),
         revived_keys(restored, options)
     )

@@ -22,6 +22,13 @@ const RECORD_CHANGES: &str = "INSERT INTO changes (user_id, number) \
     SELECT id, ? + row_number() OVER (ORDER BY id) FROM users WHERE TRUE \
     ON CONFLICT (user_id) DO UPDATE SET number = excluded.number";
 
+/// Raises the last ids of the restored database to those of the old one, because an id must never be used again.
+const KEEP_LAST_IDS: &str = "\
+    INSERT INTO sqlite_sequence (name, seq) SELECT name, 0 FROM old.sqlite_sequence AS o \
+        WHERE name IN ('users', 'api_keys') AND NOT EXISTS (SELECT 1 FROM sqlite_sequence AS s WHERE s.name = o.name); \
+    UPDATE sqlite_sequence SET seq = o.seq FROM old.sqlite_sequence AS o \
+        WHERE o.name = sqlite_sequence.name AND o.seq > sqlite_sequence.seq AND o.name IN ('users', 'api_keys')";
+
 /// Counts the keys that are valid in the restored database but not in the old one, which has them revoked.
 const REVIVED_KEYS: &str = "SELECT count(*) AS number FROM api_keys AS k \
     JOIN users AS u ON u.id = k.user_id AND u.key_epoch = k.epoch \
@@ -71,18 +78,22 @@ pub fn check_integrity(file: &Path) -> Result<Vec<String>> {
 /// Copies the write-ahead log of a database into its file and deletes the log, unless another connection uses the
 /// database.
 pub fn finish_log(file: &Path) -> Result<Use> {
-    let mut connection = open(file)?;
-    connection.batch_execute(IN_USE_TIMEOUT)?;
-    // SQLite leaves this mode only if there is no other connection.
-    match connection.batch_execute("PRAGMA journal_mode = DELETE") {
+    let finish = || -> Result<()> {
+        let mut connection = open(file)?;
+        connection.batch_execute(IN_USE_TIMEOUT)?;
+        // SQLite leaves this mode only if there is no other connection.
+        Ok(connection.batch_execute("PRAGMA journal_mode = DELETE")?)
+    };
+    match finish() {
         Ok(()) => Ok(Use::Unused),
         Err(error) if error.to_string().contains("locked") => Ok(Use::InUse),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
 /// Records a change of every user in the restored database, with numbers that are higher than those in the old
-/// one, if there is one. Also revokes all keys if `revokes_all_keys`.
+/// one, if there is one. Revokes all one-time links, because some of them may have been used since the backup. Also
+/// revokes all keys if `revokes_all_keys`.
 pub fn prepare_restored(restored: &Path, old: Option<&Path>, revokes_all_keys: bool) -> Result<()> {
     let mut connection = open(restored)?;
     let last = |connection: &mut SqliteConnection, table: &str| -> Result<i64> {
@@ -97,6 +108,10 @@ pub fn prepare_restored(restored: &Path, old: Option<&Path>, revokes_all_keys: b
             .ok()
     });
     connection.immediate_transaction(|connection| {
+        if old.is_some() {
+            connection.batch_execute(KEEP_LAST_IDS)?;
+        }
+        connection.batch_execute("DELETE FROM one_time_links")?;
         if revokes_all_keys {
             connection.batch_execute("UPDATE users SET key_epoch = key_epoch + 1")?;
         }

@@ -375,3 +375,29 @@ fn a_backup_during_a_storm_contains_every_key_that_was_acknowledged_before() {
         assert!(at_the_end >= acknowledged.len());
     }
 }
+
+#[test]
+fn a_restore_revokes_one_time_links_and_gives_no_id_again() {
+    let site = Site::new();
+    let add = |name| site.database.run(&["user", "invite", name], "");
+    let id = |name| {
+        let ids = site.database.texts(&format!(
+            "SELECT CAST(id AS TEXT) AS text FROM users WHERE name = '{name}'"
+        ));
+        ids.into_iter().next().unwrap().parse::<i64>().unwrap()
+    };
+    let bob = add("bob");
+    assert!(bob.status.success(), "{bob:?}");
+    success(&site.back_up("one.db"));
+    assert!(add("carol").status.success());
+    let carol = id("carol");
+    let report = success(&site.restore("one.db", &[]));
+    assert!(report.contains("One-time links no longer work."), "{report}");
+    assert!(
+        site.database
+            .texts("SELECT CAST(user_id AS TEXT) AS text FROM one_time_links")
+            .is_empty()
+    );
+    assert!(add("dave").status.success());
+    assert!(id("dave") > carol);
+}
