@@ -16,9 +16,11 @@ use super::primary::{Primary, Timeline};
 use super::sessions::{SessionMode, Sessions};
 use crate::settings::Database;
 
-/// How long opening a connection may take. Longer than libpq's `connect_timeout`, which is 2 s for each address of the
-/// server unless the URL says otherwise.
+/// How long opening a connection to the only server may take. Longer than libpq's `connect_timeout`, which is 2 s for each
+/// address of the server unless the URL says otherwise.
 const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
+/// How long it may take for each of several servers. A server that hangs must not keep the others from being tried.
+const MAX_OPENING_TIME_OF_SEVERAL: Duration = Duration::from_secs(4);
 /// The maximum number of threads that open connections, with the abandoned ones.
 const MAX_THREADS: usize = 20;
 
@@ -32,6 +34,7 @@ pub struct Opener {
     primary: Arc<Primary>,
     /// Each thread has a reference.
     threads: Arc<()>,
+    /// How long opening a connection to one of the servers may take.
     max_time: Duration,
 }
 
@@ -45,12 +48,17 @@ pub(super) struct Opened {
 
 impl Opener {
     pub(super) fn new(database: Database) -> Self {
+        let sessions = SessionMode::new(&database);
+        let servers = each_server(database);
         Self {
-            sessions: SessionMode::new(&database),
-            servers: each_server(database).into(),
+            sessions,
+            max_time: match servers.len() {
+                1 => MAX_OPENING_TIME,
+                _ => MAX_OPENING_TIME_OF_SEVERAL,
+            },
+            servers: servers.into(),
             primary: Arc::default(),
             threads: Arc::default(),
-            max_time: MAX_OPENING_TIME,
         }
     }
 
@@ -64,11 +72,33 @@ impl Opener {
         &self.primary
     }
 
-    /// Opens a connection. Fails after [`MAX_OPENING_TIME`] on PostgreSQL. SQLite needs no limit.
+    /// Opens a connection to the first server that is the primary, beginning with the one that was it last. libpq would
+    /// begin with the first server each time, and wait two seconds for it as long as it is stopped or disconnected. It
+    /// would also try no other server after one that refuses the login or is a primary that has been replaced.
     pub(super) fn open(&self) -> Result<Opened, r2d2::Error> {
-        match &*self.servers {
-            [Database::Postgres(_), ..] => self.open_in_thread(),
-            servers => open(servers, &self.primary, self.sessions.get()),
+        let first = self.primary.last_server();
+        let order = (first..self.servers.len()).chain(0..first.min(self.servers.len()));
+        let mut failures = Vec::new();
+        for index in order {
+            match self.open_server(&self.servers[index]) {
+                Ok(opened) => {
+                    self.primary.set_last_server(index);
+                    return Ok(opened);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        if failures.len() == 1 {
+            return Err(failures.remove(0));
+        }
+        let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        Err(failure(&messages.join("\n")))
+    }
+
+    fn open_server(&self, server: &Database) -> Result<Opened, r2d2::Error> {
+        match server {
+            Database::Postgres(_) => self.open_in_thread(server.clone()),
+            Database::Sqlite(_) => open(server, &self.primary, self.sessions.get()),
         }
     }
 
@@ -85,19 +115,19 @@ impl Opener {
         }
     }
 
-    fn open_in_thread(&self) -> Result<Opened, r2d2::Error> {
+    fn open_in_thread(&self, server: Database) -> Result<Opened, r2d2::Error> {
         if Arc::strong_count(&self.threads) > MAX_THREADS {
             return Err(failure(
                 "too many connections are being opened, and the server does not respond",
             ));
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (servers, primary, thread) = (self.servers.clone(), self.primary.clone(), self.threads.clone());
+        let (primary, thread) = (self.primary.clone(), self.threads.clone());
         let sessions = self.sessions.get();
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = open(&servers, &primary, sessions);
+                let opened = open(&server, &primary, sessions);
                 drop(thread);
                 // If nothing waits for the connection any longer, it is closed.
                 drop(sender.send(opened));
@@ -116,30 +146,7 @@ fn each_server(database: Database) -> Vec<Database> {
     }
 }
 
-/// Opens a connection to the first server that is the primary, beginning with the one that was it last. libpq would begin
-/// with the first server each time, and wait two seconds for it as long as it is stopped or disconnected. It would also
-/// try no other server after one that refuses the login or is a primary that has been replaced.
-fn open(servers: &[Database], primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
-    let first = primary.last_server();
-    let order = (first..servers.len()).chain(0..first.min(servers.len()));
-    let mut failures = Vec::new();
-    for index in order {
-        match open_server(&servers[index], primary, sessions) {
-            Ok(opened) => {
-                primary.set_last_server(index);
-                return Ok(opened);
-            }
-            Err(error) => failures.push(error),
-        }
-    }
-    if failures.len() == 1 {
-        return Err(failures.remove(0));
-    }
-    let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
-    Err(failure(&messages.join("\n")))
-}
-
-fn open_server(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
+fn open(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
     let mut connection = connect(server, sessions)?;
     let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
     // With the words of libpq, which separate the messages of several servers.
@@ -180,6 +187,22 @@ mod tests {
             streams
         };
         (port, thread::spawn(serve))
+    }
+
+    #[test]
+    fn a_silent_server_does_not_keep_the_next_one_from_being_tried() {
+        let (port, _server) = silent_server();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("postgres://me@127.0.0.1:{port},127.0.0.1:{closed}/x?sslmode=disable&gssencmode=disable");
+        let opener = Opener {
+            max_time: Duration::from_millis(50),
+            ..Opener::new(url.parse().unwrap())
+        };
+        let message = opener.open().err().unwrap().to_string();
+        assert!(
+            message.contains("does not respond") && message.contains("refused"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -82,6 +82,8 @@ impl Primary {
         };
         let state = match ServerState::read(connection) {
             Ok(state) => state,
+            // This cluster has shown its timeline before. Without it, a primary that has been replaced could be used.
+            Err(error) if self.latest().is_some() => return Err(error),
             // Databases that only speak PostgreSQL's protocol have no timelines.
             Err(error) => {
                 let state = ServerState::read_without_timeline(connection)?;
