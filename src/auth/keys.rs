@@ -88,7 +88,16 @@ impl Auth {
         context: &RequestContext,
     ) -> Result<(), ManageError> {
         let key = Key::parse(text);
-        let device = Name::parse(text).ok();
+        let device = caller.and(Name::parse(text).ok());
+        // Check by reading first, so that requests without a key do not take SQLite's only write lock.
+        let is_known = match &key {
+            Some(key) => !self.store.read(|db| db.owners_of_keys(&[key.hash()]))?.is_empty(),
+            None => false,
+        };
+        if !is_known && device.is_none() {
+            key.inspect(|key| self.key_cache.invalidate_key(&key.hash()));
+            return Err(ManageError::UnknownKey);
+        }
         let revoked = self.store.write(|tx| {
             if let Some(key) = &key
                 && let Some(owner) = tx.delete_key(&key.hash())?

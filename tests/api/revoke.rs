@@ -113,3 +113,13 @@ fn a_repeated_query_key_revokes_nothing(backend: Backend) {
         .problem(400);
     assert!(app.accepts(&key));
 }
+
+#[test]
+fn a_request_without_a_valid_key_does_not_wait_for_the_write_lock() {
+    let app = TestApp::on(Backend::Sqlite);
+    let mut other = app.database.session();
+    other("BEGIN IMMEDIATE");
+    for text in [UNKNOWN, "kodi"] {
+        by_body(&app, text, None).problem(400);
+    }
+}

@@ -193,10 +193,18 @@ impl TestDatabase {
         }
     }
 
-    /// Opens a connection to PostgreSQL. Returns a function that runs SQL statements on this connection.
-    pub fn session(&self) -> impl FnMut(&str) + use<> {
-        let mut connection = connect_to_postgres(&self.postgres().url);
-        move |sql| connection.batch_execute(sql).expect(sql)
+    /// Opens a connection. Returns a function that runs SQL statements on this connection.
+    pub fn session(&self) -> Box<dyn FnMut(&str)> {
+        match &self.location {
+            Location::Postgres(database) => {
+                let mut connection = connect_to_postgres(&database.url);
+                Box::new(move |sql| connection.batch_execute(sql).expect(sql))
+            }
+            Location::Sqlite(path) => {
+                let mut connection = connect_to_sqlite(path);
+                Box::new(move |sql| connection.batch_execute(sql).expect(sql))
+            }
+        }
     }
 
     /// Runs a query and returns the values of its column `text`.
