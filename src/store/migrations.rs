@@ -16,25 +16,19 @@ pub const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/
 /// The query that takes the migration lock. The number is arbitrary, but no other program may lock it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(8111811181118111)";
 
-/// The statement that locks all tables at once that nodes use together. Nodes use them in different orders. A migration
-/// that locked one after the other would meet them in a deadlock, and PostgreSQL could abort their queries.
-const LOCK_TABLES: &str = "
-    DO $$
-    DECLARE
-        tables text;
-    BEGIN
-        SELECT string_agg(name, ', ') INTO tables
-        FROM unnest(ARRAY[
-            'users', 'api_keys', 'login_failures', 'known_networks', 'revoked_keys', 'one_time_links', 'preferences',
-            'changes'
-        ]) AS name
-        WHERE to_regclass(name) IS NOT NULL;
-        IF tables IS NOT NULL THEN
-            EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
-        END IF;
-    END $$";
+/// The tables that requests use.
+pub const TABLES: [&str; 8] = [
+    "users",
+    "api_keys",
+    "login_failures",
+    "known_networks",
+    "revoked_keys",
+    "one_time_links",
+    "preferences",
+    "changes",
+];
 
-/// Sets how long [`LOCK_TABLES`] may wait for running transactions, behind which all later queries of other nodes wait.
+/// Sets how long [`lock_tables`] may wait for running transactions, behind which all later queries of other nodes wait.
 /// It is less than PostgreSQL's `deadlock_timeout`, one second by default. In a deadlock, this statement is therefore
 /// aborted, and not a query of another node. The start then tries again.
 const LIMIT_WAIT: &str = "SET LOCAL statement_timeout = '800ms'";
@@ -61,7 +55,7 @@ fn run_on_postgres(connection: &mut PgConnection) -> Result<()> {
         return Ok(());
     }
     connection.batch_execute(LIMIT_WAIT)?;
-    connection.batch_execute(LOCK_TABLES).map_err(|error| {
+    connection.batch_execute(&lock_tables()).map_err(|error| {
         ServiceError::unavailable(format!(
             "the tables cannot be locked for the migration, because other transactions use them: {error}"
         ))
@@ -71,6 +65,25 @@ fn run_on_postgres(connection: &mut PgConnection) -> Result<()> {
         .run_pending_migrations(POSTGRES_MIGRATIONS)
         .map(drop)
         .map_err(failed)
+}
+
+/// Returns the statement that locks all [`TABLES`] that exist at once. Nodes use them in different orders. A migration
+/// that locked one after the other would meet them in a deadlock, and PostgreSQL could abort their queries.
+fn lock_tables() -> String {
+    format!(
+        "DO $$
+        DECLARE
+            tables text;
+        BEGIN
+            SELECT string_agg(name, ', ') INTO tables
+            FROM unnest(ARRAY['{}']) AS name
+            WHERE to_regclass(name) IS NOT NULL;
+            IF tables IS NOT NULL THEN
+                EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
+            END IF;
+        END $$",
+        TABLES.join("', '")
+    )
 }
 
 fn run_on_sqlite(connection: &mut SqliteConnection) -> Result<()> {

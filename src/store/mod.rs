@@ -48,6 +48,7 @@ pub use changes::{Change, ChangeFeed, ChangeSource, EchoSender};
 pub use compatibility::UnsuitableDatabase;
 pub use connection::sqlite_url;
 use connection::{DbConnection, Pooled, connect};
+use diesel::RunQueryDsl;
 use file::FileId;
 pub use issue::StoredKey;
 pub use keys::KeyOwner;
@@ -63,6 +64,10 @@ pub use users::Credential;
 
 use crate::error::{Result, ServiceError, service_error};
 use crate::settings::{CoreSettings, Database};
+
+/// The pause between two batches of a long task, each of which is a transaction. It lets requests that wait for SQLite's
+/// write lock go first.
+pub const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
 pub struct Reader {
@@ -215,7 +220,8 @@ impl Store {
         let result = match attempt(&mut connection) {
             Err(error) if is_unavailable(&error) && connection.discard_after_failure(began_at) => {
                 drop(connection);
-                attempt(&mut *self.pool.working_connection(began_at)?)
+                let other = self.pool.working_connection(began_at);
+                attempt(&mut *other.inspect_err(|_| log_failure(&error))?)
             }
             result => result,
         };
@@ -235,13 +241,13 @@ impl Store {
         })
     }
 
-    /// Checks that the database responds, has the service's tables, and accepts changes.
+    /// Checks that the database responds, has the tables that requests use, and accepts changes.
     pub fn ping(&self) -> Result<()> {
         if let Database::Sqlite(file) = &self.database {
             self.check_file(file).inspect_err(log_failure)?;
         }
         self.read(|db| {
-            db.has_admin()?;
+            check_tables(db)?;
             check_writable(db)
         })
     }
@@ -276,6 +282,13 @@ impl Store {
     pub fn connections_in_use(&self) -> usize {
         self.pool.connections_in_use()
     }
+}
+
+/// Checks that all tables exist and can be read, without reading a row.
+fn check_tables(db: &mut Reader) -> Result<()> {
+    let queries = migrations::TABLES.map(|table| format!("SELECT 1 FROM {table} WHERE FALSE"));
+    diesel::sql_query(queries.join(" UNION ALL ")).execute(db.connection())?;
+    Ok(())
 }
 
 fn check_writable(db: &mut Reader) -> Result<()> {

@@ -119,6 +119,10 @@ impl Pool {
         match (self.is_down.swap(is_down, Ordering::Relaxed), &place) {
             (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
             (true, Ok(_)) => log::info!("the database is reachable again"),
+            (_, Err(_)) if !is_down => {
+                let in_use = self.connections_in_use();
+                log::warn!("no connection to the database was free for {timeout:?}; {in_use} are in use");
+            }
             _ => {}
         }
         let mut place = place.map_err(ServiceError::unavailable)?;

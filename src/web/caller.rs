@@ -17,9 +17,9 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use smallvec::SmallVec;
 use tokio::sync::oneshot::{self, Receiver};
 
-use super::CALL_TIMEOUT;
 use super::address::request_context;
 use super::query::Query;
+use super::{CALL_TIMEOUT, late};
 use crate::auth::{Auth, LookupResult};
 use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{self, Acceptance, Actor, CookieDomain, RequestContext};
@@ -155,11 +155,10 @@ async fn looked_up(
     auth: &Data<Auth>,
     context: RequestContext,
 ) -> Result<Option<model::Caller>, ServiceError> {
-    let late = |_| ServiceError::unavailable(format!("the lookup took longer than {CALL_TIMEOUT:?}"));
     let panicked = |_| ServiceError::internal("the lookup of a key panicked");
     let found = timeout(CALL_TIMEOUT, receiver)
         .await
-        .map_err(late)?
+        .map_err(|_| late("key lookup", CALL_TIMEOUT))?
         .map_err(panicked)??;
     Ok(found.map(|holder| auth.looked_up_caller(holder, context)))
 }

@@ -53,14 +53,21 @@ where
     match timeout(CALL_TIMEOUT, block(move || operation(&auth))).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ServiceError::internal("the operation panicked").into()),
-        Err(_) => Err(ServiceError::unavailable(format!("the operation took longer than {CALL_TIMEOUT:?}")).into()),
+        Err(_) => Err(late("operation", CALL_TIMEOUT).into()),
     }
 }
 
 /// Checks that the database responds. The timeout is short, because clients of health checks do not wait long.
 pub async fn ping(auth: &Data<Auth>) -> Result<(), ServiceError> {
-    let late = |_| ServiceError::unavailable(format!("the ping took longer than {PING_TIMEOUT:?}"));
-    timeout(PING_TIMEOUT, call(auth, Auth::ping)).await.map_err(late)?
+    timeout(PING_TIMEOUT, call(auth, Auth::ping))
+        .await
+        .map_err(|_| late("health check", PING_TIMEOUT))?
+}
+
+/// Logs that a request does not wait any longer for `what`, and returns the error for its response.
+fn late(what: &str, limit: Duration) -> ServiceError {
+    log::warn!("a request was rejected, because its {what} took longer than {limit:?}; the {what} continues");
+    ServiceError::unavailable(format!("the {what} took longer than {limit:?}"))
 }
 
 /// Creates a resource for GET and HEAD. Its name is its path, which the metrics need: they would have to allocate memory

@@ -1,3 +1,6 @@
+use std::thread;
+use std::time::Duration;
+
 use serde_json::Value;
 use test_support::process::ServerProcess;
 use test_support::{Backend, Client, TestDatabase, apply, both_databases};
@@ -293,4 +296,62 @@ fn an_invalid_log_filter_fails_the_start() {
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.starts_with("error: RUST_LOG: 'warning' is not valid"), "{error}");
     }
+}
+
+/// Starts a server without limits on logins, and returns it.
+fn server_with_rounds(database: &TestDatabase, rounds: &str) -> ServerProcess {
+    let mut command = database.program(&["serve"]);
+    command
+        .env("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD)
+        .env("SHOKO_AUTH_LOGIN_THROTTLE", "off")
+        .env("SHOKO_AUTH_PBKDF2_ROUNDS", rounds);
+    ServerProcess::start(command)
+}
+
+fn log_after_exit(mut server: ServerProcess) -> String {
+    server.signal("TERM");
+    server.wait_until_exit().1
+}
+
+#[test]
+fn a_request_that_gets_no_connection_is_logged() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    let server = server_with_rounds(&database, "1000");
+    let mut other = database.session();
+    other("BEGIN IMMEDIATE");
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let log_in = |number: usize| {
+            scope.spawn({
+                let server = &server;
+                move || server.log_in(ADMIN, ADMIN_PASSWORD, &format!("device {number}")).status
+            })
+        };
+        // More than the pool has connections.
+        let logins: Vec<_> = (0..20).map(log_in).collect();
+        // Longer than a request waits for a connection, and shorter than SQLite waits for the lock.
+        thread::sleep(Duration::from_millis(3500));
+        other("ROLLBACK");
+        logins.into_iter().map(|login| login.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&503) && statuses.contains(&200), "{statuses:?}");
+    let log = log_after_exit(server);
+    assert!(log.contains("no connection to the database was free"), "{log}");
+}
+
+#[test]
+fn a_request_that_waits_too_long_for_its_operation_is_logged() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    let server = server_with_rounds(&database, "20000000");
+    let status = thread::scope(|scope| {
+        let login = scope.spawn(|| server.log_in(ADMIN, ADMIN_PASSWORD, "d").status);
+        thread::sleep(Duration::from_millis(300));
+        server.signal("STOP");
+        // Longer than a request waits, while the hash makes no progress.
+        thread::sleep(Duration::from_millis(10_500));
+        server.signal("CONT");
+        login.join().unwrap()
+    });
+    assert_eq!(status, 503);
+    let log = log_after_exit(server);
+    assert!(log.contains("its operation took longer than 10s"), "{log}");
 }

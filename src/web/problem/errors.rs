@@ -17,7 +17,7 @@ impl From<ServiceError> for Problem {
             }
             // Only a client that has closed just its sending side sees this response.
             ServiceError::ClientDisconnected => Self::new(StatusCode::SERVICE_UNAVAILABLE),
-            // The store has logged the cause.
+            // The log contains the cause.
             ServiceError::Unavailable(_) => Self::with_detail(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database is unavailable. Try again later.",
