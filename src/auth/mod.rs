@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-pub use crate::store::{ChangeSource, ConnectError, ConnectionLimits, Page, Replication, ReplicationGap};
+pub use crate::store::{BATCH_PAUSE, ChangeSource, ConnectError, ConnectionLimits, Page, Replication, ReplicationGap};
 pub use account_keys::NewKey;
 pub use administration::ListedUser;
 pub use audit::LOG_TARGET as AUDIT_LOG_TARGET;

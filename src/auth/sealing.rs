@@ -1,15 +1,11 @@
 //! Replaces the sealing secret while nodes run.
 
 use std::thread::sleep;
-use std::time::Duration;
 
 use super::Auth;
 use crate::error::Result;
 use crate::secret::seal::SecretId;
-use crate::store::{Reader, Transaction};
-
-/// The pause between two batches. It lets requests that wait for SQLite's write lock go first.
-const BATCH_PAUSE: Duration = Duration::from_millis(10);
+use crate::store::{BATCH_PAUSE, Reader, Transaction};
 
 /// The state of a sealing secret in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

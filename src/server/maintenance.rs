@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use actix_web::web::Data;
 
-use crate::auth::{Auth, Silence};
+use crate::auth::{Auth, BATCH_PAUSE, Silence};
 use crate::error::ServiceError;
 use crate::settings::{CoreSettings, SynchronousReplication};
 use crate::web::call;
@@ -17,8 +17,6 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause between two attempts to find another primary. Each opens a connection.
 const PRIMARY_SEARCH_PAUSE: Duration = Duration::from_secs(1);
 const REPLICATION_INTERVAL: Duration = Duration::from_secs(10);
-/// The pause between two batches of a sweep. It lets requests that wait for SQLite's write lock go first.
-const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// Replaces the change feed if the database no longer responds to it.
 pub async fn watch_feed(auth: Data<Auth>, settings: CoreSettings) {

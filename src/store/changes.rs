@@ -210,9 +210,10 @@ pub(super) fn detect_sessions(opener: &Opener, echo_sender: &EchoSender) -> Resu
     }
 }
 
-/// Starts listening. Returns whether a notification from another connection arrives.
+/// Starts listening. Returns whether a notification from another connection arrives. Tries twice, because a busy database
+/// may delay the first one.
 fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
-    let is_heard = receives_echo(connection, echo_sender)?;
+    let is_heard = receives_echo(connection, echo_sender)? || receives_echo(connection, echo_sender)?;
     if is_heard {
         connection.batch_execute(&format!(
             "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}"

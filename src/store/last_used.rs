@@ -1,11 +1,13 @@
 //! Stores when keys were last used.
 
+use std::thread::sleep;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamp};
 
 use super::schema::api_keys;
-use super::{DbConnection, Store, Transaction};
+use super::{BATCH_PAUSE, DbConnection, Store, Transaction};
 use crate::error::Result;
 use crate::model::KeyUse;
 
@@ -26,7 +28,10 @@ impl Store {
     /// are locked by a revocation. A stored use after `now` comes from a clock that was ahead, and is replaced.
     pub fn write_last_used(&self, uses: &[KeyUse], now: NaiveDateTime) -> Result<usize> {
         let mut written = 0;
-        for batch in uses.chunks(MAX_BATCH) {
+        for (number, batch) in uses.chunks(MAX_BATCH).enumerate() {
+            if number > 0 {
+                sleep(BATCH_PAUSE);
+            }
             written += self.write(|tx| tx.write_last_used(batch, now))?;
         }
         Ok(written)

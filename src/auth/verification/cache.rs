@@ -107,14 +107,17 @@ impl KeyCache {
     }
 
     fn is_entry_valid(&self, hash: &KeyHash, entry: &Entry, now: impl FnOnce() -> NaiveDateTime) -> bool {
+        // First: the change feed invalidates entries before it extends the time of their validity. In the other order, a
+        // thread that is interrupted in between could combine old generations with the new time.
+        let micros = self.micros(Instant::now());
+        let is_valid = self.is_valid_at(micros);
         let user_change = self.user_changes.get(user_slot(entry.holder.user_id));
         let key_change = self.key_changes.get(key_slot(hash));
         let global_change = self.global_change.load(Ordering::SeqCst);
-        let micros = self.micros(Instant::now());
-        user_change.max(key_change).max(global_change) <= entry.generation
+        is_valid
+            && user_change.max(key_change).max(global_change) <= entry.generation
             && entry.holder.expiration.is_none_or(|expiration| expiration.at > now())
             && Duration::from_micros(micros.saturating_sub(entry.inserted_at)) < CACHE_ENTRY_TTL
-            && self.is_valid_at(micros)
     }
 
     /// Invalidates all keys of a user. Call it after the change to the user has been committed.

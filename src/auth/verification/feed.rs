@@ -160,6 +160,10 @@ fn follow(cache: &Weak<KeyCache>, source: &Source, progress: &Progress, mut heal
     while cache.strong_count() > 0 && !progress.is_replaced.load(Ordering::Relaxed) {
         let followed = follow_connection(cache, source, progress, &mut health);
         progress.end_exchange();
+        // Another thread follows the feed already.
+        if progress.is_replaced.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(error) = followed {
             health.report(Some(&error));
             cache.upgrade().inspect(|cache| cache.demand().set_idle(false));

@@ -7,6 +7,7 @@
 //!
 //! If the database does not respond on the thread's connection, another thread with another connection takes over.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -26,6 +27,9 @@ use crate::store::{Opener, Store};
 const MAX_BATCH: usize = 256;
 /// The maximum number of waiting requests. Further ones fail with [`ServiceError::Busy`].
 const MAX_PENDING_LOOKUPS: usize = 2_000;
+const BUSY: ServiceError = ServiceError::Busy {
+    retry_after: Duration::from_secs(1),
+};
 
 /// The result of a lookup: the holder of the request's first valid and accepted key, or `None` if there is none.
 pub type LookupResult = Result<Option<Arc<KeyHolder>>>;
@@ -53,8 +57,7 @@ struct LookupThread {
     waiting: Arc<AtomicUsize>,
     /// When the current query began. `None` if the thread waits for lookups.
     query_began_at: Arc<Mutex<Option<Instant>>>,
-    /// `None` if the thread could not be started.
-    handle: Option<JoinHandle<()>>,
+    handle: JoinHandle<()>,
 }
 
 struct Lookup {
@@ -91,7 +94,14 @@ impl Lookups {
             acceptance,
             on_result,
         };
-        let (queue, waiting) = self.queue();
+        let (queue, waiting) = match self.queue() {
+            Ok(queue) => queue,
+            // The next lookup tries again.
+            Err(error) => {
+                log::error!("starting the lookup thread failed: {error}");
+                return (lookup.on_result)(Err(BUSY));
+            }
+        };
         // Counted first, because the thread may take the lookup before this thread continues.
         waiting.fetch_add(1, Ordering::Relaxed);
         let sent = queue.try_send(lookup);
@@ -100,9 +110,7 @@ impl Lookups {
         }
         match sent {
             Ok(()) => {}
-            Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(ServiceError::Busy {
-                retry_after: Duration::from_secs(1),
-            })),
+            Err(TrySendError::Full(lookup)) => (lookup.on_result)(Err(BUSY)),
             Err(TrySendError::Disconnected(lookup)) => {
                 (lookup.on_result)(Err(ServiceError::internal("the lookup thread is not running")));
             }
@@ -122,9 +130,10 @@ impl Lookups {
         lock(&self.thread).as_ref().and_then(LookupThread::waits_since)
     }
 
-    /// Returns the queue of a thread that responds, and the counter of its length. The lookups of a thread that does
-    /// not respond are not moved to the next thread: the requests behind the oldest of them have timed out.
-    fn queue(&self) -> (SyncSender<Lookup>, Arc<AtomicUsize>) {
+    /// Returns the queue of a thread that responds, and the counter of its length. Fails if a thread is needed and the
+    /// system does not start one. The lookups of a thread that does not respond are not moved to the next thread: the
+    /// requests behind the oldest of them have timed out.
+    fn queue(&self) -> io::Result<(SyncSender<Lookup>, Arc<AtomicUsize>)> {
         let mut thread = lock(&self.thread);
         if thread
             .as_ref()
@@ -134,8 +143,13 @@ impl Lookups {
             log::warn!("the database has not responded to a key lookup, so another connection takes over");
             *thread = None;
         }
-        let thread = thread.get_or_insert_with(|| LookupThread::start(self.worker.clone()));
-        (thread.queue.clone(), thread.waiting.clone())
+        let current = match thread.take() {
+            Some(thread) => thread,
+            None => LookupThread::start(self.worker.clone())?,
+        };
+        let queue = (current.queue.clone(), current.waiting.clone());
+        *thread = Some(current);
+        Ok(queue)
     }
 
     /// Stops the thread and waits until it has closed its connection.
@@ -144,26 +158,25 @@ impl Lookups {
         if let Some(LookupThread { queue, handle, .. }) = thread {
             drop(queue);
             // The thread does not panic: it catches the panics of lookups.
-            handle.map(JoinHandle::join);
+            drop(handle.join());
         }
     }
 }
 
 impl LookupThread {
-    fn start(worker: Arc<Worker>) -> Self {
+    fn start(worker: Arc<Worker>) -> io::Result<Self> {
         let (queue, receiver) = sync_channel(MAX_PENDING_LOOKUPS);
         let query_began_at = Arc::<Mutex<Option<Instant>>>::default();
         let waiting = Arc::<AtomicUsize>::default();
         let (began_at, own_waiting) = (query_began_at.clone(), waiting.clone());
         let thread = Builder::new().name("key-lookup".to_owned());
-        let started = thread.spawn(move || run(&worker, &receiver, &own_waiting, &began_at));
-        let started = started.inspect_err(|error| log::error!("starting the lookup thread failed: {error}"));
-        Self {
+        let handle = thread.spawn(move || run(&worker, &receiver, &own_waiting, &began_at))?;
+        Ok(Self {
             queue,
             waiting,
             query_began_at,
-            handle: started.ok(),
-        }
+            handle,
+        })
     }
 
     fn waits_since(&self) -> Option<Instant> {
