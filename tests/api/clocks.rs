@@ -12,8 +12,8 @@ use crate::support::{ADMIN, ADMIN_PASSWORD, Server, TestApp, UseDatabase, progra
 fn database_with_clock() -> (TestDatabase, String) {
     let database = TestDatabase::create(Backend::Postgres);
     set_ahead(&database, "0");
-    // Other sessions look up functions in `pg_catalog` first.
-    let url = format!("{}?options=-c%20search_path%3Dpublic,pg_catalog", database.url());
+    // Other sessions look up functions in `pg_catalog` first. PgBouncer rejects `options`.
+    let url = format!("{}?options=-c%20search_path%3Dpublic,pg_catalog", database.direct_url());
     (database, url)
 }
 

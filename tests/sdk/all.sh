@@ -48,7 +48,7 @@ has_all 'C#' 'public virtual async .*Async\(' "$work/Sdk.cs"
 has_all 'Go' '^func \(a \*\w+\) \w+Execute\(' "$work"/go/api_*.go
 has_all 'Rust' '^    pub async fn' "$work/rust-sdk/src/lib.rs"
 # These are generated but not compiled.
-has_all 'csharp, not compiled' 'public async .*WithHttpInfoAsync\(' "$work"/csharp/src/Org.OpenAPITools/Api/*.cs
+has_all 'csharp, not compiled' 'public async .*OrDefaultAsync\(' "$work"/csharp/src/Org.OpenAPITools/Api/*.cs
 has_all 'kotlin, not compiled' '^\s+fun \w+WithHttpInfo\(' \
   "$work"/kotlin/src/main/kotlin/org/openapitools/client/apis/*.kt
 has_all 'rust, not compiled' '^pub async fn' "$work"/rust/src/apis/*_api.rs

@@ -71,6 +71,11 @@ impl TestDatabase {
         }
     }
 
+    /// Returns the value of `DATABASE_URL` that leads to PostgreSQL even if the whole suite runs with a pooler.
+    pub fn direct_url(&self) -> String {
+        self.postgres().url.clone()
+    }
+
     /// Closes all connections to a PostgreSQL database and prevents new ones.
     pub fn take_offline(&self) {
         let database = self.postgres();
@@ -89,14 +94,16 @@ impl TestDatabase {
         self.postgres().close_connections("TRUE")
     }
 
-    /// Waits until the database has no connections, because PostgreSQL can still be working for a program that was
+    /// Waits until all connections are closed or idle, because PostgreSQL can still be working for a program that was
     /// killed. Does nothing on SQLite.
     pub fn wait_until_unused(&self) {
         if let Location::Postgres(PostgresDatabase { server, name, .. }) = &self.location {
-            let connections =
-                format!("SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity WHERE datname = '{name}'");
-            wait_until("the database has no connections", || {
-                texts_on_postgres(server, &connections).is_empty()
+            let busy = format!(
+                "SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity
+                 WHERE datname = '{name}' AND state IS DISTINCT FROM 'idle'"
+            );
+            wait_until("all connections are idle", || {
+                texts_on_postgres(server, &busy).is_empty()
             });
         }
     }
@@ -105,7 +112,7 @@ impl TestDatabase {
     pub fn break_change_feed(&self) -> Box<dyn FnMut(&str) + '_> {
         let database = match &self.location {
             Location::Sqlite(_) => {
-                self.execute("ALTER TABLE changes RENAME TO elsewhere");
+                self.execute("ALTER TABLE changes RENAME COLUMN number TO elsewhere");
                 return Box::new(|sql| self.execute(sql));
             }
             Location::Postgres(PostgresDatabase { pooler: Some(_), .. }) => {
@@ -127,7 +134,7 @@ impl TestDatabase {
                 self.execute("ALTER FUNCTION elsewhere RENAME TO shoko_auth_changes_since");
             }
             Location::Postgres(database) => database.allow_connections(true),
-            Location::Sqlite(_) => self.execute("ALTER TABLE elsewhere RENAME TO changes"),
+            Location::Sqlite(_) => self.execute("ALTER TABLE changes RENAME COLUMN elsewhere TO number"),
         }
     }
 
