@@ -29,8 +29,9 @@ pub fn run_backup(settings: &CoreSettings, file: &Path) -> Result<String, CliErr
 pub fn run_restore(settings: &CoreSettings, file: &Path, options: RestoreOptions) -> Result<String, CliError> {
     let restored = restore(settings, file, options).map_err(|error| match error {
         BackupError::NotEmbedded => CliError::Other(format!(
-            "with PostgreSQL, use its own program instead: stop all nodes, create an empty database, let DATABASE_URL lead \
-             to it, and run pg_restore --no-owner --single-transaction --dbname=\"$DATABASE_URL\" {}",
+            "with PostgreSQL, use its own program instead: stop all nodes, create an empty database, let DATABASE_URL \
+             lead to it, and run pg_restore --no-owner --single-transaction --dbname=\"$DATABASE_URL\" {} && \
+             psql \"$DATABASE_URL\" --command='DELETE FROM one_time_links'",
             quoted(file)
         )),
         other => other.into(),

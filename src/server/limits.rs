@@ -11,14 +11,14 @@ const OTHER_FILES: u64 = 100;
 
 /// How many connections the limit on open files allows.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ConnectionLimits {
+pub struct ClientLimits {
     /// The connections that are kept.
     pub slots: usize,
     /// The connections that are accepted. Actix accepts no further ones while this many are open.
     pub accepted: usize,
 }
 
-impl ConnectionLimits {
+impl ClientLimits {
     /// Returns the limits of this process, if each connection needs `files_each` files.
     pub fn new(files_each: u64) -> Self {
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -51,8 +51,8 @@ mod tests {
             (110, 1, 9, 10),
             (64, 1, 1, 2),
         ] {
-            let limits = ConnectionLimits::for_files(open_files, files_each);
-            assert_eq!(limits, ConnectionLimits { slots, accepted });
+            let limits = ClientLimits::for_files(open_files, files_each);
+            assert_eq!(limits, ClientLimits { slots, accepted });
         }
     }
 }

@@ -42,7 +42,7 @@ use connections::Connections;
 use deadline::Deadline;
 use head_budget::HeadBudget;
 use http::{WhileConnected, http_service};
-use limits::ConnectionLimits;
+use limits::ClientLimits;
 pub use metrics::serve_metrics;
 use routes::Routes;
 use socket::{Abort, limit_unread_bytes};
@@ -71,7 +71,7 @@ pub fn run(
     let prefix = settings.base_path.as_str().to_ascii_lowercase();
     let process = Data::new(Process::start(prefix, auth.metrics().cloned()));
     let proxies = Data::new(TrustedProxies::new(settings.trusted_proxies.clone()));
-    let limits = ConnectionLimits::new(if settings.web_ui.is_some() { 2 } else { 1 });
+    let limits = ClientLimits::new(if settings.web_ui.is_some() { 2 } else { 1 });
     let acceptor = Acceptor {
         connections: Connections::new(limits.slots, proxies.clone().into_inner()),
         heads: Arc::default(),

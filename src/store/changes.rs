@@ -203,23 +203,23 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
 pub(super) fn detect_sessions(opener: &Opener, echo_sender: &EchoSender) -> Result<Sessions> {
     match opener.open().map_err(ServiceError::unavailable)?.connection {
         DbConnection::Postgres(mut c) => {
-            let is_heard = receives_echo(&mut c, echo_sender)?;
-            Ok(if is_heard { Sessions::Own } else { Sessions::Shared })
+            let is_received = receives_echo(&mut c, echo_sender)?;
+            Ok(if is_received { Sessions::Own } else { Sessions::Shared })
         }
         DbConnection::Sqlite(_) => Ok(Sessions::Own),
     }
 }
 
-/// Starts listening. Returns whether a notification from another connection arrives. Tries twice, because a busy database
-/// may delay the first one.
+/// Starts listening. Returns whether a notification from another connection arrives. Tries twice, because a busy
+/// database may deliver the first notification too late.
 fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
-    let is_heard = receives_echo(connection, echo_sender)? || receives_echo(connection, echo_sender)?;
-    if is_heard {
+    let is_received = receives_echo(connection, echo_sender)? || receives_echo(connection, echo_sender)?;
+    if is_received {
         connection.batch_execute(&format!(
             "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}"
         ))?;
     }
-    Ok(is_heard)
+    Ok(is_received)
 }
 
 /// Returns whether a notification from another connection arrives on this one.
@@ -230,9 +230,9 @@ fn receives_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Res
     // If two open connections have the same session, it is shared. A pooler with little to do shows this at once, so the
     // start does not have to wait for the notification.
     let is_same = echo_sender.send(&echo)? == own.pid;
-    let is_heard = !is_same && wait_for_echo(connection, &echo)?;
+    let is_received = !is_same && wait_for_echo(connection, &echo)?;
     connection.batch_execute(&format!("UNLISTEN {echo}"))?;
-    Ok(is_heard)
+    Ok(is_received)
 }
 
 fn wait_for_echo(connection: &mut PgConnection, echo: &str) -> Result<bool> {

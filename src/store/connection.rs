@@ -172,7 +172,7 @@ impl Pooled {
 
     /// Stops using prepared statements, which may no longer match their tables. The pool closes the connection after its
     /// use, because diesel would use the names of these statements again.
-    pub fn forget_statements(&mut self) {
+    pub fn discard_statements(&mut self) {
         if let DbConnection::Postgres(c) = &mut **self {
             c.set_prepared_statement_cache_size(CacheSize::Disabled);
             self.is_discarded = true;

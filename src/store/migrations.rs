@@ -33,9 +33,9 @@ pub const TABLES: [&str; 8] = [
 /// aborted, and not a query of another node. The start then tries again.
 const LIMIT_WAIT: &str = "SET LOCAL statement_timeout = '800ms'";
 
-/// The statements that change the size of SQLite's page cache, to 64 MiB and back to its default of 2 MB. A migration that
-/// rebuilds a table inserts into indexes in random order. With the small cache, SQLite writes and reads the same pages again
-/// and again.
+/// The statements that change the size of SQLite's page cache, to 64 MiB and back to its default of 2 MB. A migration
+/// that rebuilds a table inserts into indexes in random order. With the small cache, SQLite writes and reads the same
+/// pages again and again.
 const LARGE_CACHE: &str = "PRAGMA cache_size = -65536";
 const NORMAL_CACHE: &str = "PRAGMA cache_size = -2000; PRAGMA shrink_memory";
 
@@ -67,8 +67,8 @@ fn run_on_postgres(connection: &mut PgConnection) -> Result<()> {
         .map_err(failed)
 }
 
-/// Returns the statement that locks all [`TABLES`] that exist at once. Nodes use them in different orders. A migration
-/// that locked one after the other would meet them in a deadlock, and PostgreSQL could abort their queries.
+/// Returns the statement that locks all existing [`TABLES`] at once. Nodes use them in different orders. A migration
+/// that locked one after the other could deadlock with a node, and PostgreSQL could abort the node's query.
 fn lock_tables() -> String {
     format!(
         "DO $$

@@ -65,8 +65,8 @@ pub use users::Credential;
 use crate::error::{Result, ServiceError, service_error};
 use crate::settings::{CoreSettings, Database};
 
-/// The pause between two batches of a long task, each of which is a transaction. It lets requests that wait for SQLite's
-/// write lock go first.
+/// The pause between two batches of a long task. Each batch is a transaction, and the pause lets requests that wait for
+/// SQLite's write lock go first.
 pub const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection for queries that only read. Outside a transaction, each query sees the database as of its own start.
@@ -139,7 +139,7 @@ impl Store {
         Self::with_opener(settings, Opener::new(settings.database.clone()), connections)
     }
 
-    /// Creates a store with a pool of up to `connections` connections, which shares its knowledge of the primary with
+    /// Creates a store with a pool of up to `connections` connections, which shares the state of the primary with
     /// the other users of the opener. Does not wait for the first connection.
     #[must_use]
     pub fn with_opener(settings: &CoreSettings, opener: Opener, connections: u32) -> Self {

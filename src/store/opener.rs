@@ -16,12 +16,14 @@ use super::primary::{Primary, Timeline};
 use super::sessions::{SessionMode, Sessions};
 use crate::settings::Database;
 
-/// How long opening a connection to the only server may take. Longer than libpq's `connect_timeout`, which is 2 s for each
-/// address of the server unless the URL says otherwise.
+/// How long opening a connection may take if the URL has one server. Longer than libpq's `connect_timeout`, which is 2 s
+/// for each address of the server unless the URL says otherwise.
 const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
-/// How long it may take for each of several servers. A server that hangs must not keep the others from being tried.
+/// How long opening a connection to each server may take if the URL has several. A server that hangs must not keep the
+/// others from being tried.
 const MAX_OPENING_TIME_OF_SEVERAL: Duration = Duration::from_secs(4);
-/// The maximum number of threads that open connections, with the abandoned ones.
+/// The maximum number of references to [`Opener::threads`]. It limits the threads that open connections, including
+/// abandoned ones.
 const MAX_THREADS: usize = 20;
 
 /// Opens connections to one database, on PostgreSQL only to its primary. Clones share the state of the sessions and
@@ -32,7 +34,7 @@ pub struct Opener {
     servers: Arc<[Database]>,
     sessions: SessionMode,
     primary: Arc<Primary>,
-    /// Each thread has a reference.
+    /// Each thread has a reference, and so has each clone of the opener.
     threads: Arc<()>,
     /// How long opening a connection to one of the servers may take.
     max_time: Duration,
@@ -72,7 +74,7 @@ impl Opener {
         &self.primary
     }
 
-    /// Opens a connection to the first server that is the primary, beginning with the one that was it last. libpq would
+    /// Opens a connection to the first server that is the primary, beginning with the last known primary. libpq would
     /// begin with the first server each time, and wait two seconds for it as long as it is stopped or disconnected. It
     /// would also try no other server after one that refuses the login or is a primary that has been replaced.
     pub(super) fn open(&self) -> Result<Opened, r2d2::Error> {
@@ -118,7 +120,7 @@ impl Opener {
     fn open_in_thread(&self, server: Database) -> Result<Opened, r2d2::Error> {
         if Arc::strong_count(&self.threads) > MAX_THREADS {
             return Err(failure(
-                "too many connections are being opened, and the server does not respond",
+                "connection to server failed: too many connections are being opened, and it does not respond",
             ));
         }
         let (sender, receiver) = mpsc::sync_channel(1);
@@ -135,7 +137,7 @@ impl Opener {
             .map_err(|error| failure(&error.to_string()))?;
         receiver
             .recv_timeout(self.max_time)
-            .map_err(|_| failure("the server has accepted the connection, but does not respond"))?
+            .map_err(|_| failure("connection to server failed: it does not respond"))?
     }
 }
 
@@ -149,7 +151,7 @@ fn each_server(database: Database) -> Vec<Database> {
 fn open(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
     let mut connection = connect(server, sessions)?;
     let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
-    // With the words of libpq, which separate the messages of several servers.
+    // Begins like the messages of libpq, because `super::refusal` separates the messages of several servers there.
     let timeline = admitted.map_err(|reason| failure(&format!("connection to server failed: {reason}")))?;
     Ok(Opened {
         connection,

@@ -143,7 +143,7 @@ impl Pool {
                 return Ok(connection);
             }
             if connection.works() {
-                connection.forget_statements();
+                connection.discard_statements();
                 return Ok(connection);
             }
         }

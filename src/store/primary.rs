@@ -82,7 +82,7 @@ impl Primary {
         };
         let state = match ServerState::read(connection) {
             Ok(state) => state,
-            // This cluster has shown its timeline before. Without it, a primary that has been replaced could be used.
+            // A timeline has been reached. A server that does not show its own could be a replaced primary.
             Err(error) if self.latest().is_some() => return Err(error),
             // Databases that only speak PostgreSQL's protocol have no timelines.
             Err(error) => {

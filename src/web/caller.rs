@@ -19,7 +19,7 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use super::address::request_context;
 use super::query::Query;
-use super::{CALL_TIMEOUT, late};
+use super::{CALL_TIMEOUT, timed_out};
 use crate::auth::{Auth, LookupResult};
 use crate::error::{KeyError, ManageError, ServiceError};
 use crate::model::{self, Acceptance, Actor, CookieDomain, RequestContext};
@@ -158,7 +158,7 @@ async fn looked_up(
     let panicked = |_| ServiceError::internal("the lookup of a key panicked");
     let found = timeout(CALL_TIMEOUT, receiver)
         .await
-        .map_err(|_| late("key lookup", CALL_TIMEOUT))?
+        .map_err(|_| timed_out("key lookup", CALL_TIMEOUT))?
         .map_err(panicked)??;
     Ok(found.map(|holder| auth.looked_up_caller(holder, context)))
 }

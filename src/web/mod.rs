@@ -53,7 +53,7 @@ where
     match timeout(CALL_TIMEOUT, block(move || operation(&auth))).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ServiceError::internal("the operation panicked").into()),
-        Err(_) => Err(late("operation", CALL_TIMEOUT).into()),
+        Err(_) => Err(timed_out("operation", CALL_TIMEOUT).into()),
     }
 }
 
@@ -61,12 +61,12 @@ where
 pub async fn ping(auth: &Data<Auth>) -> Result<(), ServiceError> {
     timeout(PING_TIMEOUT, call(auth, Auth::ping))
         .await
-        .map_err(|_| late("health check", PING_TIMEOUT))?
+        .map_err(|_| timed_out("health check", PING_TIMEOUT))?
 }
 
-/// Logs that a request does not wait any longer for `what`, and returns the error for its response.
-fn late(what: &str, limit: Duration) -> ServiceError {
-    log::warn!("a request was rejected, because its {what} took longer than {limit:?}; the {what} continues");
+/// Logs that an operation or a lookup has taken too long, and returns the error for the request or task that waited.
+fn timed_out(what: &str, limit: Duration) -> ServiceError {
+    log::warn!("a request or a task failed, because its {what} took longer than {limit:?}; the {what} continues");
     ServiceError::unavailable(format!("the {what} took longer than {limit:?}"))
 }
 

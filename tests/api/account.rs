@@ -181,7 +181,7 @@ fn the_cookie_is_secure_if_the_connection_of_the_browser_is(backend: Backend) {
     let plain = Browser::sign_in(&app, ADMIN, ADMIN_PASSWORD);
     assert!(plain.is_signed_in(&app));
     let over_https = plain.request(&app, "GET", SESSION).headers(&[https]).send();
-    assert_eq!(over_https.status, 401, "anyone in the network can set the plain cookie");
+    assert_eq!(over_https.status, 401, "any machine can set the plain cookie");
     let secure = format!("__Host-{}", plain.0);
     assert_eq!(
         app.get(SESSION)

@@ -298,7 +298,7 @@ fn an_invalid_log_filter_fails_the_start() {
     }
 }
 
-/// Starts a server without limits on logins, and returns it.
+/// Starts a server without the login throttle that hashes passwords with this number of rounds.
 fn server_with_rounds(database: &TestDatabase, rounds: &str) -> ServerProcess {
     let mut command = database.program(&["serve"]);
     command
@@ -326,7 +326,7 @@ fn a_request_that_gets_no_connection_is_logged() {
                 move || server.log_in(ADMIN, ADMIN_PASSWORD, &format!("device {number}")).status
             })
         };
-        // More than the pool has connections.
+        // The pool has fewer connections.
         let logins: Vec<_> = (0..20).map(log_in).collect();
         // Longer than a request waits for a connection, and shorter than SQLite waits for the lock.
         thread::sleep(Duration::from_millis(3500));

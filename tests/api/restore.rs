@@ -377,7 +377,7 @@ fn a_backup_during_a_storm_contains_every_key_that_was_acknowledged_before() {
 }
 
 #[test]
-fn a_restore_revokes_one_time_links_and_gives_no_id_again() {
+fn a_restore_revokes_one_time_links_and_reuses_no_id() {
     let site = Site::new();
     let add = |name| site.database.run(&["user", "invite", name], "");
     let id = |name| {
@@ -393,11 +393,8 @@ fn a_restore_revokes_one_time_links_and_gives_no_id_again() {
     let carol = id("carol");
     let report = success(&site.restore("one.db", &[]));
     assert!(report.contains("One-time links no longer work."), "{report}");
-    assert!(
-        site.database
-            .texts("SELECT CAST(user_id AS TEXT) AS text FROM one_time_links")
-            .is_empty()
-    );
+    let links = "SELECT CAST(user_id AS TEXT) AS text FROM one_time_links";
+    assert!(site.database.texts(links).is_empty());
     assert!(add("dave").status.success());
     assert!(id("dave") > carol);
 }

@@ -57,8 +57,8 @@ def with_key(key):
 
 def call(operation, *arguments, client=None, **named):
     """Calls the operation, which must succeed, and returns the body of its response."""
-    anyone = Client(base_url=URL, raise_on_unexpected_status=True)
-    response = operation.sync_detailed(*arguments, client=client or anyone, **named)
+    anonymous = Client(base_url=URL, raise_on_unexpected_status=True)
+    response = operation.sync_detailed(*arguments, client=client or anonymous, **named)
     check(response.status_code < 300, f"{response.status_code}: {response.parsed}")
     return response.parsed
 

@@ -71,7 +71,7 @@ impl TestDatabase {
         }
     }
 
-    /// Returns the value of `DATABASE_URL` that leads to PostgreSQL even if the whole suite runs with a pooler.
+    /// Returns the value of `DATABASE_URL` for a connection to PostgreSQL without the pooler.
     pub fn direct_url(&self) -> String {
         self.postgres().url.clone()
     }

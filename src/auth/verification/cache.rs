@@ -45,7 +45,7 @@ pub struct KeyCache {
     /// The generation of the last change of any kind.
     generation: AtomicU64,
     user_changes: LastChanges,
-    /// The last changes of keys whose owner is not known.
+    /// The last changes of keys that were invalidated without their owner.
     key_changes: LastChanges,
     /// The generation of the last change that may concern every user.
     global_change: AtomicU64,
@@ -107,8 +107,9 @@ impl KeyCache {
     }
 
     fn is_entry_valid(&self, hash: &KeyHash, entry: &Entry, now: impl FnOnce() -> NaiveDateTime) -> bool {
-        // First: the change feed invalidates entries before it extends the time of their validity. In the other order, a
-        // thread that is interrupted in between could combine old generations with the new time.
+        // Read `valid_until` before the generations, because the change feed invalidates entries before it extends that
+        // time. In the other order, a thread that is interrupted in between could combine old generations with a new
+        // time.
         let micros = self.micros(Instant::now());
         let is_valid = self.is_valid_at(micros);
         let user_change = self.user_changes.get(user_slot(entry.holder.user_id));

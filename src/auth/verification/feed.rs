@@ -160,7 +160,7 @@ fn follow(cache: &Weak<KeyCache>, source: &Source, progress: &Progress, mut heal
     while cache.strong_count() > 0 && !progress.is_replaced.load(Ordering::Relaxed) {
         let followed = follow_connection(cache, source, progress, &mut health);
         progress.end_exchange();
-        // Another thread follows the feed already.
+        // Another thread has taken over, and reports the state of the feed.
         if progress.is_replaced.load(Ordering::Relaxed) {
             return;
         }

@@ -25,8 +25,9 @@ use crate::store::{Opener, Store};
 
 /// The maximum number of requests that one query serves.
 const MAX_BATCH: usize = 256;
-/// The maximum number of waiting requests. Further ones fail with [`ServiceError::Busy`].
+/// The maximum number of waiting requests. Further ones fail with [`BUSY`].
 const MAX_PENDING_LOOKUPS: usize = 2_000;
+/// The error of a lookup that cannot be queued now.
 const BUSY: ServiceError = ServiceError::Busy {
     retry_after: Duration::from_secs(1),
 };
@@ -96,7 +97,7 @@ impl Lookups {
         };
         let (queue, waiting) = match self.queue() {
             Ok(queue) => queue,
-            // The next lookup tries again.
+            // The next lookup tries to start the thread again.
             Err(error) => {
                 log::error!("starting the lookup thread failed: {error}");
                 return (lookup.on_result)(Err(BUSY));
@@ -130,8 +131,8 @@ impl Lookups {
         lock(&self.thread).as_ref().and_then(LookupThread::waits_since)
     }
 
-    /// Returns the queue of a thread that responds, and the counter of its length. Fails if a thread is needed and the
-    /// system does not start one. The lookups of a thread that does not respond are not moved to the next thread: the
+    /// Returns the queue of a thread that responds, and the counter of its length. Starts a thread if necessary, and
+    /// fails if that fails. The lookups of a thread that does not respond are not moved to the next thread: the
     /// requests behind the oldest of them have timed out.
     fn queue(&self) -> io::Result<(SyncSender<Lookup>, Arc<AtomicUsize>)> {
         let mut thread = lock(&self.thread);
