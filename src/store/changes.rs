@@ -203,17 +203,16 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
 pub(super) fn detect_sessions(opener: &Opener, echo_sender: &EchoSender) -> Result<Sessions> {
     match opener.open().map_err(ServiceError::unavailable)?.connection {
         DbConnection::Postgres(mut c) => {
-            let is_received = receives_echo(&mut c, echo_sender)?;
+            let is_received = receives_notifications(&mut c, echo_sender)?;
             Ok(if is_received { Sessions::Own } else { Sessions::Shared })
         }
         DbConnection::Sqlite(_) => Ok(Sessions::Own),
     }
 }
 
-/// Starts listening. Returns whether a notification from another connection arrives. Tries twice, because a busy
-/// database may deliver the first notification too late.
+/// Starts listening. Returns whether a notification from another connection arrives.
 fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
-    let is_received = receives_echo(connection, echo_sender)? || receives_echo(connection, echo_sender)?;
+    let is_received = receives_notifications(connection, echo_sender)?;
     if is_received {
         connection.batch_execute(&format!(
             "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}"
@@ -222,17 +221,40 @@ fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<boo
     Ok(is_received)
 }
 
-/// Returns whether a notification from another connection arrives on this one.
-fn receives_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
+/// Returns whether notifications from another connection arrive on this one. Tries twice, because a busy database may
+/// deliver the first notification too late.
+fn receives_notifications(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
+    Ok(match send_echo(connection, echo_sender)? {
+        Echo::Late => send_echo(connection, echo_sender)? == Echo::Received,
+        echo => echo == Echo::Received,
+    })
+}
+
+/// The result of a notification from another connection.
+#[derive(PartialEq, Eq)]
+enum Echo {
+    Received,
+    Late,
+    /// Both connections have the same session.
+    SameSession,
+}
+
+/// Sends a notification from another connection to this one.
+fn send_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<Echo> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!("LISTEN {echo}"))?;
     let own: SessionId = diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection)?;
     // If two open connections have the same session, it is shared. A pooler with little to do shows this at once, so the
     // start does not have to wait for the notification.
-    let is_same = echo_sender.send(&echo)? == own.pid;
-    let is_received = !is_same && wait_for_echo(connection, &echo)?;
+    let result = if echo_sender.send(&echo)? == own.pid {
+        Echo::SameSession
+    } else if wait_for_echo(connection, &echo)? {
+        Echo::Received
+    } else {
+        Echo::Late
+    };
     connection.batch_execute(&format!("UNLISTEN {echo}"))?;
-    Ok(is_received)
+    Ok(result)
 }
 
 fn wait_for_echo(connection: &mut PgConnection, echo: &str) -> Result<bool> {

@@ -22,8 +22,7 @@ const MAX_OPENING_TIME: Duration = Duration::from_secs(10);
 /// How long opening a connection to each server may take if the URL has several. A server that hangs must not keep the
 /// others from being tried.
 const MAX_OPENING_TIME_OF_SEVERAL: Duration = Duration::from_secs(4);
-/// The maximum number of references to [`Opener::threads`]. It limits the threads that open connections, including
-/// abandoned ones.
+/// The maximum number of threads that open connections to one server, including abandoned ones.
 const MAX_THREADS: usize = 20;
 
 /// Opens connections to one database, on PostgreSQL only to its primary. Clones share the state of the sessions and
@@ -31,13 +30,17 @@ const MAX_THREADS: usize = 20;
 #[derive(Clone)]
 pub struct Opener {
     /// One for each server in the URL.
-    servers: Arc<[Database]>,
+    servers: Arc<[Server]>,
     sessions: SessionMode,
     primary: Arc<Primary>,
-    /// Each thread has a reference, and so has each clone of the opener.
-    threads: Arc<()>,
     /// How long opening a connection to one of the servers may take.
     max_time: Duration,
+}
+
+struct Server {
+    database: Database,
+    /// Each thread that opens a connection to the server has a reference.
+    threads: Arc<()>,
 }
 
 /// A new connection.
@@ -60,7 +63,6 @@ impl Opener {
             },
             servers: servers.into(),
             primary: Arc::default(),
-            threads: Arc::default(),
         }
     }
 
@@ -93,14 +95,14 @@ impl Opener {
         if failures.len() == 1 {
             return Err(failures.remove(0));
         }
-        let messages: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        let messages: Vec<_> = failures.iter().map(|error| of_server(&error.to_string())).collect();
         Err(failure(&messages.join("\n")))
     }
 
-    fn open_server(&self, server: &Database) -> Result<Opened, r2d2::Error> {
-        match server {
-            Database::Postgres(_) => self.open_in_thread(server.clone()),
-            Database::Sqlite(_) => open(server, &self.primary, self.sessions.get()),
+    fn open_server(&self, server: &Server) -> Result<Opened, r2d2::Error> {
+        match &server.database {
+            Database::Postgres(_) => self.open_in_thread(server),
+            database @ Database::Sqlite(_) => open(database, &self.primary, self.sessions.get()),
         }
     }
 
@@ -117,19 +119,18 @@ impl Opener {
         }
     }
 
-    fn open_in_thread(&self, server: Database) -> Result<Opened, r2d2::Error> {
-        if Arc::strong_count(&self.threads) > MAX_THREADS {
-            return Err(failure(
-                "connection to server failed: too many connections are being opened, and it does not respond",
-            ));
+    fn open_in_thread(&self, server: &Server) -> Result<Opened, r2d2::Error> {
+        if Arc::strong_count(&server.threads) > MAX_THREADS {
+            let message = "too many connections are being opened, and it does not respond";
+            return Err(failure(&of_server(message)));
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        let (primary, thread) = (self.primary.clone(), self.threads.clone());
+        let (database, primary, thread) = (server.database.clone(), self.primary.clone(), server.threads.clone());
         let sessions = self.sessions.get();
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = open(&server, &primary, sessions);
+                let opened = open(&database, &primary, sessions);
                 drop(thread);
                 // If nothing waits for the connection any longer, it is closed.
                 drop(sender.send(opened));
@@ -137,27 +138,41 @@ impl Opener {
             .map_err(|error| failure(&error.to_string()))?;
         receiver
             .recv_timeout(self.max_time)
-            .map_err(|_| failure("connection to server failed: it does not respond"))?
+            .map_err(|_| failure(&of_server("it does not respond")))?
     }
 }
 
-fn each_server(database: Database) -> Vec<Database> {
-    match database {
+fn each_server(database: Database) -> Vec<Server> {
+    let databases = match database {
         Database::Postgres(url) => url.each_server().into_iter().map(Database::Postgres).collect(),
         Database::Sqlite(_) => vec![database],
-    }
+    };
+    let server = |database| Server {
+        database,
+        threads: Arc::default(),
+    };
+    databases.into_iter().map(server).collect()
 }
 
 fn open(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
     let mut connection = connect(server, sessions)?;
     let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
-    // Begins like the messages of libpq, because `super::refusal` separates the messages of several servers there.
-    let timeline = admitted.map_err(|reason| failure(&format!("connection to server failed: {reason}")))?;
+    let timeline = admitted.map_err(|reason| failure(&of_server(&reason.to_string())))?;
     Ok(Opened {
         connection,
         sessions,
         timeline,
     })
+}
+
+/// Lets a message begin like those of libpq, because `super::refusal` separates the messages of several servers there.
+fn of_server(message: &str) -> String {
+    const START: &str = "connection to server ";
+    if message.starts_with(START) {
+        message.to_owned()
+    } else {
+        format!("{START}failed: {message}")
+    }
 }
 
 fn failure(message: &str) -> r2d2::Error {
@@ -197,10 +212,11 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("postgres://me@127.0.0.1:{port},127.0.0.1:{closed}/x?sslmode=disable&gssencmode=disable");
         let opener = Opener {
-            max_time: Duration::from_millis(50),
+            max_time: Duration::from_secs(1),
             ..Opener::new(url.parse().unwrap())
         };
         let message = opener.open().err().unwrap().to_string();
+        assert_eq!(message.matches("connection to server ").count(), 2, "{message}");
         assert!(
             message.contains("does not respond") && message.contains("refused"),
             "{message}"
@@ -222,7 +238,7 @@ mod tests {
         }
         assert!(message(&opener).contains("too many connections"));
         drop(server.join().unwrap());
-        while Arc::strong_count(&opener.threads) > 1 {
+        while Arc::strong_count(&opener.servers[0].threads) > 1 {
             thread::yield_now();
         }
         assert!(

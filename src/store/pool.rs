@@ -116,10 +116,13 @@ impl Pool {
         let place = self.connections.get_timeout(timeout);
         // If the pool has connections, they are only all in use. The database is down only if it has none.
         let is_down = place.is_err() && self.connections.state().connections == 0;
-        match (self.is_down.swap(is_down, Ordering::Relaxed), &place) {
-            (false, Err(error)) if is_down => log::warn!("the database is unreachable: {error}"),
-            (true, Ok(_)) => log::info!("the database is reachable again"),
-            (_, Err(_)) if !is_down => {
+        let was_down = self.is_down.swap(is_down, Ordering::Relaxed);
+        if was_down && !is_down {
+            log::info!("the database is reachable again");
+        }
+        match &place {
+            Err(error) if is_down && !was_down => log::warn!("the database is unreachable: {error}"),
+            Err(_) if !is_down => {
                 let in_use = self.connections_in_use();
                 log::warn!("no connection to the database was free for {timeout:?}; {in_use} are in use");
             }
