@@ -103,9 +103,9 @@ pub fn prepare_restored(restored: &Path, old: Option<&Path>, revokes_all_keys: b
     };
     // An old database that is damaged or has no such table does not matter: no node can use it.
     let old = old.and_then(|old| {
-        attach(&mut connection, old)
-            .and_then(|()| last(&mut connection, "old.changes"))
-            .ok()
+        attach(&mut connection, old).ok()?;
+        connection.batch_execute("SELECT seq FROM old.sqlite_sequence").ok()?;
+        last(&mut connection, "old.changes").ok()
     });
     connection.immediate_transaction(|connection| {
         if old.is_some() {

@@ -125,6 +125,7 @@ mod replication;
 mod request_forms;
 /// The commands `backup` and `restore`.
 mod restore;
+mod restored_rows;
 /// Revoking a key.
 mod revoke;
 /// Which callers each route admits, as the table "Who may call what" in `docs/security.md` says.

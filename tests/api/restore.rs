@@ -16,13 +16,13 @@ use test_support::{Backend, Client, TestDatabase};
 use crate::support::{ADMIN, ADMIN_PASSWORD, UseDatabase};
 
 /// A database with a folder for backups.
-struct Site {
-    database: TestDatabase,
+pub struct Site {
+    pub database: TestDatabase,
     backups: tempfile::TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             database: TestDatabase::create(Backend::Sqlite),
             backups: tempfile::tempdir().unwrap(),
@@ -35,7 +35,7 @@ impl Site {
         ServerProcess::start(command)
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.database.folder.path().join("test.db")
     }
 
@@ -43,11 +43,11 @@ impl Site {
         self.backups.path().join(name)
     }
 
-    fn back_up(&self, name: &str) -> Output {
+    pub fn back_up(&self, name: &str) -> Output {
         self.database.run(&["backup", self.backup(name).to_str().unwrap()], "")
     }
 
-    fn restore(&self, name: &str, arguments: &[&str]) -> Output {
+    pub fn restore(&self, name: &str, arguments: &[&str]) -> Output {
         let file = self.backup(name);
         let arguments = [&["restore", file.to_str().unwrap()], arguments].concat();
         self.database.run(&arguments, "")
@@ -61,7 +61,7 @@ fn stop(mut server: ServerProcess) {
 }
 
 #[track_caller]
-fn success(output: &Output) -> String {
+pub fn success(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{output:?}");
     assert!(text.contains("sealing secret is not part of the backup"), "{text}");
@@ -374,27 +374,4 @@ fn a_backup_during_a_storm_contains_every_key_that_was_acknowledged_before() {
         }
         assert!(at_the_end >= acknowledged.len());
     }
-}
-
-#[test]
-fn a_restore_revokes_one_time_links_and_reuses_no_id() {
-    let site = Site::new();
-    let add = |name| site.database.run(&["user", "invite", name], "");
-    let id = |name| {
-        let ids = site.database.texts(&format!(
-            "SELECT CAST(id AS TEXT) AS text FROM users WHERE name = '{name}'"
-        ));
-        ids.into_iter().next().unwrap().parse::<i64>().unwrap()
-    };
-    let bob = add("bob");
-    assert!(bob.status.success(), "{bob:?}");
-    success(&site.back_up("one.db"));
-    assert!(add("carol").status.success());
-    let carol = id("carol");
-    let report = success(&site.restore("one.db", &[]));
-    assert!(report.contains("One-time links no longer work."), "{report}");
-    let links = "SELECT CAST(user_id AS TEXT) AS text FROM one_time_links";
-    assert!(site.database.texts(links).is_empty());
-    assert!(add("dave").status.success());
-    assert!(id("dave") > carol);
 }
