@@ -5,7 +5,7 @@ use super::audit::{self, Event};
 use super::permission::Permission;
 use crate::error::{ManageError, Result};
 use crate::model::{Actor, Caller, KeyInfo, Name, RequestContext, UserRef};
-use crate::secret::key::Key;
+use crate::secret::key::{Key, KeyHash};
 use crate::store::{KeyOwner, Transaction};
 
 /// The keys to list.
@@ -66,9 +66,7 @@ impl Auth {
     /// the key that the request presents, if any, for the audit log.
     pub fn revoke_key(&self, caller: Option<&Caller>, text: &str, context: &RequestContext) -> Result<(), ManageError> {
         let hash = Key::parse(text).ok_or(ManageError::UnknownKey)?.hash();
-        // Check by reading first, so that requests with guessed keys do not take SQLite's only write lock.
-        let is_known = !self.store.read(|db| db.owners_of_keys(&[hash]))?.is_empty();
-        let revoked = if is_known {
+        let revoked = if self.is_stored(&hash)? {
             self.store.write(|tx| tx.delete_key(&hash))?
         } else {
             None
@@ -89,9 +87,8 @@ impl Auth {
     ) -> Result<(), ManageError> {
         let key = Key::parse(text);
         let device = caller.and(Name::parse(text).ok());
-        // Check by reading first, so that requests without a key do not take SQLite's only write lock.
         let is_known = match &key {
-            Some(key) => !self.store.read(|db| db.owners_of_keys(&[key.hash()]))?.is_empty(),
+            Some(key) => self.is_stored(&key.hash())?,
             None => false,
         };
         if !is_known && device.is_none() {
@@ -127,6 +124,12 @@ impl Auth {
         }
         self.finish_revocation(&revoked?, source(caller, context));
         Ok(())
+    }
+
+    /// Returns whether the database has a key with this hash. Call it before a write, so that requests with guessed keys
+    /// do not take SQLite's only write lock.
+    fn is_stored(&self, hash: &KeyHash) -> Result<bool> {
+        Ok(!self.store.read(|db| db.owners_of_keys(&[*hash]))?.is_empty())
     }
 
     /// Revokes the key that the caller has presented. Also succeeds if the key has been revoked already.

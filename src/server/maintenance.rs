@@ -87,13 +87,14 @@ pub async fn watch_replication(auth: Data<Auth>, setting: SynchronousReplication
 /// database file.
 pub async fn sweep(auth: Data<Auth>) {
     loop {
-        sweep_keys(&auth).await;
+        in_batches(&auth, "deleting expired and revoked keys", |auth| {
+            Ok(auth.sweep_keys()? > 0)
+        })
+        .await;
         if let Err(error) = call(&auth, Auth::count_rows).await {
             log::debug!("counting keys and users failed and will be retried: {error}");
         }
-        if let Err(error) = call(&auth, Auth::delete_stale_failures).await {
-            log::debug!("deleting stale failures failed and will be retried: {error}");
-        }
+        in_batches(&auth, "deleting stale failures", Auth::delete_stale_failures).await;
         if let Err(error) = call(&auth, Auth::prune_changes).await {
             log::debug!("deleting old changes failed and will be retried: {error}");
         }
@@ -104,22 +105,17 @@ pub async fn sweep(auth: Data<Auth>) {
     }
 }
 
-/// Deletes keys that are no longer valid, in small batches, until none is left.
-async fn sweep_keys(auth: &Data<Auth>) {
-    let mut deleted = 0;
+/// Repeats a task, of which each call does a small part, until it returns false.
+async fn in_batches(auth: &Data<Auth>, task: &str, batch: fn(&Auth) -> Result<bool, ServiceError>) {
     loop {
-        match call(auth, Auth::sweep_keys).await {
-            Ok(0) => break,
-            Ok(batch) => deleted += batch,
+        match call(auth, batch).await {
+            Ok(true) => sleep(BATCH_PAUSE).await,
+            Ok(false) => break,
             Err(error) => {
-                log::debug!("deleting expired and revoked keys failed and will be retried: {error}");
+                log::debug!("{task} failed and will be retried: {error}");
                 break;
             }
         }
-        sleep(BATCH_PAUSE).await;
-    }
-    if deleted > 0 {
-        log::debug!("deleted {deleted} expired and revoked keys");
     }
 }
 

@@ -87,10 +87,10 @@ fn counts_from_a_clock_that_was_ahead_are_deleted_after_a_day(backend: Backend) 
     log_in_from(&app, HOME, "nobody", "wrong").problem(401);
     core.clock.advance(TimeDelta::days(-4000));
     let counts = || app.database.texts("SELECT 'count' AS text FROM login_failures").len();
-    auth.delete_stale_failures().unwrap();
+    while auth.delete_stale_failures().unwrap() {}
     assert_eq!(counts(), 2);
     core.clock.advance(TimeDelta::days(1) + TimeDelta::minutes(2));
-    auth.delete_stale_failures().unwrap();
+    while auth.delete_stale_failures().unwrap() {}
     assert_eq!(counts(), 0);
 }
 

@@ -82,13 +82,13 @@ fn stale_counts_are_deleted_and_others_are_kept(backend: Backend) {
     };
     assert_eq!(counts(), ["0", "0", "0", "32"]);
     clock.advance(TimeDelta::minutes(9));
-    auth.delete_stale_failures().unwrap();
+    while auth.delete_stale_failures().unwrap() {}
     assert_eq!(counts().len(), 4);
     clock.advance(TimeDelta::minutes(3));
-    auth.delete_stale_failures().unwrap();
+    while auth.delete_stale_failures().unwrap() {}
     assert_eq!(counts(), ["32"]);
     clock.advance(TimeDelta::days(1));
-    auth.delete_stale_failures().unwrap();
+    while auth.delete_stale_failures().unwrap() {}
     assert!(counts().is_empty());
 }
 

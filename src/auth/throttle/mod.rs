@@ -14,7 +14,6 @@ mod overview;
 mod policy;
 mod waiting;
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use chrono::{NaiveDateTime, TimeDelta};
@@ -23,7 +22,7 @@ use super::Auth;
 use crate::error::{LoginError, Result, ThrottleScope, Throttled};
 use crate::model::{Name, Network, RequestContext, User, name_digest};
 use crate::settings::CoreSettings;
-use crate::store::{BATCH_PAUSE, CountKey, Credential, Failures, Transaction};
+use crate::store::{CountKey, Credential, Failures, Transaction};
 pub use overview::{Throttles, Wait};
 pub(super) use policy::Outcome;
 pub use policy::{ACCOUNT_FAILURES, longest_wait, max_failures};
@@ -215,16 +214,18 @@ impl Auth {
         Ok(accounts.iter().map(until).collect())
     }
 
-    /// Deletes counts and known networks that no longer matter.
-    pub fn delete_stale_failures(&self) -> Result<()> {
+    /// Deletes a batch of counts that no longer matter and, after the last one, old known networks. Returns whether
+    /// there may be more.
+    pub fn delete_stale_failures(&self) -> Result<bool> {
         let (now, past) = (self.now(), self.clock.certainly_past());
-        while self.store.write(|tx| tx.delete_stale_failures(past))? {
-            sleep(BATCH_PAUSE);
+        if self.store.write(|tx| tx.delete_stale_failures(past))?
+            || self.store.write(|tx| tx.limit_stale_time(latest_stale_at(now)))?
+        {
+            return Ok(true);
         }
-        while self.store.write(|tx| tx.limit_stale_time(latest_stale_at(now)))? {
-            sleep(BATCH_PAUSE);
-        }
-        self.store.write(|tx| tx.delete_old_networks(past - KNOWN_NETWORK_TTL))
+        self.store
+            .write(|tx| tx.delete_old_networks(past - KNOWN_NETWORK_TTL))?;
+        Ok(false)
     }
 }
 

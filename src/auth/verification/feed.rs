@@ -157,7 +157,7 @@ impl Auth {
 
 /// Follows the feed until the service has been dropped or another thread has taken over.
 fn follow(cache: &Weak<KeyCache>, source: &Source, progress: &Progress, mut health: FeedHealth) {
-    while cache.strong_count() > 0 && !progress.is_replaced.load(Ordering::Relaxed) {
+    while cache.strong_count() > 0 {
         let followed = follow_connection(cache, source, progress, &mut health);
         progress.end_exchange();
         // Another thread has taken over, and reports the state of the feed.
