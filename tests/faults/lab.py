@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from server import Server
@@ -84,7 +85,9 @@ class Postgres:
         parent = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for process in [parent, *map(int, children)]:
-            os.kill(process, number)
+            # A child may have exited since.
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
         return parent
 
     def kill(self):
