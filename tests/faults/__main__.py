@@ -32,7 +32,7 @@ EXPERIMENTS = {
     "clocks-postgres": (clocks.on_postgres, {}, "wrong clock"),
     "standby-postgres": (postgres_nodes.standby, {"times": (1, 10)}, None),
     "stopped-postgres": (postgres_nodes.stopped, {}, None),
-    "pooler-postgres": (postgres_nodes.pooler, {"number": (500, 10_000), "revocations": (300, 3_000)}, "lost notifications"),
+    "pooler-postgres": (postgres_nodes.pooler, {"number": (150, 10_000), "revocations": (150, 3_000)}, "lost notifications"),
     "rolling-postgres": (rolling.rolling, {"rounds": (2, 10)}, None),
     "languages-postgres": (languages.languages, {}, None),
 }
