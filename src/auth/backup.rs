@@ -13,7 +13,8 @@ use super::open::{OpenError, create_private_folder};
 use crate::error::ServiceError;
 use crate::settings::{CoreSettings, Database};
 use crate::store::{
-    Store, UnsuitableDatabase, Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored,
+    Store, UnsuitableDatabase, Use, check_integrity, copy_database, count_revived_keys, finish_log, missing_part,
+    prepare_restored,
 };
 
 /// The reason why a backup or a restore failed. The message is for the operator.
@@ -175,7 +176,14 @@ fn migrate(settings: &CoreSettings, copy: &Path, backup: &Path) -> Result<(), Ba
     }
     store.check_compatibility()?;
     store.migrate(|_| Ok::<_, ServiceError>(()))?;
-    Ok(store.close()?)
+    store.close()?;
+    match missing_part(copy)? {
+        Some(part) => Err(BackupError::Damaged(
+            backup.to_owned(),
+            format!("the {part} is missing"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Gives the files of the old database second names, and removes the log of a damaged database, which must not be

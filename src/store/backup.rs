@@ -7,8 +7,10 @@ use chrono::NaiveDateTime;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
+use diesel_migrations::MigrationHarness;
 
 use super::connection::{DbConnection, connect, sqlite_url};
+use super::migrations::SQLITE_MIGRATIONS;
 use super::sessions::Sessions;
 use crate::error::{Result, ServiceError};
 use crate::settings::Database;
@@ -48,6 +50,19 @@ struct CheckRow {
     integrity_check: String,
 }
 
+/// Lists the tables, indexes, triggers and columns of a database.
+const PARTS: &str = "\
+    SELECT type || ' ' || name AS part FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' \
+    UNION ALL SELECT 'column ' || m.name || '.' || c.name \
+        FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c \
+        WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'";
+
+#[derive(QueryableByName)]
+struct PartRow {
+    #[diesel(sql_type = Text)]
+    part: String,
+}
+
 /// Whether other connections use a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
@@ -73,6 +88,20 @@ pub fn check_integrity(file: &Path) -> Result<Vec<String>> {
     let rows: Vec<CheckRow> = diesel::sql_query("PRAGMA integrity_check(10)").load(&mut connection)?;
     let problems = rows.into_iter().map(|row| row.integrity_check);
     Ok(problems.filter(|problem| problem != "ok").collect())
+}
+
+/// Returns the first table, index, trigger or column that a migrated database in a file lacks, such as `table users`.
+pub fn missing_part(file: &Path) -> Result<Option<String>> {
+    let parts = |connection: &mut SqliteConnection| -> Result<Vec<String>> {
+        let rows: Vec<PartRow> = diesel::sql_query(PARTS).load(connection)?;
+        Ok(rows.into_iter().map(|row| row.part).collect())
+    };
+    let mut complete = SqliteConnection::establish(":memory:").map_err(ServiceError::unavailable)?;
+    complete
+        .run_pending_migrations(SQLITE_MIGRATIONS)
+        .map_err(|error| ServiceError::internal(error.to_string()))?;
+    let found = parts(&mut open(file)?)?;
+    Ok(parts(&mut complete)?.into_iter().find(|part| !found.contains(part)))
 }
 
 /// Copies the write-ahead log of a database into its file and deletes the log, unless another connection uses the

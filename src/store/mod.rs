@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use account::Page;
-pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, prepare_restored};
+pub use backup::{Use, check_integrity, copy_database, count_revived_keys, finish_log, missing_part, prepare_restored};
 pub use capacity::ConnectionLimits;
 use capacity::POOL_SIZE;
 pub use changes::{Change, ChangeFeed, ChangeSource, EchoSender};

@@ -61,3 +61,22 @@ fn a_database_whose_last_ids_are_damaged_is_replaced() {
     success(&site.restore("one.db", &[]));
     assert_eq!(id(&site, "bob"), 1);
 }
+
+#[test]
+fn a_backup_without_a_table_or_a_column_is_rejected() {
+    for (change, part) in [
+        ("DROP TABLE login_failures", "table login_failures"),
+        (
+            "ALTER TABLE preferences RENAME COLUMN value TO other",
+            "column preferences.value",
+        ),
+    ] {
+        let site = Site::new();
+        invite(&site, "bob");
+        site.database.execute(change);
+        success(&site.back_up("one.db"));
+        let output = site.restore("one.db", &[]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.contains(part), "{output:?}");
+    }
+}
