@@ -53,6 +53,11 @@ pub enum DatabaseUrlError {
          programs, such as schema or pool sizes, cannot be used"
     )]
     UnknownParameter,
+    #[error(
+        "with target_session_attrs=standby or =read-only, it leads to standbys, but the server uses only the primary; set \
+         target_session_attrs=read-write, or remove it"
+    )]
+    OnlyStandbys,
     #[error("sqlite:// needs the path of a file; a database in memory would be lost when the server stops")]
     NoFile,
     #[error("the path ends with a slash; add the name of a file, such as sqlite:///data/shoko-auth.db")]
@@ -235,6 +240,8 @@ mod tests {
             ("postgres://[::1/secret", Error::BadHost),
             ("postgres://host/db?secret", Error::ParameterWithoutValue),
             ("postgres://host/db?secret=1", Error::UnknownParameter),
+            ("postgres://host/db?target_session_attrs=standby", Error::OnlyStandbys),
+            ("postgres://host/db?target_session_attrs=read-only", Error::OnlyStandbys),
             ("\"postgres://host/secret\"", Error::Quoted),
             ("postgres://host/db\nsecret", Error::ControlCharacter),
         ] {

@@ -278,6 +278,9 @@ impl FromStr for BasePath {
         if path.contains("//") || !path.chars().all(plain) {
             return Err("expected a path of letters, digits and - . _ ~ such as /auth".to_owned());
         }
+        if path.split('/').any(|segment| [".", ".."].contains(&segment)) {
+            return Err("clients remove the segments . and .. from a path; name a path without them".to_owned());
+        }
         Ok(Self(format!("/{path}")))
     }
 }
@@ -290,6 +293,8 @@ mod tests {
     fn a_base_path_has_a_leading_slash_and_no_trailing_one() {
         assert_eq!("/".parse(), Ok(BasePath::default()));
         assert_eq!("a/b/".parse(), Ok(BasePath("/a/b".to_owned())));
-        assert!("/a b".parse::<BasePath>().is_err());
+        for path in ["/a b", "/../a", "/a/.", ".."] {
+            assert!(path.parse::<BasePath>().is_err(), "{path}");
+        }
     }
 }

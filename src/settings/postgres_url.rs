@@ -70,6 +70,9 @@ impl PostgresUrl {
         if value.contains('\0') {
             return Err(Error::BadPercentEncoding);
         }
+        if name == "target_session_attrs" && ["standby", "read-only"].contains(&&*value) {
+            return Err(Error::OnlyStandbys);
+        }
         if !value.is_empty() {
             self.parameters.push((name.to_owned(), value.into_owned()));
         }
