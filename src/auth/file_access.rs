@@ -29,7 +29,7 @@ pub enum FileAccessError {
          program as that user, or run `chown {own}` on the file"
     )]
     ForeignOwner { uid: u32, gid: u32, own: u32 },
-    #[error("this is {0}, not a regular file. Remove it, or name another file")]
+    #[error("this is {0}, not a regular file. Name a regular file")]
     NotRegular(&'static str),
     #[error("this pipe belongs to another user (uid {uid}). Name a file, or a pipe of the user that runs the program")]
     ForeignPipe { uid: u32 },

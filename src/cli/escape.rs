@@ -20,12 +20,12 @@ pub fn escape_json(json: &str) -> String {
     escaped
 }
 
-/// Escapes invisible characters and control characters other than line feeds in a message that contains text as it was
-/// typed.
+/// Escapes invisible characters and control characters other than line feeds and tabs in a message that contains text as it
+/// was typed.
 pub fn escape_message(message: &str) -> String {
     let mut escaped = String::with_capacity(message.len());
     for c in escape_invisible(message).chars() {
-        if c.is_control() && c != '\n' {
+        if c.is_control() && !['\n', '\t'].contains(&c) {
             escaped.extend(c.escape_unicode());
         } else {
             escaped.push(c);

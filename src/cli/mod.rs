@@ -163,8 +163,13 @@ fn usage(error: &clap::Error) -> ExitCode {
         // These texts contain nothing that was typed.
         error.exit();
     }
-    eprint!("{}", escape_message(&error.render().to_string()));
+    print_error(&error.render().to_string());
     ExitCode::from(2)
+}
+
+/// Prints a message to standard error. If that fails, only the exit code remains.
+fn print_error(message: &str) {
+    drop(io::stderr().write_all(escape_message(message).as_bytes()));
 }
 
 /// Prints the error and returns the exit code for it.
@@ -172,9 +177,9 @@ fn failure(error: &CliError) -> ExitCode {
     if let CliError::Incomplete { output, .. } = error
         && let Err(error) = print(&escape_invisible(output))
     {
-        eprintln!("error: {}", escape_message(&error.to_string()));
+        print_error(&format!("error: {error}\n"));
     }
-    eprintln!("error: {}", escape_message(&error.to_string()));
+    print_error(&format!("error: {error}\n"));
     match error {
         CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
         _ => ExitCode::FAILURE,

@@ -121,8 +121,9 @@ async fn start_in_thread(settings: &Settings) -> Result<Started, CliError> {
 fn start(settings: &Settings) -> Result<Started, CliError> {
     let auth = Arc::new(open(settings, MAX_DATABASE_WAIT)?);
     replication::check(&auth, settings.synchronous_replication)?;
-    let listener = listen(settings.listen)?;
-    let metrics = settings.metrics_listen.map(listen).transpose()?;
+    let listener = listen(settings.listen, "SHOKO_AUTH_LISTEN")?;
+    let listen_for_metrics = |address| listen(address, "SHOKO_AUTH_METRICS_LISTEN");
+    let metrics = settings.metrics_listen.map(listen_for_metrics).transpose()?;
     let url = local_url(listener.local_addr()?, &settings.base_path);
     if let Some(created) = first_admin(&auth, settings)? {
         let name = &created.user.name;
@@ -166,9 +167,9 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
     })
 }
 
-/// Opens a port.
-fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
-    let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {address}: {e}"));
+/// Opens the port of a setting.
+fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, CliError> {
+    let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {address} ({setting}): {e}"));
     let listener = TcpListener::bind(address).map_err(cannot_listen)?;
     rustix::net::listen(&listener, MAX_BACKLOG).map_err(|e| cannot_listen(e.into()))?;
     Ok(listener)

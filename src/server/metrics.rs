@@ -8,11 +8,12 @@ use std::sync::Arc;
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::rt::spawn;
-use actix_web::web::{self, Data};
+use actix_web::web::Data;
 use actix_web::{App, HttpResponse, HttpServer};
 
 use crate::auth::Auth;
 use crate::metrics::CONTENT_TYPE;
+use crate::web::get_and_head;
 use crate::web::problem::Problem;
 
 /// The maximum number of connections. A scraper needs one.
@@ -31,7 +32,7 @@ pub fn serve_metrics(listener: TcpListener, auth: Arc<Auth>) -> io::Result<Serve
     let server = HttpServer::new(move || {
         App::new()
             .app_data(auth.clone())
-            .route("/metrics", web::get().to(metrics))
+            .service(get_and_head("/metrics", metrics))
     })
     .workers(1)
     .max_connections(MAX_CONNECTIONS)

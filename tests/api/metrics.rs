@@ -244,6 +244,16 @@ fn metrics_contain_neither_names_nor_addresses_nor_keys_nor_the_base_path(backen
 }
 
 #[test]
+fn the_listener_for_metrics_accepts_only_get_and_head() {
+    let measured = Measured::on(Backend::Sqlite);
+    for (method, status) in [("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
+        let response = measured.metrics.request(method, "/metrics").send();
+        assert_eq!(response.status, status, "{method}");
+    }
+    assert_eq!(measured.metrics.get("/").send().status, 404);
+}
+
+#[test]
 fn without_the_setting_there_is_no_listener_for_metrics() {
     let database = TestDatabase::create(Backend::Sqlite);
     let mut server = ServerProcess::start(database.program(&["serve"]));

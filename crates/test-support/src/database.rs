@@ -209,6 +209,8 @@ impl TestDatabase {
             }
             Location::Sqlite(path) => {
                 let mut connection = connect_to_sqlite(path);
+                let wait = "PRAGMA busy_timeout = 5000";
+                connection.batch_execute(wait).expect(wait);
                 Box::new(move |sql| connection.batch_execute(sql).expect(sql))
             }
         }
