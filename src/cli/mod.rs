@@ -148,9 +148,14 @@ pub fn main() -> ExitCode {
     let checked = log::start(cli.flags.log_format, is_server)
         .map_err(CliError::from)
         .and_then(|()| unknown_variables::check(&Cli::command(), is_server, cli.flags.database_url.is_some()));
+    let not_printed = |error| {
+        CliError::Other(format!(
+            "the command has finished, but its output cannot be written: {error}"
+        ))
+    };
     match checked
         .and_then(|()| run(cli))
-        .and_then(|text| print(&escape_invisible(&text)))
+        .and_then(|text| print(&escape_invisible(&text)).map_err(not_printed))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&error),

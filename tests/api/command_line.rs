@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::process::Output;
 
 use serde_json::Value;
@@ -260,4 +261,28 @@ fn errors_say_what_to_do(backend: Backend) {
     error(&database.run(&["user", "frobnicate"], ""), 2);
     assert!(error(&database.run(&["--pbkdf2-rounds", "999", "user", "list"], ""), 2).contains("999"));
     error(&database.run(&["--database-url", "mysql://x", "user", "list"], ""), 2);
+}
+
+#[test]
+fn a_command_whose_output_cannot_be_written_says_that_it_has_finished() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let invited = database
+        .program(&["user", "invite", "bob"])
+        .stdout(full())
+        .output()
+        .unwrap();
+    let error = error(&invited, 1);
+    assert!(
+        error.contains("the command has finished, but its output cannot be written"),
+        "{error}"
+    );
+    let listed = printed(&database.run(&["user", "list"], ""));
+    assert!(listed.contains("bob"), "{listed}");
+    let failed = database
+        .program(&["user", "delete", "stranger"])
+        .stderr(full())
+        .status()
+        .unwrap();
+    assert_eq!(failed.code(), Some(1));
 }

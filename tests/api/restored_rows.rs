@@ -1,4 +1,4 @@
-//! What `restore` changes in the restored database.
+//! What `restore` checks and changes in the restored database.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;

@@ -30,7 +30,8 @@ pub struct DialectFlags {
         default_value = "off",
         action = ArgAction::Set,
         value_name = "ON|OFF",
-        value_parser = BoolishValueParser::new()
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
     )]
     zulip_dev_login: bool,
     /// Zettelstore: delay of the response to a login

@@ -80,7 +80,8 @@ pub struct Flags {
         default_value = "off",
         action = ArgAction::Set,
         value_name = "ON|OFF",
-        value_parser = BoolishValueParser::new()
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
     )]
     v1_login: bool,
     /// Serve Swagger UI at `/swagger/`. The OpenAPI documents below that path are always served
@@ -91,7 +92,8 @@ pub struct Flags {
         default_value = "on",
         action = ArgAction::Set,
         value_name = "ON|OFF",
-        value_parser = BoolishValueParser::new()
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
     )]
     swagger_ui: bool,
     /// Folder of a built Shoko web UI to serve at `/webui/`. Cannot be combined with a base path
@@ -105,7 +107,8 @@ pub struct Flags {
         default_value = "on",
         action = ArgAction::Set,
         value_name = "ON|OFF",
-        value_parser = BoolishValueParser::new()
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
     )]
     login_throttle: bool,
     /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted: addresses or networks, separated by commas
@@ -153,7 +156,8 @@ pub struct Flags {
         default_value = "off",
         action = ArgAction::Set,
         value_name = "ON|OFF",
-        value_parser = BoolishValueParser::new()
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
     )]
     network_file_system: bool,
     /// Reaction if a failover to a standby of PostgreSQL can undo acknowledged changes: `ignore` does nothing, `warn`
