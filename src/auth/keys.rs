@@ -126,8 +126,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Returns whether the database has a key with this hash. Call it before a write, so that requests with guessed keys
-    /// do not take SQLite's only write lock.
+    /// Returns whether the database has a key with this hash. Call it before a write, so that requests with guessed
+    /// keys do not take SQLite's only write lock.
     fn is_stored(&self, hash: &KeyHash) -> Result<bool> {
         Ok(!self.store.read(|db| db.owners_of_keys(&[*hash]))?.is_empty())
     }

@@ -20,8 +20,8 @@ pub fn escape_json(json: &str) -> String {
     escaped
 }
 
-/// Escapes invisible characters and control characters other than line feeds and tabs in a message that contains text as it
-/// was typed.
+/// Escapes invisible characters and control characters other than line feeds and tabs in a message that contains text
+/// as it was typed.
 pub fn escape_message(message: &str) -> String {
     let mut escaped = String::with_capacity(message.len());
     for c in escape_invisible(message).chars() {

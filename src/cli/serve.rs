@@ -167,7 +167,7 @@ fn start(settings: &Settings) -> Result<Started, CliError> {
     })
 }
 
-/// Opens the port of a setting.
+/// Opens a port. An error names the setting that contains the address.
 fn listen(address: SocketAddr, setting: &str) -> Result<TcpListener, CliError> {
     let cannot_listen = |e: io::Error| CliError::Other(format!("cannot listen on {address} ({setting}): {e}"));
     let listener = TcpListener::bind(address).map_err(cannot_listen)?;

@@ -83,7 +83,7 @@ pub async fn watch_replication(auth: Data<Auth>, setting: SynchronousReplication
 }
 
 /// Deletes keys that are no longer valid, stale failures, and changes that all nodes have seen. They have no effect even
-/// before they are deleted. Then counts rows for the metrics, and copies all changes of the last minute into SQLite's
+/// before they are deleted. Also counts rows for the metrics, and copies all changes of the last minute into SQLite's
 /// database file.
 pub async fn sweep(auth: Data<Auth>) {
     loop {
@@ -105,7 +105,7 @@ pub async fn sweep(auth: Data<Auth>) {
     }
 }
 
-/// Repeats a task, of which each call does a small part, until it returns false.
+/// Calls `batch`, which does a small part of `task`, until it returns false. Pauses between the calls.
 async fn in_batches(auth: &Data<Auth>, task: &str, batch: fn(&Auth) -> Result<bool, ServiceError>) {
     loop {
         match call(auth, batch).await {

@@ -90,7 +90,7 @@ pub fn check_integrity(file: &Path) -> Result<Vec<String>> {
     Ok(problems.filter(|problem| problem != "ok").collect())
 }
 
-/// Returns the first table, index, trigger or column that a migrated database in a file lacks, such as `table users`.
+/// Returns the first table, index, trigger or column that the migrated database in a file lacks, such as `table users`.
 pub fn missing_part(file: &Path) -> Result<Option<String>> {
     let parts = |connection: &mut SqliteConnection| -> Result<Vec<String>> {
         let rows: Vec<PartRow> = diesel::sql_query(PARTS).load(connection)?;

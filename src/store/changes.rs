@@ -230,16 +230,17 @@ fn receives_notifications(connection: &mut PgConnection, echo_sender: &EchoSende
     })
 }
 
-/// The result of a notification from another connection.
+/// Whether a notification from another connection has arrived.
 #[derive(PartialEq, Eq)]
 enum Echo {
     Received,
+    /// It did not arrive within [`ECHO_TIMEOUT`].
     Late,
     /// Both connections have the same session.
     SameSession,
 }
 
-/// Sends a notification from another connection to this one.
+/// Sends a notification from another connection to this one, and waits for it up to [`ECHO_TIMEOUT`].
 fn send_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<Echo> {
     let echo = format!("{ECHO_CHANNEL}_{:x}", u64::from_ne_bytes(random()?));
     connection.batch_execute(&format!("LISTEN {echo}"))?;

@@ -165,7 +165,8 @@ fn open(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Open
     })
 }
 
-/// Lets a message begin like those of libpq, because `super::refusal` separates the messages of several servers there.
+/// Adds the beginning of libpq's messages to a message without it. `super::refusal` uses it to separate the messages of
+/// several servers.
 fn of_server(message: &str) -> String {
     const START: &str = "connection to server ";
     if message.starts_with(START) {

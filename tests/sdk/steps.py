@@ -1,4 +1,4 @@
-"""What the drivers of the Python SDKs share: the arguments, the steps and their output. See scripts/test-sdk."""
+"""The arguments and steps of the drivers of the Python SDKs. scripts/test-sdk explains them."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ def check(condition, message):
 
 
 def expire_key(expires_at):
-    """Checks that a key that was issued for a minute expires in time, and lets it expire."""
+    """Checks that a key that was issued for a minute expires within this minute, and waits until it has expired."""
     left = (expires_at - datetime.now(timezone.utc)).total_seconds()
     check(0 < left <= 60, f"the key expires in {left} seconds")
     Path(EXPIRE).touch()

@@ -214,8 +214,8 @@ impl Auth {
         Ok(accounts.iter().map(until).collect())
     }
 
-    /// Deletes a batch of counts that no longer matter and, after the last one, old known networks. Returns whether
-    /// there may be more.
+    /// Deletes a batch of counts that no longer matter. After the last batch, also deletes old known networks. Returns
+    /// whether there may be another batch.
     pub fn delete_stale_failures(&self) -> Result<bool> {
         let (now, past) = (self.now(), self.clock.certainly_past());
         if self.store.write(|tx| tx.delete_stale_failures(past))?

@@ -131,9 +131,9 @@ impl Lookups {
         lock(&self.thread).as_ref().and_then(LookupThread::waits_since)
     }
 
-    /// Returns the queue of a thread that responds, and the counter of its length. Starts a thread if necessary, and
-    /// fails if that fails. The lookups of a thread that does not respond are not moved to the next thread: the
-    /// requests behind the oldest of them have timed out.
+    /// Returns the queue of a thread that responds, and the counter of its length. Starts a thread if necessary. Fails
+    /// if the thread cannot be started. The lookups of a thread that does not respond are not moved to the next thread:
+    /// the requests behind the oldest of them have timed out.
     fn queue(&self) -> io::Result<(SyncSender<Lookup>, Arc<AtomicUsize>)> {
         let mut thread = lock(&self.thread);
         if thread
