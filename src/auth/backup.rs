@@ -29,7 +29,7 @@ pub enum BackupError {
     File { path: PathBuf, source: io::Error },
     #[error("{path}: {source}")]
     Unreadable { path: PathBuf, source: ReadFileError },
-    #[error("{0}: this is not an intact database of shoko-auth: {1}")]
+    #[error("{0}: this is not an intact database of shoko-auth: {1}. Use another backup")]
     Damaged(PathBuf, String),
     #[error(
         "{0}: there is a file with the same name and the ending -wal, so this is not a complete backup. `shoko-auth backup` \

@@ -57,6 +57,9 @@ const PARTS: &str = "\
         FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c \
         WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'";
 
+/// Lists the migrations of a database.
+const MIGRATIONS: &str = "SELECT version AS part FROM __diesel_schema_migrations";
+
 #[derive(QueryableByName)]
 struct PartRow {
     #[diesel(sql_type = Text)]
@@ -92,16 +95,27 @@ pub fn check_integrity(file: &Path) -> Result<Vec<String>> {
 
 /// Returns the first table, index, trigger or column that the migrated database in a file lacks, such as `table users`.
 pub fn missing_part(file: &Path) -> Result<Option<String>> {
-    let parts = |connection: &mut SqliteConnection| -> Result<Vec<String>> {
-        let rows: Vec<PartRow> = diesel::sql_query(PARTS).load(connection)?;
+    let texts = |connection: &mut SqliteConnection, query: &str| -> Result<Vec<String>> {
+        let rows: Vec<PartRow> = diesel::sql_query(query).load(connection)?;
         Ok(rows.into_iter().map(|row| row.part).collect())
     };
     let mut complete = SqliteConnection::establish(":memory:").map_err(ServiceError::unavailable)?;
     complete
         .run_pending_migrations(SQLITE_MIGRATIONS)
         .map_err(|error| ServiceError::internal(error.to_string()))?;
-    let found = parts(&mut open(file)?)?;
-    Ok(parts(&mut complete)?.into_iter().find(|part| !found.contains(part)))
+    let mut checked = open(file)?;
+    // A newer version of the program may have deleted parts that this version does not use.
+    let known = texts(&mut complete, MIGRATIONS)?;
+    if texts(&mut checked, MIGRATIONS)?
+        .iter()
+        .any(|migration| !known.contains(migration))
+    {
+        return Ok(None);
+    }
+    let found = texts(&mut checked, PARTS)?;
+    Ok(texts(&mut complete, PARTS)?
+        .into_iter()
+        .find(|part| !found.contains(part)))
 }
 
 /// Copies the write-ahead log of a database into its file and deletes the log, unless another connection uses the

@@ -249,6 +249,9 @@ fn the_listener_for_metrics_accepts_only_get_and_head() {
     for (method, status) in [("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
         let response = measured.metrics.request(method, "/metrics").send();
         assert_eq!(response.status, status, "{method}");
+        if status == 405 {
+            assert_eq!(response.header("allow").as_deref(), Some("GET, HEAD"));
+        }
     }
     assert_eq!(measured.metrics.get("/").send().status, 404);
 }
