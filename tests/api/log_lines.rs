@@ -207,7 +207,7 @@ fn internal_errors_are_logged_with_the_trace_id_in_every_dialect(backend: Backen
 }
 
 #[apply(both_databases!)]
-fn a_client_that_is_rejected_again_and_again_logs_one_line_and_their_number(backend: Backend) {
+fn repeated_rejections_of_a_client_log_one_line_and_a_summary(backend: Backend) {
     let database = TestDatabase::create(backend);
     let mut server = ServerProcess::start(database.program(&["serve"]));
     for number in 0..20 {
