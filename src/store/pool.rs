@@ -136,9 +136,9 @@ impl Pool {
         Ok(Checkout { connection, id, uses })
     }
 
-    /// Returns a connection that works. Checks the connections that were opened before a failure at `failed_at`, because
-    /// a server that has closed one has probably closed all, and lets them prepare their statements again. Returns a later one
-    /// unchecked: another would be no better.
+    /// Returns a connection that works. Checks the connections that were opened before a failure at `failed_at`, because a
+    /// server that has closed one has probably closed all, and lets them prepare their statements again. Returns a later
+    /// connection unchecked, because another one would be no better.
     pub fn working_connection(&self, failed_at: Instant) -> Result<Checkout> {
         loop {
             let mut connection = self.connection()?;

@@ -125,7 +125,7 @@ mod replication;
 mod request_forms;
 /// The commands `backup` and `restore`.
 mod restore;
-/// What a restore checks and changes in the restored database.
+/// The checks and changes of a restored database.
 mod restored_rows;
 /// Revoking a key.
 mod revoke;

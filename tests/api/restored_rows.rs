@@ -1,4 +1,4 @@
-//! What `restore` checks and changes in the restored database.
+//! The checks and changes that `restore` makes in the restored database.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;

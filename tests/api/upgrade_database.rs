@@ -72,6 +72,22 @@ fn start(database: &TestDatabase, content: &Content) -> Process {
     Process::spawn(command)
 }
 
+#[test]
+fn a_backup_of_each_release_can_be_restored() {
+    for version in versions(Backend::Sqlite) {
+        let (old, new) = (
+            TestDatabase::create(Backend::Sqlite),
+            TestDatabase::create(Backend::Sqlite),
+        );
+        load(&old, &version);
+        let file = old.url().replace("sqlite://", "");
+        let output = new.run(&["restore", &file], "");
+        assert!(output.status.success(), "{version}: {output:?}");
+        let applied = new.texts("SELECT version AS text FROM __diesel_schema_migrations ORDER BY version");
+        assert_eq!(applied, migrations(Backend::Sqlite), "{version}");
+    }
+}
+
 #[apply(both_databases!)]
 fn a_database_of_each_release_is_upgraded_without_losing_a_key(backend: Backend) {
     let versions = versions(backend);

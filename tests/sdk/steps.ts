@@ -1,4 +1,4 @@
-// What the TypeScript drivers share: their arguments, the output of their steps, and the expiry of keys.
+// The arguments, the output of the steps and the expiry of keys, for both TypeScript drivers.
 
 import { existsSync, writeFileSync } from 'node:fs';
 
