@@ -5,6 +5,7 @@
 //! | a route, by its URL | [`dialects::shoko`] (`/api/…`, `/v1/User`, `/webui/`), [`gateway`] (`/api/auth/verify`), [`dialects::zulip`] (`/api/v1/…`), [`dialects::zettelstore`] (`/a`, `/x`), [`web::health`] (`/health/…`), [`openapi`] (`/swagger/…`): each lists its paths in a function `routes` |
 //! | the API of the account (`/api/account/…`) | [`account`] |
 //! | the pages of the account (`/account/…`, `/`) and their texts | [`account::pages`], `templates/account/` |
+//! | the guides (`/swagger/docs/…`) | `openapi::guides`, `templates/openapi/` |
 //! | how requests are read and errors are sent | [`web`]: `middleware`, `path`, `address`, `body`, `query`, `caller`, `problem` |
 //! | what a login, a verification or a password change does | [`auth`]: one file for each subject, all methods of [`auth::Auth`] |
 //! | how passwords and keys are hashed and sealed; the rules for new passwords | [`secret`] |

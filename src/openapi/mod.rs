@@ -1,15 +1,17 @@
-//! The OpenAPI documents, and Swagger UI to read them and try them out.
+//! The OpenAPI documents, Swagger UI to read them and try them out, and the guides.
 //!
 //! Each wire protocol has a document in OpenAPI 3.1, which the handlers describe. The module `version_3_0` converts it
 //! for code generators that read only OpenAPI 3.0.
 
+mod guides;
+mod markdown;
 mod operations;
-mod swagger_ui;
+mod swagger;
 mod version_3_0;
 
 use serde_json::Value;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{OpenApi as Document, Server};
+use utoipa::openapi::{ExternalDocs, OpenApi as Document, Server};
 use utoipa::{Modify, OpenApi};
 
 use crate::account;
@@ -17,7 +19,7 @@ use crate::dialects::{shoko, zettelstore, zulip};
 use crate::gateway;
 use crate::settings::BasePath;
 use crate::web::responses::Responses;
-pub use swagger_ui::{Swagger, routes};
+pub use swagger::{Swagger, routes};
 use version_3_0::ConversionError;
 
 /// A version of OpenAPI.
@@ -51,7 +53,6 @@ pub enum DocumentError {
         description = include_str!("getting-started.md"),
         contact(name = "The shoko-auth developers")
     ),
-    external_docs(url = "https://shokoanime.com", description = "Shoko, whose v3 auth API this server speaks"),
     tags(
         (name = "Auth", description = "Log in; list, issue and revoke keys; change the password. The routes are Shoko's."),
         (name = "User", description = "Read and manage users. The routes are Shoko's."),
@@ -103,8 +104,10 @@ impl Modify for SecuritySchemes {
 pub fn document_json(protocol: Protocol, version: Version, base_path: &BasePath) -> Result<String, DocumentError> {
     let document = match protocol {
         Protocol::Shoko => shoko_document(base_path)?,
-        Protocol::Zulip => other_document(zulip::document(), &["Basic"], base_path)?,
-        Protocol::Zettelstore => other_document(zettelstore::document(), &["Basic", "Bearer"], base_path)?,
+        Protocol::Zulip => other_document("Zulip", zulip::document(), &["Basic"], base_path)?,
+        Protocol::Zettelstore => {
+            other_document("Zettelstore", zettelstore::document(), &["Basic", "Bearer"], base_path)?
+        }
     };
     let document = match version {
         Version::V3_0 => version_3_0::convert(document)?,
@@ -123,6 +126,7 @@ fn shoko_document(base_path: &BasePath) -> serde_json::Result<Value> {
     ] {
         document.merge(part);
     }
+    link_guides(&mut document, base_path);
     let mut document = serde_json::to_value(with_server(document, base_path))?;
     operations::simplify_operations(&mut document);
     operations::complete_operations(&mut document);
@@ -130,8 +134,35 @@ fn shoko_document(base_path: &BasePath) -> serde_json::Result<Value> {
     Ok(document)
 }
 
+/// Links Shoko's document and some of its tags to the guides.
+fn link_guides(document: &mut Document, base_path: &BasePath) {
+    document.external_docs = Some(link("clients#for-client-authors", "How to write a client", base_path));
+    for tag in document.tags.iter_mut().flatten() {
+        let guide = match tag.name.as_str() {
+            "Account" => link("contract#the-api-of-the-account", "How this API works", base_path),
+            "Gateway" => link("gateway", "How to guard services", base_path),
+            _ => continue,
+        };
+        tag.external_docs = Some(guide);
+    }
+}
+
+/// Returns a link to a guide. Its URL begins with `/`, because Swagger UI does not resolve the URLs of tags.
+fn link(guide: &str, description: &str, base_path: &BasePath) -> ExternalDocs {
+    let mut link = ExternalDocs::new(guides::guide_url(base_path, guide));
+    link.description = Some(description.to_owned());
+    link
+}
+
 /// Completes `document`, which describes a dialect other than Shoko's. Its operations use the security schemes `used`.
-fn other_document(mut document: Document, used: &[&str], base_path: &BasePath) -> serde_json::Result<Value> {
+fn other_document(
+    dialect: &str,
+    mut document: Document,
+    used: &[&str],
+    base_path: &BasePath,
+) -> serde_json::Result<Value> {
+    let guide = format!("dialects#{}", dialect.to_lowercase());
+    document.external_docs = Some(link(&guide, &format!("{dialect} on this server"), base_path));
     let components = document.components.get_or_insert_default();
     for (name, scheme, description) in [
         ("Basic", HttpAuthScheme::Basic, "A user's name and a password or key."),

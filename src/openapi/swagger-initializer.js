@@ -30,7 +30,8 @@ if (!persistAuthorization) {
   localStorage.removeItem("authorized");
 }
 window.ui = SwaggerUIBundle({
-  urls: DOCUMENTS,
+  // Swagger UI leaves out relative links of a document whose own URL is relative.
+  urls: DOCUMENTS.map(({ name, url }) => ({ name, url: new URL(url, location.href).href })),
   dom_id: "#swagger-ui",
   deepLinking: true,
   tryItOutEnabled: true,

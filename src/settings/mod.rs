@@ -39,7 +39,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether Shoko Desktop can log in. Its login shows the names of all users to every client.
     pub v1_login: bool,
-    /// Whether Swagger UI is served at `/swagger/`. The OpenAPI documents below that path are always served.
+    /// Whether Swagger UI is served at `/swagger/`. The OpenAPI documents and the guides below that path are always
+    /// served.
     pub swagger_ui: bool,
     /// The folder of a built Shoko web UI to serve at `/webui/`.
     pub web_ui: Option<PathBuf>,

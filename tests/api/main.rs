@@ -69,6 +69,8 @@ mod gateway;
 mod gateway_attacks;
 /// The sign-in of browsers for guarded services, and the cookie of their domain.
 mod gateway_sign_in;
+/// The guides below `/swagger/docs/`.
+mod guides;
 /// The health routes.
 mod health;
 /// Paths, methods, media types and sizes: rules for every route.

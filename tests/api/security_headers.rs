@@ -46,6 +46,7 @@ fn every_response_restricts_what_browsers_do_with_it(backend: Backend) {
         app.get("/webui/"),
         app.get("/swagger/"),
         app.get("/swagger/v3/swagger.json"),
+        app.get("/swagger/docs/clients"),
         app.get("/swagger/none"),
         app.get("/health/ready"),
         app.get("/api/v3/Init/Status"),

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 import administration
 import attacks
+import guides
 import journey
 import keyboard
 import looks
@@ -119,7 +120,9 @@ def look_at_all_pages(setting: Setting) -> None:
     visitor = setting.visitor(bypass_csp=True)
     axe = setting.options.axe.read_text()
     looks.check_that_axe_finds_errors(visitor, axe)
+    looks.check_that_motion_is_found(visitor)
     looks.check_pages(visitor, tour.all_pages(visitor), axe)
+    looks.check_pages(visitor, guides.all_guides(visitor), axe)
 
 
 def https_proxy(setting: Setting) -> None:

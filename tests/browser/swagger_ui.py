@@ -22,9 +22,8 @@ CHANGE_PASSWORD, READ_USER = "Auth-apiAuthChangePasswordPost", "User-apiV3UserCu
 
 
 def new_page(context: BrowserContext) -> Page:
-    page = context.new_page()
-    page.add_init_script(COLLECT)
-    return page
+    context.add_init_script(COLLECT)
+    return context.new_page()
 
 
 def blocked(page: Page) -> list[str]:
@@ -92,6 +91,7 @@ def use_swagger_ui(context: BrowserContext, site: Site) -> None:
     use_pasted_key(ui)
     use_key_of_login(ui)
     keep_key_only_on_request(ui)
+    read_guides(ui)
     assert not blocked(ui.page), f"Swagger UI: {blocked(ui.page)}"
 
 
@@ -139,6 +139,28 @@ def keep_key_only_on_request(ui: SwaggerUi) -> None:
     assert ui.read_user() == 200
     ui.open()
     assert ui.read_user() == 401 and key not in ui.stored()
+
+
+def open_guide(ui: SwaggerUi, link: str, title: str) -> Page:
+    """Follows a link of the document to a guide."""
+    with ui.page.context.expect_page() as opened:
+        ui.page.get_by_role("link", name=link).click()
+    guide = opened.value
+    expect(guide.get_by_role("heading", level=1)).to_have_text(title)
+    assert not blocked(guide), f"{title}: {blocked(guide)}"
+    return guide
+
+
+def read_guides(ui: SwaggerUi) -> None:
+    """Follows the links from the document to the guides, and from a guide to an example."""
+    ui.open()
+    open_guide(ui, "How to guard services", "Guarding services")
+    guide = open_guide(ui, "How to write a client", "Clients")
+    expect(guide.get_by_role("heading", name="For client authors")).to_be_in_viewport()
+    guide.get_by_role("link", name="Examples", exact=True).click()
+    expect(guide.get_by_role("heading", name="Examples", exact=True)).to_be_in_viewport()
+    guide.get_by_role("link", name="log_in.py").click()
+    expect(guide.locator("body")).to_contain_text("apikey")
 
 
 def use_web_ui(context: BrowserContext, site: Site) -> None:

@@ -86,8 +86,11 @@ pub fn routes(config: &mut ServiceConfig, settings: ZettelstoreSettings) {
             expires. Errors are a line of text.",
         contact(name = "The shoko-auth developers")
     ),
-    external_docs(url = "https://zettelstore.de/manual/", description = "Zettelstore's own documentation"),
-    tags((name = "Zettelstore", description = "Get, renew and check a token.")),
+    tags((
+        name = "Zettelstore",
+        description = "Get, renew and check a token.",
+        external_docs(url = "https://zettelstore.de/manual/", description = "Zettelstore's own documentation")
+    )),
     paths(log_in, renew, command)
 )]
 struct Document;

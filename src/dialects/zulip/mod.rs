@@ -81,8 +81,11 @@ pub fn routes(config: &mut ServiceConfig, settings: ZulipSettings, public_url: O
             password of HTTP Basic, with the user's e-mail address. Errors are JSON with `result`, `msg` and `code`.",
         contact(name = "The shoko-auth developers")
     ),
-    external_docs(url = "https://zulip.com/api/", description = "Zulip's own documentation"),
-    tags((name = "Zulip", description = "Log in, and read what clients need for it.")),
+    tags((
+        name = "Zulip",
+        description = "Log in, and read the settings that clients need for it.",
+        external_docs(url = "https://zulip.com/api/", description = "Zulip's own documentation")
+    )),
     paths(fetch_api_key, dev_fetch_api_key, server_settings, own_user, regenerate)
 )]
 struct Document;
