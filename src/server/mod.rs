@@ -58,6 +58,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(400);
 const MAX_DISCONNECT_TIME: Duration = Duration::from_secs(5);
 /// The maximum number of workers that `actix-server` supports.
 const MAX_WORKERS: usize = 512;
+
 /// Returns a server that accepts connections from `listener`. The server runs when it is awaited. When `stop` resolves,
 /// it reports that it is not ready and keeps serving for the grace time of the settings. It then accepts no more
 /// connections, finishes the requests in progress and stops.
@@ -112,6 +113,12 @@ pub fn run(
         }))
     })?;
     let server = builder.run();
+    spawn_maintenance(settings, &auth);
+    spawn(stop_after(stop, process, server.handle(), settings.shutdown_grace));
+    Ok(server)
+}
+
+fn spawn_maintenance(settings: &Settings, auth: &Data<Auth>) {
     spawn(maintenance::watch_feed(auth.clone(), settings.core.clone()));
     spawn(maintenance::follow_clock(auth.clone()));
     if let Database::Postgres(_) = &settings.core.database {
@@ -122,9 +129,7 @@ pub fn run(
         ));
     }
     spawn(maintenance::sweep(auth.clone()));
-    spawn(maintenance::flush(auth));
-    spawn(stop_after(stop, process, server.handle(), settings.shutdown_grace));
-    Ok(server)
+    spawn(maintenance::flush(auth.clone()));
 }
 
 /// Stops the server after `stop` resolves and the grace time has passed.
