@@ -38,6 +38,7 @@ fn assert_database_offline(server: &Client, key: &str) {
     server.log_in(ADMIN, ADMIN_PASSWORD, DEVICE).problem(503);
     assert_eq!(server.get("/health/live").send().status, 200);
     assert_eq!(server.get("/swagger/").send().status, 200);
+    assert_eq!(server.get("/swagger/docs/clients").send().status, 200);
     server.get("/api/v3/User/Current").send().problem(401);
     server
         .post("/api/auth")

@@ -84,8 +84,7 @@ pub struct Flags {
         hide_possible_values = true
     )]
     v1_login: bool,
-    /// Serve Swagger UI at `/swagger/`. The OpenAPI documents and the guides below that path are
-    /// always served
+    /// Serve Swagger UI at `/swagger/`. The OpenAPI documents and the guides below that path are always served
     #[arg(
         long,
         global = true,
