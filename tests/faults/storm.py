@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from itertools import count
 from random import Random
 
 from client import Client, Lost
@@ -21,7 +22,10 @@ class Storm:
         self.server, self.pause = server, pause
         self.nodes = [server, second_node or server]
         self.requests, self.tasks, self.stopping = [], [], False
-        self.users = [User(f"{names} {number}", PASSWORD, Random(f"{seed} {number}")) for number in range(USERS)]
+        self.users = [
+            User(f"{names} {number}", PASSWORD, Random(f"{seed} {number}"), count(number, USERS))
+            for number in range(USERS)
+        ]
         for user in self.users:
             server.add_user(user.name, PASSWORD)
 
