@@ -39,12 +39,12 @@ pub enum OpenError {
          random bytes in base64 (openssl rand -base64 32). Use the same secret on every node."
     )]
     SecretNeeded,
-    #[error("The sealing secret ({place}) cannot be used: {reason}")]
-    BadSecret {
-        /// The setting or file that the secret comes from.
-        place: String,
-        reason: String,
-    },
+    /// The setting is invalid, which is wrong usage.
+    #[error("The sealing secret ({setting}) cannot be used: {reason}")]
+    BadSecretSetting { setting: &'static str, reason: String },
+    /// The file in the data folder is damaged, which is a failure.
+    #[error("The sealing secret ({path}) cannot be used: {reason}")]
+    BadSecretFile { path: PathBuf, reason: String },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("{path}: {source}")]
@@ -150,15 +150,21 @@ fn own_files(settings: &CoreSettings) -> Vec<PathBuf> {
 /// Reads the sealing secret from the settings. If they have none and the database is embedded, reads the secret from
 /// the data folder, or creates it there. The secret is never in the database.
 fn open_sealer(settings: &CoreSettings) -> Result<Sealer, OpenError> {
-    let (place, text) = match (&settings.secret_key, &settings.database) {
-        (Some(text), _) => ("SHOKO_AUTH_SECRET_KEY".to_owned(), text.clone()),
+    match (&settings.secret_key, &settings.database) {
+        (Some(text), _) => Sealer::from_base64(text.expose()).map_err(|reason| {
+            let setting = match settings.secret_key_file {
+                None => "SHOKO_AUTH_SECRET_KEY",
+                Some(_) => "SHOKO_AUTH_SECRET_KEY_FILE",
+            };
+            OpenError::BadSecretSetting { setting, reason }
+        }),
         (None, Database::Sqlite(_)) => {
-            let file = settings.data_dir.join(SECRET_FILE);
-            (file.display().to_string(), read_or_create_secret(&file)?)
+            let path = settings.data_dir.join(SECRET_FILE);
+            let text = read_or_create_secret(&path)?;
+            Sealer::from_base64(text.expose()).map_err(|reason| OpenError::BadSecretFile { path, reason })
         }
-        (None, Database::Postgres(_)) => return Err(OpenError::SecretNeeded),
-    };
-    Sealer::from_base64(text.expose()).map_err(|reason| OpenError::BadSecret { place, reason })
+        (None, Database::Postgres(_)) => Err(OpenError::SecretNeeded),
+    }
 }
 
 /// Reads the secret from a file, or creates the file. If two processes start at once, the first to create the file

@@ -33,6 +33,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use escape::escape_message;
+use replication::ReplicationRequired;
 
 use crate::auth::{Auth, BackupError, OpenError, RestoreOptions};
 use crate::error::{ManageError, ServiceError};
@@ -113,7 +114,7 @@ enum CliError {
     #[error(transparent)]
     Manage(#[from] ManageError),
     #[error(transparent)]
-    Replication(#[from] replication::ReplicationRequired),
+    Replication(#[from] ReplicationRequired),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -132,7 +133,8 @@ enum CliError {
     Usage(String),
 }
 
-/// Runs the command that the process's arguments specify. The exit code is 1 after a failure and 2 after wrong usage.
+/// Runs the command that the process's arguments specify. The exit code is 1 after a failure and 2 after wrong
+/// usage or an invalid setting.
 #[must_use]
 pub fn main() -> ExitCode {
     // Before clap reads them, because its own message would not say what is wrong.
@@ -186,7 +188,10 @@ fn failure(error: &CliError) -> ExitCode {
     }
     print_error(&format!("error: {error}\n"));
     match error {
-        CliError::Usage(_) | CliError::LogFilter(_) => ExitCode::from(2),
+        CliError::Usage(_)
+        | CliError::LogFilter(_)
+        | CliError::Replication(ReplicationRequired::Embedded)
+        | CliError::Open(OpenError::SecretNeeded | OpenError::BadSecretSetting { .. }) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
 }

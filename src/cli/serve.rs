@@ -288,7 +288,7 @@ fn first_admin(auth: &Auth, settings: &Settings) -> Result<Option<CreatedAdmin>,
              make an existing user an administrator: `shoko-auth user grant-admin NAME`",
             wanted.name.as_typed()
         )),
-        ManageError::BadPassword(error) => CliError::Other(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),
+        ManageError::BadPassword(error) => CliError::Usage(format!("SHOKO_AUTH_ADMIN_PASSWORD: {error}")),
         other => other.into(),
     })
 }

@@ -36,6 +36,6 @@ fn a_start_that_requires_synchronous_replication_is_refused_on_the_embedded_data
     serve.env("SHOKO_AUTH_SYNCHRONOUS_REPLICATION", "require");
     let output = serve.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("the embedded database is not replicated"), "{error}");
 }

@@ -246,16 +246,16 @@ fn keys_of_a_version_without_ids_are_opened_with_every_secret_and_sealed_again(b
 }
 
 #[test]
-fn a_list_of_secrets_with_a_mistake_is_rejected_with_the_number_of_the_secret() {
+fn invalid_sealing_secrets_in_the_settings_exit_with_code_2() {
     let database = TestDatabase::create(Backend::Sqlite);
     for (secrets, reason) in [
-        (format!("{OLD},AAAA"), "secret 2: it has 3 bytes"),
-        (format!("{OLD},{OLD}"), "secret 2: it is the same"),
+        (&[OLD, "AAAA"][..], "secret 2: it has 3 bytes"),
+        (&[OLD, OLD], "secret 2: it is the same"),
+        (&["AAAA"], "(SHOKO_AUTH_SECRET_KEY) cannot be used: it has 3 bytes"),
     ] {
-        let mut command = database.program(&["user", "list"]);
-        let output = command.env("SHOKO_AUTH_SECRET_KEY", secrets).output().unwrap();
+        let output = output(&database, secrets, &["user", "list"]);
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && error.contains(reason), "{error}");
+        assert!(output.status.code() == Some(2) && error.contains(reason), "{error}");
         assert!(!error.contains(OLD), "{error}");
     }
 }

@@ -147,7 +147,7 @@ fn an_invalid_administrator_password_fails_the_start(backend: Backend) {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, error) = fails(&[("SHOKO_AUTH_ADMIN_PASSWORD", "short")]);
-    assert!(code == Some(1) && error.contains("at least 8 characters"), "{error}");
+    assert!(code == Some(2) && error.contains("at least 8 characters"), "{error}");
     let both = [
         ("SHOKO_AUTH_ADMIN_PASSWORD", ADMIN_PASSWORD),
         ("SHOKO_AUTH_ADMIN_PASSWORD_FILE", "/nowhere"),
@@ -275,16 +275,56 @@ fn processes_that_start_without_a_secret_agree_on_one() {
 }
 
 #[test]
-fn postgresql_without_a_sealing_secret_fails_the_start() {
+fn postgresql_without_a_sealing_secret_exits_with_code_2() {
     let output = program(&["serve"])
         .env("DATABASE_URL", "postgres://localhost:1/none")
         .output()
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.code() == Some(1) && error.contains("SHOKO_AUTH_SECRET_KEY"),
+        output.status.code() == Some(2) && error.contains("SHOKO_AUTH_SECRET_KEY"),
         "{error}"
     );
+}
+
+#[test]
+fn an_invalid_sealing_secret_is_reported_with_the_setting_that_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "AAAA").unwrap();
+    for (setting, value) in [
+        ("SHOKO_AUTH_SECRET_KEY", "AAAA"),
+        ("SHOKO_AUTH_SECRET_KEY_FILE", file.to_str().unwrap()),
+    ] {
+        let mut command = program(&["serve"]);
+        command.env("SHOKO_AUTH_DATA_DIR", folder.path()).env(setting, value);
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        let reason = format!("The sealing secret ({setting}) cannot be used: it has 3 bytes");
+        assert!(output.status.code() == Some(2) && error.contains(&reason), "{error}");
+    }
+}
+
+#[test]
+fn a_damaged_secret_file_is_named_and_exits_with_code_1() {
+    let database = TestDatabase::create(Backend::Sqlite);
+    let list = || {
+        database
+            .program(&["user", "list"])
+            .env_remove("SHOKO_AUTH_SECRET_KEY")
+            .output()
+            .unwrap()
+    };
+    assert!(list().status.success());
+    let file = database.folder.path().join("secret.key");
+    fs::write(&file, "AAAA\n").unwrap();
+    let output = list();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let reason = format!(
+        "error: The sealing secret ({}) cannot be used: it has 3 bytes",
+        file.display()
+    );
+    assert!(output.status.code() == Some(1) && error.starts_with(&reason), "{error}");
 }
 
 #[test]
