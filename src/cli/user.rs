@@ -104,24 +104,12 @@ pub fn run(auth: &Auth, urls: &AccountUrls, command: Command) -> Result<String, 
             password,
         } => {
             let password = password::read(password.password_stdin)?;
-            let profile = ProfileChange::default();
-            let new = NewUser {
-                name,
-                email,
-                is_admin: admin,
-                profile,
-            };
+            let new = new_user(name, email, admin);
             let created = auth.create_user(Actor::Operator, &new, password.expose())?;
             Ok(format!("Created the user {} (id {}).\n", created.name, created.id))
         }
         Command::Invite { name, admin, email } => {
-            let profile = ProfileChange::default();
-            let new = NewUser {
-                name,
-                email,
-                is_admin: admin,
-                profile,
-            };
+            let new = new_user(name, email, admin);
             let link = auth.invite_user(Actor::Operator, &new)?;
             let created = format!("Created the user {} (id {}).\n", link.user, link.user_id);
             Ok(created + &describe_link(&link, urls))
@@ -131,16 +119,7 @@ pub fn run(auth: &Auth, urls: &AccountUrls, command: Command) -> Result<String, 
             let link = link.map_err(|error| explain(error, &user.name))?;
             Ok(describe_link(&link, urls))
         }
-        Command::List { json } => {
-            let users = auth.users()?;
-            let throttled = auth.throttled_until(&users)?;
-            let rows: Vec<Row> = users
-                .iter()
-                .zip(throttled)
-                .map(|(user, until)| Row::of(user, until))
-                .collect();
-            list::render(&rows, json)
-        }
+        Command::List { json } => list_users(auth, json),
         Command::SetPassword { user, password } => {
             let password = password::read(password.password_stdin)?;
             user.change("has a new password, and all keys are revoked", |user| {
@@ -158,6 +137,26 @@ pub fn run(auth: &Auth, urls: &AccountUrls, command: Command) -> Result<String, 
             auth.set_admin(Actor::Operator, user, false)
         }),
     }
+}
+
+fn new_user(name: NewName, email: Option<NewName>, is_admin: bool) -> NewUser {
+    NewUser {
+        name,
+        email,
+        is_admin,
+        profile: ProfileChange::default(),
+    }
+}
+
+fn list_users(auth: &Auth, json: bool) -> Result<String, CliError> {
+    let users = auth.users()?;
+    let throttled = auth.throttled_until(&users)?;
+    let rows: Vec<Row> = users
+        .iter()
+        .zip(throttled)
+        .map(|(user, until)| Row::of(user, until))
+        .collect();
+    list::render(&rows, json)
 }
 
 /// Returns the whole link, or its path without a public URL.

@@ -8,7 +8,7 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::guard::fn_guard;
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, Error, HttpResponse};
 
 use crate::account::pages::{self, Site};
@@ -117,24 +117,8 @@ impl Routes {
                     .wrap(cors(&self.cors_origins))
                     // Registered first, because routes are tried in order and this one serves the most requests.
                     .configure(gateway::routes)
-                    .configure(|config| {
-                        if self.dialects.shoko {
-                            shoko::routes(config);
-                        }
-                        if let Some(settings) = self.dialects.zulip {
-                            zulip::routes(config, settings, self.public_url.clone(), &self.prefix);
-                        }
-                        if let Some(settings) = self.dialects.zettelstore {
-                            zettelstore::routes(config, settings);
-                        }
-                        // Registered before the pages, because `/` redirects to the web UI if there is one.
-                        if let Some(folder) = &self.web_ui {
-                            shoko::web_ui::routes(config, folder);
-                        }
-                        if self.v1_login {
-                            shoko::v1::routes(config);
-                        }
-                    })
+                    // Registered before the pages, because the web UI, if there is one, redirects `/`.
+                    .configure(|config| self.dialect_routes(config))
                     .configure(account::routes)
                     .configure(pages::routes)
                     .configure(health::routes)
@@ -142,6 +126,25 @@ impl Routes {
             )
             .service(web::scope(&format!("{}{}", self.prefix, gateway::GUARD_PATH)).configure(gateway::guard_routes))
             .default_service(web::to(no_such_route))
+    }
+
+    /// Registers the routes of the enabled dialects, of Shoko's web UI and of its v1 API.
+    fn dialect_routes(&self, config: &mut ServiceConfig) {
+        if self.dialects.shoko {
+            shoko::routes(config);
+        }
+        if let Some(settings) = self.dialects.zulip {
+            zulip::routes(config, settings, self.public_url.clone(), &self.prefix);
+        }
+        if let Some(settings) = self.dialects.zettelstore {
+            zettelstore::routes(config, settings);
+        }
+        if let Some(folder) = &self.web_ui {
+            shoko::web_ui::routes(config, folder);
+        }
+        if self.v1_login {
+            shoko::v1::routes(config);
+        }
     }
 }
 

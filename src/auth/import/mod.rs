@@ -12,7 +12,7 @@ mod shoko_file;
 #[cfg(test)]
 mod interleaving_tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 
@@ -271,15 +271,20 @@ fn add_users(
         });
         owners.extend(owner.map(|owner| (user.row, owner)));
     }
+    report.without_password = names_without_password(tx, &owners)?;
+    Ok(owners)
+}
+
+/// Returns the names of the owners without a password, in the order of their ids.
+fn names_without_password(tx: &mut Transaction, owners: &Owners) -> Result<Vec<String>> {
     let without_password = tx.users_without_password()?;
-    let mut locked_out: Vec<&User> = owners
+    // Several rows can have the same owner.
+    let by_id: BTreeMap<i32, &User> = owners
         .values()
         .filter(|user| without_password.contains(&user.id))
+        .map(|user| (user.id, user))
         .collect();
-    locked_out.sort_by_key(|user| user.id);
-    locked_out.dedup_by_key(|user| user.id);
-    report.without_password = locked_out.into_iter().map(|user| user.name.clone()).collect();
-    Ok(owners)
+    Ok(by_id.into_values().map(|user| user.name.clone()).collect())
 }
 
 fn add_user(tx: &mut Transaction, user: &CandidateUser, id: i32, hashes: &Hashes, now: NaiveDateTime) -> Result<User> {
