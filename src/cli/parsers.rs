@@ -19,17 +19,7 @@ pub fn parse_new_name(text: &str) -> Result<NewName, NewNameError> {
 
 /// Parses the e-mail address of a new user for clap.
 pub fn parse_email(text: &str) -> Result<NewName, String> {
-    NewName::parse(text).map_err(|error| match error {
-        NewNameError::Name(NameError::Blank) => "An e-mail address must not be empty.".to_owned(),
-        NewNameError::Name(NameError::TooLong) => "An e-mail address may have at most 255 characters.".to_owned(),
-        NewNameError::Name(NameError::ControlCharacter) => {
-            "An e-mail address must not contain control characters.".to_owned()
-        }
-        NewNameError::Invisible(c) => format!(
-            "An e-mail address must not contain invisible characters. Remove the character U+{:04X}.",
-            u32::from(c)
-        ),
-    })
+    NewName::parse(text).map_err(|error| error.about_email())
 }
 
 /// Parses a network for clap. A single address counts as a network.

@@ -22,6 +22,24 @@ pub enum NewNameError {
     Invisible(char),
 }
 
+impl NewNameError {
+    /// Returns the message for an e-mail address.
+    #[must_use]
+    pub fn about_email(&self) -> String {
+        match self {
+            Self::Name(NameError::Blank) => "An e-mail address must not be empty.".to_owned(),
+            Self::Name(NameError::TooLong) => "An e-mail address may have at most 255 characters.".to_owned(),
+            Self::Name(NameError::ControlCharacter) => {
+                "An e-mail address must not contain control characters.".to_owned()
+            }
+            Self::Invisible(c) => format!(
+                "An e-mail address must not contain invisible characters. Remove the character U+{:04X}.",
+                u32::from(*c)
+            ),
+        }
+    }
+}
+
 impl NewName {
     /// Trims and checks `text`.
     pub fn parse(text: &str) -> Result<Self, NewNameError> {

@@ -68,7 +68,7 @@ impl Query {
             None => Ok(value),
             Some(_) => Err(Problem::invalid(
                 name,
-                format!("The query contains '{name}' more than once."),
+                format!("The parameter '{name}' may occur only once."),
             )),
         }
     }
