@@ -4,11 +4,11 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Path;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::auth::Page;
-use crate::model::{SecretText, Update};
+use crate::model::SecretText;
 use crate::web::body::{Body, JSON_TYPES, is_json};
 use crate::web::problem::Problem;
 use crate::web::query::Query;
@@ -34,20 +34,21 @@ pub async fn object<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
             root if root == "." => String::new(),
             path => path,
         };
-        Problem::invalid(&path, explain(error.inner()))
+        Problem::invalid(&path, explain(error.inner(), text))
     })?;
     let end = deserializer.end();
     end.map_err(|_| Problem::invalid("", "There is more text after the JSON value."))?;
     Ok(value)
 }
 
-/// Describes an error without values from the body, which may be passwords.
-fn explain(error: &serde_json::Error) -> String {
+/// Describes an error in a body without its values, which may be passwords.
+fn explain(error: &serde_json::Error, body: &str) -> String {
     let text = error.to_string();
     let is_about_names = ["unknown field", "missing field", "duplicate field", "unknown variant"]
         .iter()
         .any(|start| text.starts_with(start));
-    if !error.is_data() {
+    // `serde_json` also reports a syntax error if a value of an `enum` has the wrong type.
+    if !error.is_data() && serde_json::from_str::<IgnoredAny>(body).is_err() {
         return format!("The body is not valid JSON: {text}.");
     }
     match text.split_once(" at line") {
@@ -64,12 +65,6 @@ impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self(SecretText::new(text)))
     }
-}
-
-/// Reads a member that may be null. Null removes a value, and an absent member keeps it.
-pub fn update<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Update<T>, D::Error> {
-    let value = Option::deserialize(deserializer)?;
-    Ok(value.map_or(Update::Remove, Update::Set))
 }
 
 /// Returns a JSON response.

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::caller::AccountCaller;
 use super::parameters::PageParameters;
 use super::requests::KeyRequest;
-use super::responses::{IssuedKey, List, ListedKey};
+use super::responses::{IssuedKey, KeyList, ListedKey};
 use super::session::signed_out;
 use super::{examples, json};
 use crate::auth::{Auth, KeySelection};
@@ -21,13 +21,13 @@ use crate::web::responses::{BadRequest, Conflict, ForeignPageWithSession, OwnCha
 /// List the caller's keys and sessions.
 #[utoipa::path(get, path = "/api/account/keys", tag = "Account",
     params(PageParameters),
-    responses((status = 200, description = "The keys, by device. The caller's own key is the first.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest)))]
+    responses((status = 200, description = "The keys, by device. The caller's own key is the first.", body = KeyList, example = json!(examples::keys())), (status = 400, response = BadRequest)))]
 pub async fn list(auth: Data<Auth>, caller: AccountCaller, query: Query) -> Result<HttpResponse, Problem> {
     let (page, caller) = (json::page(&query)?, caller.into_inner());
     let (user_id, current) = (caller.holder.user_id, caller.holder.key_id);
     let (keys, total) = call(&auth, move |auth| auth.keys_page(&caller, user_id, page)).await?;
     let list = keys.into_iter().map(|key| ListedKey::of(key, current)).collect();
-    Ok(json::respond(StatusCode::OK, &List { total, list }))
+    Ok(json::respond(StatusCode::OK, &KeyList { total, list }))
 }
 
 /// Issue a key for a device of the caller.

@@ -4,7 +4,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::json::{Password, update};
+use super::json::Password;
 use crate::auth::{NewKey, SignIn};
 use crate::model::{
     Hosts, Name, NameError, NewName, NewNameError, NewUser, ProfileChange, RequestedExpiry, Scope, SecretText, Update,
@@ -18,6 +18,10 @@ fn name(member: &str, text: &str) -> Result<Name, Problem> {
 
 fn new_name(member: &str, text: &str) -> Result<NewName, Problem> {
     NewName::parse(text).map_err(|error: NewNameError| Problem::invalid(member, error.to_string()))
+}
+
+fn new_email(text: &str) -> Result<NewName, Problem> {
+    NewName::parse(text).map_err(|error| Problem::invalid("email", error.about_email()))
 }
 
 /// A login of a browser.
@@ -157,6 +161,7 @@ pub struct UserRequest {
     name: String,
     /// The user's e-mail address, which can be used to log in.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 255)]
     email: Option<String>,
     /// Whether the user is an administrator.
     #[serde(default)]
@@ -174,7 +179,7 @@ pub struct UserRequest {
 
 impl UserRequest {
     pub fn check(&self) -> Result<NewUser, Problem> {
-        let email = self.email.as_deref().map(|email| new_name("email", email));
+        let email = self.email.as_deref().map(new_email);
         Ok(NewUser {
             name: new_name("name", &self.name)?,
             email: email.transpose()?,
@@ -184,7 +189,9 @@ impl UserRequest {
     }
 }
 
-/// Changes to a user. An absent member leaves a value as it is.
+// Null changes nothing, because most SDKs cannot send it for one member, and oapi-codegen after 2.8.0 sends it for every
+// member that is not set.
+/// Changes to a user. A member that is absent or null changes nothing.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserPatch {
@@ -192,10 +199,10 @@ pub struct UserPatch {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
     name: Option<String>,
-    /// The new e-mail address. Null removes it.
-    #[serde(default, deserialize_with = "update")]
-    #[schema(value_type = Option<String>)]
-    email: Update<String>,
+    /// The new e-mail address. An empty string removes it.
+    #[serde(default)]
+    #[schema(max_length = 255)]
+    email: Option<String>,
     /// Whether the user is an administrator.
     #[serde(default)]
     is_admin: Option<bool>,
@@ -211,10 +218,10 @@ pub struct UserPatch {
 impl UserPatch {
     pub fn check(self) -> Result<(UserUpdate, Option<SecretText>), Problem> {
         let name = self.name.as_deref().map(|name| new_name("name", name));
-        let email = match self.email {
-            Update::Keep => Update::Keep,
-            Update::Remove => Update::Remove,
-            Update::Set(email) => Update::Set(new_name("email", &email)?),
+        let email = match self.email.as_deref() {
+            None => Update::Keep,
+            Some("") => Update::Remove,
+            Some(email) => Update::Set(new_email(email)?),
         };
         let update = UserUpdate {
             name: name.transpose()?,

@@ -76,13 +76,24 @@ fn kind(kind: &KeyKind) -> &'static str {
     }
 }
 
-/// A page of a list.
+// The schema of a generic list would contain the schema of its items, and SDKs would have to invent a name for them.
+
+/// A page of a list of keys.
 #[derive(Serialize, ToSchema)]
-pub struct List<T> {
-    /// The number of all items.
+pub struct KeyList {
+    /// The number of all keys.
     pub total: usize,
-    /// The items on this page.
-    pub list: Vec<T>,
+    /// The keys on this page.
+    pub list: Vec<ListedKey>,
+}
+
+/// A page of a list of users.
+#[derive(Serialize, ToSchema)]
+pub struct UserList {
+    /// The number of all users.
+    pub total: usize,
+    /// The users on this page.
+    pub list: Vec<ListedAccount>,
 }
 
 /// Information about a key or a session, but not the key itself.

@@ -7,7 +7,7 @@ use actix_web::web::{Data, Path};
 use super::caller::AccountAdmin;
 use super::parameters::{PageParameters, UserParameter};
 use super::requests::{Confirmation, UserPatch, UserRequest};
-use super::responses::{CreatedUser, List, ListedAccount, ListedKey};
+use super::responses::{CreatedUser, KeyList, ListedAccount, ListedKey, UserList};
 use super::{AccountUrls, examples, json};
 use crate::auth::{Auth, KeySelection};
 use crate::error::ManageError;
@@ -26,14 +26,14 @@ use crate::web::responses::{
 #[utoipa::path(get, path = "/api/account/users", tag = "Account",
     params(("search" = Option<String>, Query, description = "A part of the name or of the e-mail address."),
         PageParameters),
-    responses((status = 200, description = "The users.", body = List<ListedAccount>, example = json!(examples::users())), (status = 400, response = BadRequest),
+    responses((status = 200, description = "The users.", body = UserList, example = json!(examples::users())), (status = 400, response = BadRequest),
         (status = 403, response = AdministratorsOnly)))]
 pub async fn list(auth: Data<Auth>, _admin: AccountAdmin, query: Query) -> Result<HttpResponse, Problem> {
     let page = json::page(&query)?;
     let search = query.one("search")?.unwrap_or_default().to_owned();
     let (users, total) = call(&auth, move |auth| auth.users_page(&search, page)).await?;
     let list = users.into_iter().map(ListedAccount::from).collect();
-    Ok(json::respond(StatusCode::OK, &List { total, list }))
+    Ok(json::respond(StatusCode::OK, &UserList { total, list }))
 }
 
 /// Create a user.
@@ -124,7 +124,7 @@ pub async fn unlock(
 /// List a user's keys and sessions.
 #[utoipa::path(get, path = "/api/account/users/{id}/keys", tag = "Account",
     params(UserParameter, PageParameters),
-    responses((status = 200, description = "The keys, by device. If the caller's own key is one of them, it is the first.", body = List<ListedKey>, example = json!(examples::keys())), (status = 400, response = BadRequest),
+    responses((status = 200, description = "The keys, by device. If the caller's own key is one of them, it is the first.", body = KeyList, example = json!(examples::keys())), (status = 400, response = BadRequest),
         (status = 403, response = AdministratorsOnly), (status = 404, response = UnknownUser)))]
 pub async fn list_keys(
     auth: Data<Auth>,
@@ -136,7 +136,7 @@ pub async fn list_keys(
     let current = admin.holder.key_id;
     let (keys, total) = call(&auth, move |auth| auth.keys_page(&admin, user_id, page)).await?;
     let list = keys.into_iter().map(|key| ListedKey::of(key, current)).collect();
-    Ok(json::respond(StatusCode::OK, &List { total, list }))
+    Ok(json::respond(StatusCode::OK, &KeyList { total, list }))
 }
 
 /// Revoke all keys and sessions of a user.

@@ -105,6 +105,14 @@ impl Introspection {
     }
 }
 
+/// The form of an introspection request (RFC 7662, section 2.1).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`introspect` reads the form")]
+struct IntrospectionRequest {
+    /// The key to check.
+    token: String,
+}
+
 /// Check whether a key is valid, and get its owner (RFC 7662).
 ///
 /// The caller presents a key of an administrator, full or for the gateway: in the header `apikey`, or in
@@ -113,7 +121,8 @@ impl Introspection {
 /// service.
 #[utoipa::path(post, path = "/api/auth/introspect", tag = "Gateway",
     security(("ApiKey" = []), ("Bearer" = [])),
-    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "The key as `token`. Other members are ignored.", example = "token=00000000-0000-4000-8000-000000000000"),
+    request_body(content = IntrospectionRequest, content_type = "application/x-www-form-urlencoded", description = "The key as `token`. Other members are ignored.",
+        example = json!({"token": "00000000-0000-4000-8000-000000000000"})),
     responses((status = 200, description = "Whether the key is valid.", body = Introspection, example = json!({
             "active": true, "scope": "full", "client_id": "kodi", "username": "bob", "token_type": "Bearer", "iat": 1_764_408_000, "sub": "2"
         })), (status = 403, response = AdministratorsOnly)))]

@@ -281,6 +281,25 @@ fn keys_are_revoked_one_by_one_or_all_but_the_current_one(backend: Backend) {
 }
 
 #[apply(both_databases!)]
+fn a_value_of_the_wrong_type_is_not_called_invalid_json(backend: Backend) {
+    let app = app(backend);
+    let key = app.admin_key();
+    let error = |body: &str| {
+        let request = with_key(app.post(KEYS), &key).header("Content-Type", "application/json");
+        request.body(body.to_owned()).send().problem(400)["errors"].clone()
+    };
+    for value in ["null", "5", "[]", "{}"] {
+        let errors = error(&format!(r#"{{"device": "tv", "scope": {value}}}"#));
+        assert_eq!(errors, json!({"scope": ["The value has the wrong type."]}), "{value}");
+    }
+    let errors = error(r#"{"device": "tv", "scope": }"#);
+    assert!(
+        errors["scope"][0].as_str().unwrap().contains("not valid JSON"),
+        "{errors}"
+    );
+}
+
+#[apply(both_databases!)]
 fn lists_have_pages(backend: Backend) {
     let (app, _) = app_with_clock(backend, |_| ());
     let key = app.key(USER, USER_PASSWORD, "a");

@@ -89,6 +89,82 @@ fn resolve<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
     })
 }
 
+#[test]
+fn every_body_and_every_item_of_a_list_has_a_simple_or_a_named_type() {
+    for file in ["openapi.json", "zulip.json", "zettelstore.json"] {
+        let document = committed(file);
+        for (place, content) in contents(&document) {
+            let schema = &content["schema"];
+            assert!(is_simple_or_named(schema), "{file}: {place}: {schema}");
+        }
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            for (member, schema) in members(schema) {
+                // The value of a JSON Patch may have any type.
+                let is_open = (name.as_str(), member) == ("JsonPatchOperation", "value");
+                assert!(
+                    is_open || is_simple_or_named(schema),
+                    "{file}: {name}: {member}: {schema}"
+                );
+            }
+        }
+    }
+}
+
+/// Returns the members of an object, also of one that is composed of several schemas.
+fn members(schema: &Value) -> Vec<(&str, &Value)> {
+    let own = schema["properties"].as_object().into_iter().flatten();
+    let parts = schema["allOf"].as_array().into_iter().flatten();
+    own.map(|(name, member)| (name.as_str(), member))
+        .chain(parts.flat_map(members))
+        .collect()
+}
+
+#[test]
+fn every_form_has_a_named_type() {
+    for file in ["openapi.json", "zulip.json", "zettelstore.json"] {
+        for (place, content) in contents(&committed(file)) {
+            let is_form = place.ends_with("application/x-www-form-urlencoded");
+            assert!(!is_form || content["schema"]["$ref"].is_string(), "{file}: {place}");
+        }
+    }
+}
+
+/// Returns the content of all bodies, and for each of them its place, which ends with the media type.
+fn contents(document: &Value) -> Vec<(String, Value)> {
+    let mut contents = Vec::new();
+    for (path, method, operation) in operations(document) {
+        let responses = operation["responses"].as_object().unwrap().values();
+        let responses = responses.map(|response| resolve(document, response));
+        for body in responses.chain(operation.get("requestBody")) {
+            for (media_type, content) in body["content"].as_object().into_iter().flatten() {
+                contents.push((format!("{method} {path}: {media_type}"), content.clone()));
+            }
+        }
+    }
+    contents
+}
+
+/// Returns whether SDKs need not invent a name for the type of a schema: it is a reference, a simple type, an object
+/// whose members have no fixed names, or an array of such types.
+fn is_simple_or_named(schema: &Value) -> bool {
+    let kinds = match &schema["type"] {
+        Value::String(kind) => vec![kind.as_str()],
+        kinds => kinds
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect(),
+    };
+    match kinds.first() {
+        None => ["$ref", "allOf", "oneOf"]
+            .iter()
+            .any(|keyword| schema.get(keyword).is_some()),
+        Some(&"array") => is_simple_or_named(&schema["items"]),
+        Some(_) => schema.get("properties").is_none(),
+    }
+}
+
 /// Returns the examples of a response's content.
 fn examples(content: &Value) -> Vec<&Value> {
     let named = content["examples"].as_object().into_iter().flatten();

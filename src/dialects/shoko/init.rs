@@ -7,7 +7,6 @@ use actix_web::Responder;
 use actix_web::web::Data;
 use chrono::SecondsFormat;
 use serde::Serialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::response::Json;
@@ -104,16 +103,33 @@ pub async fn status(auth: Data<Auth>, process: Data<Process>, caller: Result<May
 
 /// Get the version of Shoko that this server stands in for.
 #[utoipa::path(get, path = "/api/v3/Init/Version", tag = "Init",
-    responses((status = 200, description = "The version.", body = Value, example = json!(versions()))), security(()))]
+    responses((status = 200, description = "The version.", body = ComponentVersions, example = json!(VERSIONS))), security(()))]
 pub async fn version() -> impl Responder {
-    Json(versions())
+    Json(VERSIONS)
 }
 
-fn versions() -> Value {
-    json!({
-        "Server": {"Version": SHOKO_VERSION, "ReleaseChannel": "Stable"},
-    })
+/// The versions of Shoko's components. There is only `Server`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct ComponentVersions {
+    server: ComponentVersion,
 }
+
+/// The version of a component of Shoko.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct ComponentVersion {
+    version: &'static str,
+    /// Always `Stable`.
+    release_channel: &'static str,
+}
+
+const VERSIONS: ComponentVersions = ComponentVersions {
+    server: ComponentVersion {
+        version: SHOKO_VERSION,
+        release_channel: "Stable",
+    },
+};
 
 /// Get whether others are using the server, which is always `false`.
 #[utoipa::path(get, path = "/api/v3/Init/InUse", tag = "Init",
@@ -124,53 +140,99 @@ pub async fn in_use() -> impl Responder {
 
 /// Get the state of the server, in the form that Kodi's client expects.
 #[utoipa::path(get, path = "/api/init/status", tag = "Init",
-    responses((status = 200, description = "The state.", body = Value,
-        example = json!(old_status(true)))), security(()))]
+    responses((status = 200, description = "The state.", body = StartupStatus,
+        example = json!(StartupStatus::of(true)))), security(()))]
 pub async fn status_v2(auth: Data<Auth>) -> impl Responder {
-    Json(old_status(ping(&auth).await.is_ok()))
+    Json(StartupStatus::of(ping(&auth).await.is_ok()))
 }
 
-fn old_status(started: bool) -> Value {
-    json!({
-        "startup_state": if started { "Complete!" } else { "Starting" },
-        "server_started": started,
-        // This route needs no key, and the uptime would show strangers how long ago the server was last updated.
-        "server_uptime": "00:00:00",
-        "first_run": false,
-        "startup_failed": false,
-        "startup_failed_error_message": "",
-    })
+/// The state of the server, in the form that Kodi's client expects.
+#[derive(Serialize, ToSchema)]
+struct StartupStatus {
+    /// `Complete!`, or `Starting` while the database is unavailable.
+    startup_state: &'static str,
+    /// Whether the database is available.
+    server_started: bool,
+    /// Always `00:00:00`.
+    server_uptime: &'static str,
+    /// Always false.
+    first_run: bool,
+    /// Always false.
+    startup_failed: bool,
+    /// Always empty.
+    startup_failed_error_message: &'static str,
+}
+
+impl StartupStatus {
+    fn of(server_started: bool) -> Self {
+        Self {
+            startup_state: if server_started { "Complete!" } else { "Starting" },
+            server_started,
+            // This route needs no key, and the uptime would show strangers how long ago the server was last updated.
+            server_uptime: "00:00:00",
+            first_run: false,
+            startup_failed: false,
+            startup_failed_error_message: "",
+        }
+    }
 }
 
 /// Get the versions, in the form that Kodi's client expects.
 #[utoipa::path(get, path = "/api/version", tag = "Init",
-    responses((status = 200, description = "The versions.", body = Value, example = json!(old_versions()))), security(()))]
+    responses((status = 200, description = "The versions.", body = [NamedVersion], example = json!(NAMED_VERSIONS))), security(()))]
 pub async fn version_v2() -> impl Responder {
-    Json(old_versions())
+    Json(NAMED_VERSIONS)
 }
 
-fn old_versions() -> Value {
-    json!([
-        {"name": "server", "version": SHOKO_VERSION},
-        {"name": "servercommit", "version": null},
-        {"name": "commons", "version": SHOKO_VERSION},
-        {"name": "models", "version": SHOKO_VERSION},
-        {"name": "MediaInfo", "version": null},
-    ])
+/// The version of a component, in the form that Kodi's client expects.
+#[derive(Serialize, ToSchema)]
+struct NamedVersion {
+    name: &'static str,
+    version: Option<&'static str>,
+}
+
+const NAMED_VERSIONS: [NamedVersion; 5] = [
+    NamedVersion::new("server", Some(SHOKO_VERSION)),
+    NamedVersion::new("servercommit", None),
+    NamedVersion::new("commons", Some(SHOKO_VERSION)),
+    NamedVersion::new("models", Some(SHOKO_VERSION)),
+    NamedVersion::new("MediaInfo", None),
+];
+
+impl NamedVersion {
+    const fn new(name: &'static str, version: Option<&'static str>) -> Self {
+        Self { name, version }
+    }
 }
 
 /// Check a key.
 #[utoipa::path(get, path = "/api/ping", tag = "Init",
-    responses((status = 200, description = "The key is valid.", body = Value, example = json!({"response": "pong"}))))]
+    responses((status = 200, description = "The key is valid.", body = Pong, example = json!(PONG))))]
 pub async fn check_key(_caller: Caller) -> impl Responder {
-    Json(json!({"response": "pong"}))
+    Json(PONG)
 }
+
+/// The response to a request with a valid key.
+#[derive(Serialize, ToSchema)]
+struct Pong {
+    /// Always `pong`.
+    response: &'static str,
+}
+
+const PONG: Pong = Pong { response: "pong" };
 
 /// Get the id of the key's owner.
 #[utoipa::path(get, path = "/api/myid/get", tag = "Init",
-    responses((status = 200, description = "The user's id.", body = Value, example = json!({"userid": 1}))))]
+    responses((status = 200, description = "The user's id.", body = OwnerId, example = json!(OwnerId { userid: 1 }))))]
 pub async fn my_id(caller: Caller) -> impl Responder {
-    Json(json!({"userid": caller.holder.user_id}))
+    let userid = caller.holder.user_id;
+    Json(OwnerId { userid })
+}
+
+/// The id of a key's owner.
+#[derive(Serialize, ToSchema)]
+struct OwnerId {
+    userid: i32,
 }
 
 /// Formats the uptime like a .NET time span, but without days: 50 hours are `50:00:00`. Only people read the result.

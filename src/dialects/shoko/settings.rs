@@ -3,7 +3,8 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder};
 use json_patch::{Patch, PatchOperation};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::response::Json;
 use super::types::JsonPatchOperation;
@@ -14,17 +15,38 @@ use crate::web::call;
 use crate::web::problem::Problem;
 use crate::web::responses::AdministratorsOnly;
 
-fn settings(web_ui: &str) -> Value {
-    // Without an `AniDb` object, the settings pages of the web UI crash.
-    json!({"WebUI_Settings": web_ui, "AniDb": {"Username": ""}})
+/// The settings that Shoko's web UI needs.
+#[derive(Serialize, ToSchema)]
+struct Settings {
+    /// The settings of the web UI itself, as JSON. Empty until they are first stored.
+    #[serde(rename = "WebUI_Settings")]
+    web_ui: String,
+    /// The settings for `AniDB`. Without them, the settings pages of the web UI crash.
+    #[serde(rename = "AniDb")]
+    ani_db: AniDbSettings,
+}
+
+/// The settings for `AniDB`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct AniDbSettings {
+    /// Always empty.
+    username: &'static str,
+}
+
+impl Settings {
+    fn of(web_ui: String) -> Self {
+        let ani_db = AniDbSettings { username: "" };
+        Self { web_ui, ani_db }
+    }
 }
 
 /// Get the settings that the web UI needs.
 #[utoipa::path(get, path = "/api/v3/Settings", tag = "Settings",
-    responses((status = 200, description = "The settings.", body = Value, example = json!(settings("")))))]
+    responses((status = 200, description = "The settings.", body = Settings, example = json!(Settings::of(String::new())))))]
 pub async fn read(auth: Data<Auth>, _caller: Caller) -> Result<impl Responder, Problem> {
     let web_ui = call(&auth, Auth::web_ui_settings).await?;
-    Ok(Json(settings(&web_ui)))
+    Ok(Json(Settings::of(web_ui)))
 }
 
 /// Store the web UI's settings.

@@ -11,7 +11,7 @@ use crate::web::body::BodyError;
 use crate::web::origin::OriginError;
 use crate::web::responses::{documented_responses, header};
 
-/// The reason why a request failed. Some errors have further members.
+/// The reason why a request failed.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "`ZulipError` writes the body")]
 pub struct Failure {
@@ -21,6 +21,12 @@ pub struct Failure {
     msg: String,
     /// The reason, for programs.
     code: String,
+    /// The parameter that is missing.
+    #[schema(nullable = false)]
+    var_name: Option<String>,
+    /// The number of seconds to wait before trying again, after too many failed logins.
+    #[schema(rename = "retry-after", nullable = false)]
+    retry_after: Option<f64>,
 }
 
 documented_responses! {

@@ -176,6 +176,7 @@ pub struct OwnUser {
     date_joined: String,
     avatar_url: Option<String>,
     avatar_version: u8,
+    #[schema(value_type = Object)]
     profile_data: Value,
     max_message_id: i8,
 }
@@ -238,7 +239,17 @@ pub struct ServerSettings {
     realm_description: &'static str,
     realm_web_public_access_enabled: bool,
     /// Always empty.
-    external_authentication_methods: Vec<Value>,
+    external_authentication_methods: Vec<ExternalAuthenticationMethod>,
+}
+
+/// A login with another service. This server offers none.
+#[derive(Serialize, ToSchema)]
+struct ExternalAuthenticationMethod {
+    name: String,
+    display_name: String,
+    display_icon: Option<String>,
+    login_url: String,
+    signup_url: String,
 }
 
 impl ServerSettings {
