@@ -6,12 +6,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"reflect"
 	"sort"
-	"time"
 
 	sdk "shoko-auth.invalid/sdk"
 )
@@ -42,16 +40,6 @@ func logIn(password, device string) string {
 	return result.Apikey
 }
 
-func must(err error) {
-	check(err == nil, "unexpected error:", err)
-}
-
-func check(condition bool, message ...any) {
-	if !condition {
-		panic(fmt.Sprintln(message...))
-	}
-}
-
 // rejected returns the problem with which the server rejected a call.
 func rejected(status int32, err error) sdk.MvcProblemDetails {
 	var failure *sdk.GenericOpenAPIError
@@ -59,17 +47,6 @@ func rejected(status int32, err error) sdk.MvcProblemDetails {
 	problem, ok := failure.Model().(sdk.MvcProblemDetails)
 	check(ok && problem.GetStatus() == status, "expected", status, "got", failure.Model())
 	return problem
-}
-
-func step(name string, run func()) {
-	defer func() {
-		if failure := recover(); failure != nil {
-			fmt.Fprintf(os.Stderr, "FAILED  %s: %v\n", name, failure)
-			os.Exit(1)
-		}
-	}()
-	run()
-	fmt.Println("ok      " + name)
 }
 
 func main() {
@@ -150,15 +127,9 @@ func main() {
 		request.SetExpires("1m")
 		issued, _, err := client(key).AuthAPI.ApiV3AuthGenerateTokenPost(ctx).GenerateTokenRequest(*request).Execute()
 		must(err)
-		left := time.Until(issued.GetExpiresAt())
-		check(left > 0 && left <= time.Minute, "the key expires in", left)
 		_, _, err = currentUser(issued.Token)
 		must(err)
-		must(os.WriteFile(os.Args[3], nil, 0o600))
-		for exists := true; exists; _, err = os.Stat(os.Args[3]) {
-			exists = err == nil
-			time.Sleep(50 * time.Millisecond)
-		}
+		expireKey(issued.GetExpiresAt())
 		_, _, err = currentUser(issued.Token)
 		rejected(401, err)
 		_, _, err = currentUser(key)
