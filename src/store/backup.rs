@@ -11,7 +11,6 @@ use diesel_migrations::MigrationHarness;
 
 use super::connection::{DbConnection, connect, sqlite_url};
 use super::migrations::SQLITE_MIGRATIONS;
-use super::sessions::Sessions;
 use crate::error::{Result, ServiceError};
 use crate::settings::Database;
 
@@ -184,7 +183,7 @@ fn attach(connection: &mut SqliteConnection, old: &Path) -> Result<()> {
 }
 
 fn open(file: &Path) -> Result<SqliteConnection> {
-    match connect(&Database::Sqlite(file.to_owned()), Sessions::Own).map_err(ServiceError::unavailable)? {
+    match connect(&Database::Sqlite(file.to_owned())).map_err(ServiceError::unavailable)? {
         DbConnection::Sqlite(connection) => Ok(connection),
         DbConnection::Postgres(_) => Err(ServiceError::internal("a file is not a PostgreSQL database")),
     }

@@ -16,7 +16,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Integer;
 
 use super::Store;
-use super::connection::DbConnection;
+use super::connection::{DbConnection, rely_on_session};
 use super::opener::{Opened, Opener};
 use super::polled_changes::PolledChanges;
 use super::pool::Pool;
@@ -74,11 +74,15 @@ impl EchoSender {
         let mut connection = pool.connection()?;
         let began_at = Instant::now();
         let notify = format!("SELECT pg_backend_pid() AS pid FROM pg_notify('{channel}', '')");
-        let sent: QueryResult<SessionId> = diesel::sql_query(notify).get_result(&mut **connection);
+        // `read` sets a timeout. Sending waits for a lock that all databases of the server share.
+        let sent = connection.read(|db| {
+            let session: SessionId = diesel::sql_query(&notify).get_result(db.connection())?;
+            Ok::<_, ServiceError>(session.pid)
+        });
         if sent.is_err() {
             connection.discard_after_failure(began_at);
         }
-        Ok(sent?.pid)
+        sent
     }
 }
 
@@ -126,19 +130,15 @@ impl ChangeFeed {
     /// If notifications no longer arrive, because the operator has changed the pooler, all connections are used from then
     /// on as if they shared sessions.
     pub fn open(opener: &Opener, echo_sender: &EchoSender) -> Result<Self> {
-        let Opened {
-            connection,
-            sessions,
-            timeline,
-        } = opener.open().map_err(ServiceError::unavailable)?;
-        let source = match (connection, sessions) {
+        let Opened { connection, timeline } = opener.open().map_err(ServiceError::unavailable)?;
+        let source = match (connection, opener.session_mode().get()) {
             (DbConnection::Postgres(mut connection), Sessions::Own) => {
-                if !listen(&mut connection, echo_sender)? {
+                let Some(alive_at) = listen(&mut connection, echo_sender)? else {
                     log::warn!("the connections to the database now share sessions, so changes are polled");
-                    opener.session_mode().set(Sessions::Shared);
+                    opener.session_mode().set_shared();
                     return Self::open(opener, echo_sender);
-                }
-                let alive_at = Instant::now();
+                };
+                opener.session_mode().prove_own(alive_at);
                 Source::Notifications { connection, alive_at }
             }
             (DbConnection::Postgres(connection), Sessions::Shared) => Source::Table(PolledChanges::open(connection)?),
@@ -165,6 +165,7 @@ impl ChangeFeed {
                 if start - *alive_at >= HEARTBEAT_INTERVAL {
                     check_primary(connection)?;
                     *alive_at = start;
+                    self.opener.session_mode().extend_proof(start);
                 }
                 let received: Vec<_> = connection.notifications_iter().collect::<QueryResult<_>>()?;
                 let of_channel = received
@@ -198,42 +199,47 @@ fn last_number(connection: &mut SqliteConnection) -> Result<i64> {
     Ok(last.unwrap_or_default())
 }
 
-/// Returns whether connections have sessions of their own. The opener must use them as if they were shared, which works in
-/// either case.
-pub(super) fn detect_sessions(opener: &Opener, echo_sender: &EchoSender) -> Result<Sessions> {
-    match opener.open().map_err(ServiceError::unavailable)?.connection {
-        DbConnection::Postgres(mut c) => {
-            let is_received = receives_notifications(&mut c, echo_sender)?;
-            Ok(if is_received { Sessions::Own } else { Sessions::Shared })
-        }
-        DbConnection::Sqlite(_) => Ok(Sessions::Own),
+/// Detects whether connections have sessions of their own. If so, records it.
+pub(super) fn detect_sessions(opener: &Opener, echo_sender: &EchoSender) -> Result<()> {
+    if let DbConnection::Postgres(mut connection) = opener.open().map_err(ServiceError::unavailable)?.connection
+        && let Some(at) = receives_notifications(&mut connection, echo_sender)?
+    {
+        opener.session_mode().prove_own(at);
     }
+    Ok(())
 }
 
-/// Starts listening. Returns whether a notification from another connection arrives.
-fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
-    let is_received = receives_notifications(connection, echo_sender)?;
-    if is_received {
+/// If notifications from another connection arrive, starts listening, and returns a time at which both connections had
+/// sessions of their own.
+fn listen(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<Option<Instant>> {
+    let received = receives_notifications(connection, echo_sender)?;
+    if received.is_some() {
+        rely_on_session(connection)?;
         connection.batch_execute(&format!(
             "SET application_name = '{APPLICATION_NAME}'; LISTEN {CHANNEL}"
         ))?;
     }
-    Ok(is_received)
+    Ok(received)
 }
 
-/// Returns whether notifications from another connection arrive on this one. Tries twice, because a busy database may
-/// deliver the first notification too late.
-fn receives_notifications(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<bool> {
-    Ok(match send_echo(connection, echo_sender)? {
-        Echo::Late => send_echo(connection, echo_sender)? == Echo::Received,
-        echo => echo == Echo::Received,
+/// If notifications from another connection arrive on this one, returns a time at which both connections had sessions of
+/// their own. Tries twice, because a busy database may deliver the first notification too late.
+fn receives_notifications(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<Option<Instant>> {
+    let echo = match send_echo(connection, echo_sender)? {
+        Echo::Late => send_echo(connection, echo_sender)?,
+        echo => echo,
+    };
+    Ok(match echo {
+        Echo::Received { sent_at } => Some(sent_at),
+        Echo::Late | Echo::SameSession => None,
     })
 }
 
 /// Whether a notification from another connection has arrived.
-#[derive(PartialEq, Eq)]
 enum Echo {
-    Received,
+    Received {
+        sent_at: Instant,
+    },
     /// It did not arrive within [`ECHO_TIMEOUT`].
     Late,
     /// Both connections have the same session.
@@ -247,10 +253,12 @@ fn send_echo(connection: &mut PgConnection, echo_sender: &EchoSender) -> Result<
     let own: SessionId = diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection)?;
     // If two open connections have the same session, it is shared. A pooler with little to do shows this at once, so the
     // start does not have to wait for the notification.
-    let result = if echo_sender.send(&echo)? == own.pid {
+    let sender_pid = echo_sender.send(&echo)?;
+    let sent_at = Instant::now();
+    let result = if sender_pid == own.pid {
         Echo::SameSession
     } else if wait_for_echo(connection, &echo)? {
-        Echo::Received
+        Echo::Received { sent_at }
     } else {
         Echo::Late
     };

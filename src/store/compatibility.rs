@@ -56,8 +56,7 @@ impl Store {
         if let Some(limits) = self.limits.as_ref().filter(|limits| limits.are_too_few()) {
             return Err(UnsuitableDatabase::TooFewConnections(limits.clone()));
         }
-        let sessions = detect_sessions(&self.opener, &self.echo_sender())?;
-        self.opener.session_mode().set(sessions);
+        detect_sessions(&self.opener, &self.echo_sender())?;
         let (encoding, applied, oldest) =
             self.read(|db| Ok::<_, ServiceError>((db.encoding()?, db.applied_migrations()?, db.oldest_program()?)))?;
         if let Some(encoding) = encoding.filter(|encoding| encoding != "UTF8") {

@@ -100,7 +100,7 @@ const MAX_TIME_BEFORE_RETRY: Duration = Duration::from_secs(1);
 /// A connection in the pool.
 pub(super) struct Pooled {
     transaction: Transaction,
-    /// What the connection was opened for.
+    /// Whether the connection uses its session as its own. `Shared` until that is proved.
     sessions: Sessions,
     mode: SessionMode,
     timeline: Option<Timeline>,
@@ -114,12 +114,16 @@ pub(super) struct Pooled {
 impl Pooled {
     /// Wraps a new connection, for the pool or for use outside it.
     pub fn new(opened: Opened, mode: SessionMode) -> Self {
+        let sessions = match &opened.connection {
+            DbConnection::Postgres(_) => Sessions::Shared,
+            DbConnection::Sqlite(_) => Sessions::Own,
+        };
         let reader = Reader {
             connection: opened.connection,
         };
         Self {
             transaction: Transaction { reader },
-            sessions: opened.sessions,
+            sessions,
             mode,
             timeline: opened.timeline,
             opened_at: Instant::now(),
@@ -179,14 +183,28 @@ impl Pooled {
         }
     }
 
-    /// Checks whether the connection works, unless it has just done so. A connection that was opened for the other kind of
-    /// sessions counts as broken, and is closed.
+    /// Checks whether the connection works, unless it has just done so. Starts to use its session as its own once that is
+    /// proved. If the proof no longer holds after that, the connection counts as broken, and the pool closes it.
     pub fn is_valid(&mut self) -> bool {
-        if self.sessions != self.mode.get() {
-            self.is_discarded = true;
-            return false;
+        let fits = match (self.sessions, self.mode.proved_own_at()) {
+            (Sessions::Own, None) => false,
+            (Sessions::Shared, Some(at)) if at > self.opened_at => self.rely_on_session().is_ok(),
+            (Sessions::Own, Some(_)) | (Sessions::Shared, _) => true,
+        };
+        self.is_discarded |= !fits;
+        fits && (self.was_just_checked() || self.works())
+    }
+
+    fn was_just_checked(&self) -> bool {
+        self.checked_at.is_some_and(|at| at.elapsed() < ASSUME_WORKS_FOR)
+    }
+
+    fn rely_on_session(&mut self) -> QueryResult<()> {
+        if let DbConnection::Postgres(connection) = &mut **self {
+            rely_on_session(connection)?;
         }
-        self.checked_at.is_some_and(|at| at.elapsed() < ASSUME_WORKS_FOR) || self.works()
+        self.sessions = Sessions::Own;
+        Ok(())
     }
 
     fn is_broken(&mut self) -> bool {
@@ -261,17 +279,19 @@ impl ManageConnection for Manager {
 }
 
 /// Opens a connection, for the pool or outside it.
-pub(super) fn connect(database: &Database, sessions: Sessions) -> Result<DbConnection, diesel::r2d2::Error> {
+pub(super) fn connect(database: &Database) -> Result<DbConnection, diesel::r2d2::Error> {
     match database {
-        Database::Postgres(url) => connect_postgres(url, sessions),
+        Database::Postgres(url) => connect_postgres(url),
         Database::Sqlite(path) => connect_sqlite(&path.to_string_lossy()),
     }
 }
 
-/// Opens a connection to PostgreSQL.
+/// Opens a connection to PostgreSQL, for use as if it shared its session. Without its cache of statements, diesel sends
+/// each query with its parameters in one exchange (`PQsendQueryParams`), so even outside a transaction it runs on
+/// one session.
 ///
 /// The timeouts detect a server that vanishes without closing its connections. The URL can override them.
-fn connect_postgres(url: &PostgresUrl, sessions: Sessions) -> Result<DbConnection, diesel::r2d2::Error> {
+fn connect_postgres(url: &PostgresUrl) -> Result<DbConnection, diesel::r2d2::Error> {
     const TIMEOUTS: [(&str, &str); 4] = [
         ("connect_timeout", "2"),
         ("tcp_user_timeout", "1500"),
@@ -280,15 +300,16 @@ fn connect_postgres(url: &PostgresUrl, sessions: Sessions) -> Result<DbConnectio
     ];
     let text = Zeroizing::new(url.connection_text(&TIMEOUTS));
     let mut connection = PgConnection::establish(&text).map_err(diesel::r2d2::Error::ConnectionError)?;
-    match sessions {
-        Sessions::Own => connection
-            .batch_execute(SET_TIMEOUTS)
-            .map_err(diesel::r2d2::Error::QueryError)?,
-        // Without this cache, diesel sends each query with its parameters in one exchange (`PQsendQueryParams`), so even
-        // outside a transaction it runs on one session.
-        Sessions::Shared => connection.set_prepared_statement_cache_size(CacheSize::Disabled),
-    }
+    connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(DbConnection::Postgres(connection))
+}
+
+/// Sets the timeouts of a session, and lets its connection prepare statements. On a shared session, PostgreSQL could run
+/// a statement of another client that has the same name.
+pub(super) fn rely_on_session(connection: &mut PgConnection) -> QueryResult<()> {
+    connection.batch_execute(SET_TIMEOUTS)?;
+    connection.set_prepared_statement_cache_size(CacheSize::Unbounded);
+    Ok(())
 }
 
 /// Opens an SQLite file. `busy_timeout` comes first, because switching to WAL may have to wait for another process.
@@ -312,4 +333,44 @@ fn connect_sqlite(path: &str) -> Result<DbConnection, diesel::r2d2::Error> {
 #[must_use]
 pub fn sqlite_url(path: &str, parameters: &str) -> String {
     format!("file:{}?{parameters}", utf8_percent_encode(path, URL_RESERVED))
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::BigInt;
+    use test_support::{Backend, TestDatabase};
+
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        number: i64,
+    }
+
+    /// Runs a query that diesel prepares if it may, and returns the number of prepared statements in the session.
+    fn prepared_statements(connection: &mut Pooled) -> i64 {
+        assert!(connection.can_write().unwrap());
+        let count = diesel::sql_query("SELECT count(*) AS number FROM pg_prepared_statements");
+        count.get_result::<Count>(&mut **connection).unwrap().number
+    }
+
+    /// A pooler may begin to share sessions after the proof and before the connection is opened. PostgreSQL would then
+    /// confuse statements of two clients that have the same name.
+    #[test]
+    #[ignore = "needs PostgreSQL: run ./scripts/test"]
+    fn a_connection_prepares_statements_only_after_a_proof_later_than_its_opening() {
+        let database = TestDatabase::create(Backend::Postgres);
+        let opener = Opener::new(database.url().parse().unwrap());
+        let mode = opener.session_mode().clone();
+        mode.prove_own(Instant::now());
+        let mut connection = Pooled::new(opener.open().unwrap(), mode.clone());
+        assert!(connection.is_valid());
+        assert_eq!(prepared_statements(&mut connection), 0);
+        mode.prove_own(Instant::now());
+        assert!(connection.is_valid());
+        assert_ne!(prepared_statements(&mut connection), 0);
+        mode.set_shared();
+        assert!(!connection.is_valid());
+    }
 }

@@ -58,7 +58,6 @@ use polled_changes::Horizon;
 use pool::Pool;
 pub use refusal::ConnectError;
 pub use replication::{Replication, ReplicationGap};
-pub use sessions::Sessions;
 pub use throttle::{CountKey, Failures};
 pub use users::Credential;
 
@@ -265,7 +264,7 @@ impl Store {
         if let Database::Sqlite(_) = self.database {
             // SQLite copies the changes and deletes the log when the last connection is closed. Another process may have
             // the database open, so this connection copies the changes before it is closed.
-            let mut connection = connect(&self.database, Sessions::Own).map_err(ServiceError::unavailable)?;
+            let mut connection = connect(&self.database).map_err(ServiceError::unavailable)?;
             connection.checkpoint()?;
         }
         Ok(())

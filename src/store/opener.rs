@@ -13,7 +13,7 @@ use diesel::r2d2;
 
 use super::connection::{DbConnection, connect};
 use super::primary::{Primary, Timeline};
-use super::sessions::{SessionMode, Sessions};
+use super::sessions::SessionMode;
 use crate::settings::Database;
 
 /// How long opening a connection may take if the URL has one server. Longer than libpq's `connect_timeout`, which is 2 s
@@ -46,8 +46,6 @@ struct Server {
 /// A new connection.
 pub(super) struct Opened {
     pub connection: DbConnection,
-    /// What the connection was opened for.
-    pub sessions: Sessions,
     pub timeline: Option<Timeline>,
 }
 
@@ -102,7 +100,7 @@ impl Opener {
     fn open_server(&self, server: &Server) -> Result<Opened, r2d2::Error> {
         match &server.database {
             Database::Postgres(_) => self.open_in_thread(server),
-            database @ Database::Sqlite(_) => open(database, &self.primary, self.sessions.get()),
+            database @ Database::Sqlite(_) => open(database, &self.primary),
         }
     }
 
@@ -126,11 +124,10 @@ impl Opener {
         }
         let (sender, receiver) = mpsc::sync_channel(1);
         let (database, primary, thread) = (server.database.clone(), self.primary.clone(), server.threads.clone());
-        let sessions = self.sessions.get();
         thread::Builder::new()
             .name("database-opener".to_owned())
             .spawn(move || {
-                let opened = open(&database, &primary, sessions);
+                let opened = open(&database, &primary);
                 drop(thread);
                 // If nothing waits for the connection any longer, it is closed.
                 drop(sender.send(opened));
@@ -154,15 +151,11 @@ fn each_server(database: Database) -> Vec<Server> {
     databases.into_iter().map(server).collect()
 }
 
-fn open(server: &Database, primary: &Primary, sessions: Sessions) -> Result<Opened, r2d2::Error> {
-    let mut connection = connect(server, sessions)?;
+fn open(server: &Database, primary: &Primary) -> Result<Opened, r2d2::Error> {
+    let mut connection = connect(server)?;
     let admitted = primary.admit(&mut connection).map_err(r2d2::Error::QueryError)?;
     let timeline = admitted.map_err(|reason| failure(&of_server(&reason.to_string())))?;
-    Ok(Opened {
-        connection,
-        sessions,
-        timeline,
-    })
+    Ok(Opened { connection, timeline })
 }
 
 /// Adds the beginning of libpq's messages to a message without it. `super::refusal` uses it to separate the messages of

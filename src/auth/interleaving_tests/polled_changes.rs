@@ -6,12 +6,12 @@ use test_support::Backend;
 use test_support::wait::wait_until;
 
 use super::Nodes;
-use crate::store::{Change, ChangeFeed, Sessions};
+use crate::store::{Change, ChangeFeed};
 
 /// Returns a feed that polls the table of changes.
 fn polling_feed(nodes: &Nodes) -> ChangeFeed {
     let store = &nodes.one.store;
-    store.opener().session_mode().set(Sessions::Shared);
+    store.opener().session_mode().set_shared();
     ChangeFeed::open(store.opener(), &store.echo_sender()).unwrap()
 }
 
