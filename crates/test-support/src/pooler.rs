@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::wait::wait_until;
 
@@ -35,9 +36,7 @@ pub struct Target {
 impl Pooler {
     /// Starts a pooler in front of `target`.
     pub fn start(target: Target, mode: PoolMode) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("the listener has an address").port();
-        drop(free);
+        let port = free_port();
         let child = spawn(&target, mode, port);
         Self { child, target, port }
     }
@@ -57,6 +56,18 @@ impl Pooler {
 impl Drop for Pooler {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Returns a free port for PgBouncer, which cannot choose one itself. The port is below those that the system assigns,
+/// so it is not assigned to the server of another test before PgBouncer listens.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
